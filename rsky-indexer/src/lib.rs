@@ -1,0 +1,3 @@
+//! Redis Streams into the AppView's Postgres.
+
+pub mod lexicon;
