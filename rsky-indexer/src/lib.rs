@@ -1,3 +1,36 @@
 //! Redis Streams into the AppView's Postgres.
+//!
+//! | stage | file |
+//! |---|---|
+//! | settings, start, how the stages are joined | [`config`], [`pipeline`] |
+//! | a stream's entries are read and dealt out to lanes by repository | [`reader`] |
+//! | a lane collects a batch | [`lane`], [`kind`] |
+//! | an entry becomes work, or the reason why it does not | [`intake`] ([`text`], [`lexicon`], [`collections`]), [`labels`] |
+//! | work becomes rows, in one transaction | [`engine`] |
+//! | what Postgres refuses is found, what passes is waited out | [`isolate`], [`disposition`], [`database`] |
+//! | acknowledged, or kept as a dead letter | [`acks`] |
 
+pub mod config;
+pub mod pipeline;
+
+pub mod reader;
+
+pub mod kind;
+pub mod lane;
+
+pub mod intake;
+pub mod labels;
+pub mod collections;
 pub mod lexicon;
+pub mod text;
+
+pub mod engine;
+
+pub mod database;
+pub mod disposition;
+pub mod isolate;
+
+pub mod acks;
+
+pub mod check_records;
+pub mod metrics;

@@ -1,1 +1,72 @@
-fn main() {}
+//! `indexer`: Redis Streams into the AppView's Postgres.
+
+use std::fs::File;
+use std::io::{self, BufReader, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use rsky_common::config::{self, Environment};
+use rsky_common::runtime::daemon;
+use rsky_indexer::check_records::check_records;
+use rsky_indexer::config::Config;
+use rsky_indexer::pipeline;
+
+/// Drains the event streams and the label stream into the AppView's Postgres.
+///
+/// Without a subcommand it runs until SIGTERM or SIGINT. It is configured by environment variables.
+#[derive(Debug, Parser)]
+#[command(name = pipeline::NAME, version, after_long_help = config::help(Config::variables()))]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Says of records whether they are valid, and why not.
+    ///
+    /// Reads JSON lines {"collection": …, "record": …} and prints one line for each: {"valid": true} or
+    /// {"valid": false, "reason": …}. Needs neither Redis nor Postgres.
+    CheckRecords {
+        /// The file; `-` or nothing for standard input.
+        file: Option<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Some(Command::CheckRecords { file }) => match check(file) {
+            Ok(()) => ExitCode::SUCCESS,
+            // A closed pipe (`| head`) is the reader's way of saying that it has seen enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+            Err(error) => complain(&error.to_string()),
+        },
+        None => run(),
+    }
+}
+
+fn run() -> ExitCode {
+    match Config::read(Environment::of_process()) {
+        Ok(config) => daemon::run(config.startup(), |context| pipeline::run(config, context)),
+        Err(error) => daemon::refuse(pipeline::NAME, &error),
+    }
+}
+
+fn check(file: Option<PathBuf>) -> io::Result<()> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    match file.filter(|path| path.as_os_str() != "-") {
+        Some(path) => {
+            let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+            check_records(BufReader::new(File::open(&path).map_err(named)?), &mut out)?;
+        }
+        None => check_records(io::stdin().lock(), &mut out)?,
+    }
+    out.flush()
+}
+
+#[expect(clippy::print_stderr, reason = "a command for people; nothing is logged here")]
+fn complain(error: &str) -> ExitCode {
+    eprintln!("indexer check-records: {error}");
+    ExitCode::FAILURE
+}

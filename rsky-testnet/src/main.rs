@@ -1,1 +1,88 @@
-fn main() {}
+//! The simulated AT network as a program: replays a recording, or makes load.
+
+#![allow(clippy::print_stdout, reason = "the address is this program's output")]
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use rsky_testnet::network::load::{CommitRing, LoadOptions};
+use rsky_testnet::network::{Network, NetworkBuilder};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A simulated AT network on one port of 127.0.0.1: relay, PDS, PLC directory, handle server and labeler.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve a recorded corpus folder, gzip-compressed or not.
+    Replay {
+        /// The folder, with firehose.frames and labels.frames.
+        folder: PathBuf,
+        /// Port of 127.0.0.1; a free one when absent.
+        #[arg(long, default_value_t = 0)]
+        port: u16,
+        /// Frames a second for every subscriber; as fast as they are read when absent.
+        #[arg(long)]
+        rate: Option<NonZeroU32>,
+        /// Begin at the end for relay subscribers without a cursor, as a real relay does.
+        #[arg(long)]
+        from_end: bool,
+    },
+    /// Serve synthetic commits as fast as they are read.
+    Load {
+        /// Port of 127.0.0.1; a free one when absent.
+        #[arg(long, default_value_t = 0)]
+        port: u16,
+        /// Frames in all; endless when absent.
+        #[arg(long)]
+        frames: Option<u64>,
+        /// The same seed gives the same frames.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Accounts.
+        #[arg(long, default_value_t = 2_500)]
+        dids: usize,
+        /// Frames a second for every subscriber; as fast as they are read when absent.
+        #[arg(long)]
+        rate: Option<NonZeroU32>,
+    },
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_writer(std::io::stderr)
+        .init();
+    // Listening for the signals before anything is started: none is missed.
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let network = network(Arguments::parse().command).await?.start().await?;
+    println!("{}", network.url());
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    network.stop().await
+}
+
+async fn network(command: Command) -> Result<NetworkBuilder> {
+    let builder = Network::builder();
+    Ok(match command {
+        Command::Replay { folder, port, rate, from_end } => {
+            builder.corpus(folder).port(port).rate(rate).from_end(from_end)
+        }
+        Command::Load { port, frames, seed, dids, rate } => {
+            let options = LoadOptions { seed, dids, ..LoadOptions::default() };
+            let ring = tokio::task::spawn_blocking(move || Arc::new(CommitRing::generate(options)));
+            builder.relay(ring.await.context("generate the load")?.script(frames)).port(port).rate(rate)
+        }
+    })
+}

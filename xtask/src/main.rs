@@ -1,1 +1,58 @@
-fn main() {}
+//! The two commands every developer needs, `cargo xtask up` and `cargo xtask test`, and `cargo xtask bench`.
+//!
+//! All three start private servers on free ports with their data under the build directory, and end them again,
+//! also on failure and on Ctrl-C.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program talks to its terminal")]
+
+mod admin;
+mod bench;
+mod daemons;
+mod interrupt;
+mod procfs;
+mod steps;
+mod streams;
+mod test_command;
+mod testnet;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Run, test and measure the pipeline")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the whole pipeline against the recorded network (or a real one) until Ctrl-C
+    Up(up::Options),
+    /// Check the format, lint, and run all tests
+    Test(test_command::Options),
+    /// Measure release binaries beside the limit of what they stand on
+    Bench(bench::Options),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    interrupt::watch();
+    let outcome = match arguments.command {
+        Command::Up(options) => up::up(&options),
+        Command::Test(options) => test_command::test(&options),
+        Command::Bench(options) => bench::bench(&options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<interrupt::Interrupted>() => {
+            eprintln!("interrupted");
+            ExitCode::from(130)
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

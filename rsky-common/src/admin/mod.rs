@@ -1,1 +1,13 @@
-//! Under construction.
+//! The admin port of a daemon: metrics for machines, health for supervisors, pages for people.
+
+mod health;
+mod metrics;
+mod page;
+mod server;
+mod status;
+
+pub use health::{Health, Readiness};
+pub use metrics::registry;
+pub use prometheus_client;
+pub use server::Admin;
+pub use status::Status;

@@ -1,1 +1,15 @@
-//! Under construction.
+//! The AT Protocol on the wire: frames of the two subscriptions, CARs, CIDs, and what they become in the streams.
+
+pub mod car;
+pub mod cid;
+mod collection_filter;
+mod commit_entries;
+pub mod frame;
+mod label_frame;
+pub mod path;
+pub mod reject;
+
+pub use collection_filter::{CollectionFilter, FilterError};
+pub use commit_entries::{Converted, OpCounts, convert};
+pub use label_frame::convert_labels;
+pub use reject::{FrameKind, Rejected};

@@ -1,1 +1,23 @@
-//! Under construction.
+//! Configuration: environment variables, read once at start into one documented struct per daemon.
+//!
+//! Every daemon declares its variables as [`Variable`]s (name, other family's name, form and unit, default,
+//! consequence); `--help`, defaults, fault messages and the warning about misspelt names all come from there.
+
+mod common;
+mod environment;
+mod host_name;
+mod secret;
+mod settings;
+mod size;
+mod variable;
+
+pub use common::{
+    CommonConfig, DLQ_MAX_LEN, LOG_FORMAT, METRICS_HOST, REDIS_ALLOW_EVICTION, REDIS_URL, RUST_LOG,
+    SHUTDOWN_TIMEOUT_MS,
+};
+pub use environment::Environment;
+pub use host_name::host_name;
+pub use secret::Secret;
+pub use settings::{ConfigError, Settings};
+pub use size::parse_size;
+pub use variable::{Variable, help};

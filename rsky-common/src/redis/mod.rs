@@ -1,1 +1,23 @@
-//! Under construction.
+//! The only code that speaks Redis commands.
+//!
+//! Writers: [`gate`] decides whether and how much, [`writer`] puts a batch and its cursor in one transaction.
+//! Readers: [`consumer`]. Both stand on [`connection`], which reconnects, and on [`errors`], which knows what to wait
+//! out. What cannot be processed goes to [`dead_letters`].
+
+pub mod connection;
+pub mod errors;
+pub mod startup;
+
+pub mod gate;
+pub mod gate_metrics;
+pub mod writer;
+
+pub mod consumer;
+
+pub mod dead_letters;
+pub mod overview;
+
+pub use connection::{LinkError, RedisLink, RedisServer};
+pub use dead_letters::DeadLetter;
+pub use gate::{Gate, GateConfig, Permit, Shut};
+pub use writer::{Batch, StreamWriter};

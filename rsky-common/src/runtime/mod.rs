@@ -1,1 +1,16 @@
-//! Under construction.
+//! How a daemon lives and dies: start, named tasks, signals, waiting, and what memory it may use.
+
+pub mod daemon;
+pub mod logging;
+
+pub mod stages;
+
+pub mod backoff;
+pub mod budget;
+pub mod memory;
+
+pub use backoff::Backoff;
+pub use budget::{ByteBudget, Charge};
+pub use daemon::{Context, Startup};
+pub use stages::Stages;
+pub use tokio_util::sync::CancellationToken;

@@ -1,0 +1,167 @@
+//! What could not be processed, kept for people: one stream `<stream>_dlq` beside each stream.
+//!
+//! Fields (DECISIONS, names): the original field with the payload, `reason`, `error`, `attempts`, `source_id`, `at`.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use redis::{Cmd, Pipeline};
+
+/// Longest copy of a payload, in bytes. Enough for every record the network accepts (a commit's records are at most
+/// some ten KiB); with a full stream of the default 100 000 entries, a bound on what bad input can take in Redis.
+const PAYLOAD_MAX: usize = 64 * 1024;
+/// Longest error text, in bytes.
+const ERROR_MAX: usize = 2 * 1024;
+
+/// One thing that could not be processed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    field: &'static str,
+    payload: String,
+    reason: String,
+    error: String,
+    attempts: u32,
+    source_id: String,
+}
+
+impl DeadLetter {
+    /// A dead letter. `field` is the field the payload had (or would have had) in its stream; `reason` is one of a
+    /// closed set of words, the label of the metric that counts it; `error` says what happened; `source_id` is the
+    /// entry's id in its stream, or where on the network it came from (`host@seq`).
+    pub fn new(field: &'static str, payload: &str, reason: &str, error: &str, source_id: &str) -> Self {
+        let kept = prefix(payload, PAYLOAD_MAX);
+        let mut error = prefix(error, ERROR_MAX).to_owned();
+        if kept.len() < payload.len() {
+            error.push_str(&format!(" (payload cut to {} of {} bytes)", kept.len(), payload.len()));
+        }
+        Self {
+            field,
+            payload: kept.to_owned(),
+            reason: reason.to_owned(),
+            error,
+            attempts: 1,
+            source_id: source_id.to_owned(),
+        }
+    }
+
+    /// A dead letter for bytes that are not text; the payload is their base64 (standard alphabet, no padding).
+    pub fn binary(field: &'static str, bytes: &[u8], reason: &str, error: &str, source_id: &str) -> Self {
+        let kept = bytes.get(..PAYLOAD_MAX / 4 * 3).unwrap_or(bytes);
+        let mut letter = Self::new(field, &STANDARD_NO_PAD.encode(kept), reason, error, source_id);
+        if kept.len() < bytes.len() {
+            letter.error.push_str(&format!(" (frame cut to {} of {} bytes)", kept.len(), bytes.len()));
+        }
+        letter
+    }
+
+    /// Sets how often it was tried; 1 unless set.
+    #[must_use]
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        self.attempts = attempts;
+        self
+    }
+
+    /// The word it is counted under.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// Its size in Redis, roughly, in bytes.
+    pub fn size(&self) -> usize {
+        self.payload.len() + self.error.len() + self.reason.len() + self.source_id.len() + 64
+    }
+
+    /// The `XADD` for it. `stream` is the stream it belongs beside; that one's dead letters are cut to about
+    /// `max_len` entries.
+    pub fn xadd(&self, stream: &str, max_len: u64) -> Cmd {
+        let mut command = redis::cmd("XADD");
+        command.arg(format!("{stream}_dlq")).arg("MAXLEN").arg("~").arg(max_len).arg("*");
+        command
+            .arg(self.field)
+            .arg(&self.payload)
+            .arg("reason")
+            .arg(&self.reason)
+            .arg("error")
+            .arg(&self.error);
+        command
+            .arg("attempts")
+            .arg(self.attempts)
+            .arg("source_id")
+            .arg(&self.source_id)
+            .arg("at")
+            .arg(now_millis());
+        command
+    }
+
+    /// Appends [`DeadLetter::xadd`] to a pipeline.
+    pub fn append(&self, pipeline: &mut Pipeline, stream: &str, max_len: u64) {
+        pipeline.add_command(self.xadd(stream, max_len));
+    }
+}
+
+/// Milliseconds since the Unix epoch.
+fn now_millis() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The longest prefix of at most `max` bytes that ends between characters.
+fn prefix(text: &str, max: usize) -> &str {
+    let mut end = text.len().min(max);
+    while !text.is_char_boundary(end) {
+        end = end.saturating_sub(1);
+    }
+    text.get(..end).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packed(letter: &DeadLetter) -> String {
+        String::from_utf8_lossy(&letter.xadd("s", 7).get_packed_command()).into_owned()
+    }
+
+    #[test]
+    fn has_the_agreed_fields() {
+        let letter = DeadLetter::new("event", "{}", "bad", "why", "host@5").attempts(3);
+        let sent = packed(&letter);
+        for part in [
+            "s_dlq",
+            "MAXLEN",
+            "~",
+            "event",
+            "{}",
+            "reason",
+            "bad",
+            "error",
+            "why",
+            "attempts",
+            "3",
+            "source_id",
+            "host@5",
+            "at",
+        ] {
+            assert!(sent.contains(&format!("\r\n{part}\r\n")), "{part}: {sent}");
+        }
+    }
+
+    #[test]
+    fn bounds_the_copy_and_says_the_true_size() {
+        let letter = DeadLetter::new("event", &"é".repeat(50_000), "bad", "why", "x");
+        assert!(letter.payload.len() <= PAYLOAD_MAX);
+        assert!(letter.error.contains("65536 of 100000 bytes"), "{}", letter.error);
+        let letter = DeadLetter::binary("event", &vec![0; 5_000_000], "bad", "why", "x");
+        assert!(letter.payload.len() <= PAYLOAD_MAX);
+        assert!(letter.error.contains("of 5000000 bytes"), "{}", letter.error);
+        assert!(letter.size() < PAYLOAD_MAX + 1024);
+    }
+
+    #[test]
+    fn cuts_between_characters() {
+        assert_eq!(prefix("aé", 2), "a");
+        assert_eq!(prefix("aé", 3), "aé");
+        assert_eq!(prefix("é", 1), "");
+    }
+}

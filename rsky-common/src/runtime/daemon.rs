@@ -1,0 +1,247 @@
+//! The life of a daemon process: boot, signals, drain, exit code.
+//!
+//! Exit codes: 0 after a clean stop, 1 after a failure, 64 for a configuration that is not usable, 130 when a second
+//! signal cut the drain short.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::logging::{self, LogConfig};
+use crate::config::ConfigError;
+
+const EXIT_BAD_CONFIG: u8 = 64;
+const EXIT_SECOND_SIGNAL: i32 = 130;
+
+/// What has to be known before the runtime starts.
+#[derive(Clone, Debug)]
+pub struct Startup {
+    /// The daemon's name, as in its binary.
+    pub name: &'static str,
+    /// Its version, for the first log line.
+    pub version: &'static str,
+    /// What is logged.
+    pub log: LogConfig,
+    /// Time between the wish to stop and giving up on what is still in flight.
+    pub drain: Duration,
+    /// Sentences about the configuration, logged as warnings once logging is there.
+    pub notices: Vec<String>,
+}
+
+/// What the body of a daemon is given.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Cancelled when the process shall stop: by a signal, or because a stage failed.
+    pub stop: CancellationToken,
+    running: Running,
+}
+
+impl Context {
+    /// A context outside of a daemon: for tests and tools.
+    pub fn detached() -> Self {
+        Self { stop: CancellationToken::new(), running: Running::default() }
+    }
+
+    pub(super) fn running(&self) -> &Running {
+        &self.running
+    }
+}
+
+/// The names of the stages that have not ended, with how many there are of each.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Running(Arc<Mutex<BTreeMap<String, usize>>>);
+
+impl Running {
+    pub(super) fn started(&self, name: &str) {
+        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *names.entry(name.to_owned()).or_default() += 1;
+    }
+
+    pub(super) fn ended(&self, name: &str) {
+        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = names.get_mut(name) {
+            *count = count.saturating_sub(1);
+        }
+        names.retain(|_, count| *count > 0);
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+}
+
+/// Says what is wrong with the configuration and gives the exit code for it.
+#[expect(clippy::print_stderr, reason = "logging is configured by the configuration that could not be read")]
+pub fn refuse(name: &str, error: &ConfigError) -> ExitCode {
+    eprintln!("{name}: {error}\n\n`{name} --help` lists every setting.");
+    ExitCode::from(EXIT_BAD_CONFIG)
+}
+
+/// Runs a daemon to its end.
+///
+/// The body must end soon after `stop` is cancelled, having finished what it holds; when it has not within
+/// `startup.drain`, it is dropped and the stages that were still running are named in the log.
+pub fn run<F, Fut>(startup: Startup, body: F) -> ExitCode
+where
+    F: FnOnce(Context) -> Fut,
+    Fut: Future<Output = anyhow::Result<()>>,
+{
+    logging::init(&startup.log);
+    install_panic_hook();
+    install_crypto();
+    for notice in &startup.notices {
+        tracing::warn!("{notice}");
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "cannot start the runtime");
+            return ExitCode::FAILURE;
+        }
+    };
+    tracing::info!(version = startup.version, "{} starts", startup.name);
+    let code = runtime.block_on(Box::pin(supervise(&startup, body)));
+    // Blocking tasks (name look-ups, decoding) hold nothing that must be kept.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    code
+}
+
+async fn supervise<F, Fut>(startup: &Startup, body: F) -> ExitCode
+where
+    F: FnOnce(Context) -> Fut,
+    Fut: Future<Output = anyhow::Result<()>>,
+{
+    let context = Context { stop: CancellationToken::new(), running: Running::default() };
+    let stop = context.stop.clone();
+    let running = context.running.clone();
+    let (term, int) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(term), Ok(int)) => (term, int),
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::error!(%error, "cannot listen for signals");
+            return ExitCode::FAILURE;
+        }
+    };
+    let watcher = tokio::spawn(watch_signals(term, int, stop.clone()));
+    let name = startup.name;
+    let overdue = async {
+        stop.cancelled().await;
+        tokio::time::sleep(startup.drain).await;
+    };
+    let outcome = tokio::select! {
+        outcome = body(context) => Some(outcome),
+        () = overdue => None,
+    };
+    watcher.abort();
+    match outcome {
+        Some(Ok(())) => {
+            tracing::info!("{name} stopped");
+            ExitCode::SUCCESS
+        }
+        Some(Err(error)) => {
+            tracing::error!("{name} failed: {error:#}");
+            ExitCode::FAILURE
+        }
+        None => {
+            let abandoned = running.names().join(", ");
+            tracing::error!(
+                waited = ?startup.drain,
+                "{name} gives up on what is in flight; abandoned: {abandoned}. It will be done again after the next start"
+            );
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn watch_signals(mut term: Signal, mut int: Signal, stop: CancellationToken) {
+    wait_for_one(&mut term, &mut int).await;
+    tracing::info!("asked to stop; finishing what is in flight");
+    stop.cancel();
+    wait_for_one(&mut term, &mut int).await;
+    tracing::warn!("second signal: stopping at once");
+    std::process::exit(EXIT_SECOND_SIGNAL);
+}
+
+async fn wait_for_one(term: &mut Signal, int: &mut Signal) {
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}
+
+/// Makes `ring` the TLS provider of the process. Without one, the first TLS connection would panic.
+pub fn install_crypto() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        if rustls::crypto::ring::default_provider().install_default().is_err() {
+            tracing::debug!("a TLS provider was installed already");
+        }
+    });
+}
+
+fn install_panic_hook() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        std::panic::set_hook(Box::new(|info| {
+            let payload = info.payload();
+            let text = payload.downcast_ref::<&str>().copied();
+            let text = text
+                .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+                .unwrap_or("(no message)");
+            let place = info.location().map(ToString::to_string).unwrap_or_default();
+            tracing::error!(place, "panic: {text}");
+        }));
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::logging::LogFormat;
+    use crate::runtime::stages::Stages;
+
+    fn startup(drain: Duration) -> Startup {
+        let log = LogConfig { filter: "off".to_owned(), format: LogFormat::Text };
+        Startup { name: "test", version: "0", log, drain, notices: Vec::new() }
+    }
+
+    fn code(code: ExitCode) -> String {
+        format!("{code:?}")
+    }
+
+    #[test]
+    fn a_body_that_ends_gives_its_verdict() {
+        let startup = startup(Duration::from_secs(5));
+        let fine = run(startup.clone(), |_| async { Ok(()) });
+        assert_eq!(code(fine), code(ExitCode::SUCCESS));
+        let failed = run(startup, |_| async { anyhow::bail!("no") });
+        assert_eq!(code(failed), code(ExitCode::FAILURE));
+    }
+
+    #[test]
+    fn a_body_that_does_not_end_is_abandoned_after_the_deadline() {
+        let outcome = run(startup(Duration::from_millis(20)), |context| async move {
+            context.stop.cancel();
+            std::future::pending().await
+        });
+        assert_eq!(code(outcome), code(ExitCode::FAILURE));
+    }
+
+    #[tokio::test]
+    async fn knows_which_stages_run() {
+        let context = Context::detached();
+        let mut stages = Stages::new(&context);
+        let stop = context.stop.clone();
+        stages.spawn("reader", async move {
+            stop.cancelled().await;
+            Ok(())
+        });
+        assert_eq!(context.running().names(), ["reader"]);
+        context.stop.cancel();
+        stages.join().await.unwrap();
+        assert!(context.running().names().is_empty());
+    }
+}

@@ -1,0 +1,228 @@
+//! The end of an entry: acknowledged and deleted, or copied to the dead letters and then acknowledged.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rsky_common::redis::consumer::Consumer;
+use rsky_common::redis::{DeadLetter, LinkError, RedisLink};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::lane::Job;
+use crate::metrics::{ConsumerMetrics, Metrics, OutcomeLabels, StreamLabels};
+
+/// Entries acknowledged in one transaction: bounds the size of a command.
+const CHUNK: usize = 1000;
+
+/// Dead letters written in one transaction: each may hold 64 KiB.
+const LETTERS: usize = 50;
+
+/// A stream this process reads, and which of its entries are on their way.
+#[derive(Debug)]
+pub struct Source {
+    /// Stream, group and name.
+    pub consumer: Consumer,
+    /// The field of the payload, for dead letters.
+    pub field: &'static str,
+    /// Labels of its metrics.
+    pub labels: StreamLabels,
+    /// Its metrics.
+    pub metrics: ConsumerMetrics,
+    /// Length that the dead-letter stream is kept to.
+    pub dlq_max_len: u64,
+    /// Ids between reading and settling: as many as the memory budget and the lanes' bounds allow.
+    pub in_flight: Mutex<HashSet<String>>,
+}
+
+impl Source {
+    /// Marks an entry as on its way; `false` when it is already.
+    pub fn enter(&self, id: &str) -> bool {
+        let entered = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
+        if entered {
+            self.metrics.waiting.get_or_create(&self.labels).inc();
+        }
+        entered
+    }
+
+    /// An entry that was entered and not handed to a lane.
+    pub fn leave(&self, id: &str) {
+        if self.in_flight.lock().unwrap_or_else(PoisonError::into_inner).remove(id) {
+            self.metrics.waiting.get_or_create(&self.labels).dec();
+        }
+    }
+
+    fn outcome(&self, outcome: &'static str, reason: &'static str) -> OutcomeLabels {
+        OutcomeLabels { stream: self.consumer.stream.clone(), outcome, reason }
+    }
+}
+
+/// Why an entry becomes a dead letter.
+#[derive(Debug)]
+pub struct Death {
+    /// One of a closed set.
+    pub reason: &'static str,
+    /// For a person.
+    pub error: String,
+    /// How often it was tried.
+    pub attempts: u32,
+}
+
+/// What became of an entry of a batch.
+#[derive(Debug, Default)]
+pub enum Fate {
+    /// Its effect has committed.
+    #[default]
+    Indexed,
+    /// There was nothing to do.
+    Nothing(&'static str),
+    /// It will never be indexed.
+    Dead(Death),
+    /// It was not written because the process stops: it stays pending.
+    Abandoned,
+}
+
+/// A lane's hand on Redis.
+#[derive(Debug)]
+pub struct Acks {
+    link: RedisLink,
+    stop: CancellationToken,
+}
+
+/// The entries of one stream in a batch, by fate.
+#[derive(Default)]
+struct Share<'j> {
+    done: Vec<&'j str>,
+    dead: Vec<(&'j Job, Death)>,
+    indexed: u64,
+    nothing: BTreeMap<&'static str, u64>,
+    abandoned: usize,
+}
+
+impl Acks {
+    /// `link` must not be ended by `stop`: what has committed is still acknowledged then, while Redis answers.
+    pub fn new(link: RedisLink, stop: CancellationToken) -> Self {
+        Self { link, stop }
+    }
+
+    /// Settles a batch. What cannot be acknowledged stays pending and is read again: repeating it is harmless.
+    pub async fn settle(&mut self, batch: &[Job], fates: Vec<Fate>, metrics: &Metrics) {
+        let mut shares: BTreeMap<&str, (Arc<Source>, Share<'_>)> = BTreeMap::new();
+        for (job, fate) in batch.iter().zip(fates) {
+            let entry = shares.entry(&job.source.consumer.stream);
+            let (_, share) = entry.or_insert_with(|| (Arc::clone(&job.source), Share::default()));
+            match fate {
+                Fate::Indexed => {
+                    share.indexed += 1;
+                    share.done.push(&job.id);
+                }
+                Fate::Nothing(reason) => {
+                    *share.nothing.entry(reason).or_default() += 1;
+                    share.done.push(&job.id);
+                }
+                Fate::Dead(death) => share.dead.push((job, death)),
+                Fate::Abandoned => share.abandoned += 1,
+            }
+        }
+        for (source, share) in shares.into_values() {
+            self.settle_share(&source, share, metrics).await;
+        }
+        for job in batch {
+            job.source.in_flight.lock().unwrap_or_else(PoisonError::into_inner).remove(&job.id);
+            job.source.metrics.running.get_or_create(&job.source.labels).dec();
+        }
+    }
+
+    async fn settle_share(&mut self, source: &Source, share: Share<'_>, metrics: &Metrics) {
+        let processed = source.metrics.processed.get_or_create_owned(&source.labels);
+        for ids in share.done.chunks(CHUNK) {
+            if !self.acknowledge(source, ids).await {
+                return;
+            }
+            processed.inc_by(u64::try_from(ids.len()).unwrap_or(0));
+        }
+        metrics.outcomes.get_or_create(&source.outcome("indexed", "")).inc_by(share.indexed);
+        for (reason, count) in share.nothing {
+            metrics.outcomes.get_or_create(&source.outcome("nothing", reason)).inc_by(count);
+        }
+        let failed = source.metrics.failed.get_or_create_owned(&source.labels);
+        failed.inc_by(u64::try_from(share.abandoned).unwrap_or(0));
+        for dead in share.dead.chunks(LETTERS) {
+            if !self.bury(source, dead).await {
+                failed.inc_by(u64::try_from(dead.len()).unwrap_or(0));
+                continue;
+            }
+            for (_, death) in dead {
+                metrics.outcomes.get_or_create(&source.outcome("dead_letter", death.reason)).inc();
+                processed.inc();
+            }
+        }
+    }
+
+    async fn acknowledge(&mut self, source: &Source, ids: &[&str]) -> bool {
+        loop {
+            match source.consumer.acknowledge(&mut self.link, ids).await {
+                Ok(()) => {
+                    self.link.succeeded();
+                    return true;
+                }
+                Err(error) => {
+                    if !self.wait_out(error, "acknowledge entries").await {
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Copies to the dead letters and acknowledges. A full Redis refuses the copies: the entries stay pending until
+    /// there is room (DECISIONS 29), and everything else goes on.
+    async fn bury(&mut self, source: &Source, dead: &[(&Job, Death)]) -> bool {
+        let letters: Vec<(&str, DeadLetter)> = dead
+            .iter()
+            .map(|(job, death)| {
+                let payload = job.payload.as_deref().unwrap_or_default();
+                debug!(
+                    stream = source.consumer.stream,
+                    id = job.id,
+                    reason = death.reason,
+                    "dead letter: {}",
+                    death.error
+                );
+                let letter = DeadLetter::new(source.field, payload, death.reason, &death.error, &job.id);
+                (job.id.as_str(), letter.attempts(death.attempts))
+            })
+            .collect();
+        loop {
+            match source.consumer.bury(&mut self.link, &letters, source.dlq_max_len).await {
+                Ok(()) => {
+                    self.link.succeeded();
+                    return true;
+                }
+                Err(LinkError::Redis(error)) if error.to_string().contains("OOM") => {
+                    warn!(entries = letters.len(), "Redis is full: dead letters stay pending until there is room");
+                    return false;
+                }
+                Err(error) => {
+                    if !self.wait_out(error, "write dead letters").await {
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Pauses after a failure that passes; `false` when it does not, or when the process stops.
+    async fn wait_out(&mut self, error: LinkError, what: &str) -> bool {
+        if self.stop.is_cancelled() {
+            warn!("{what}: {error}; the entries stay pending and are done again after the next start");
+            return false;
+        }
+        match self.link.wait_out(error).await {
+            Ok(()) => true,
+            Err(error) => {
+                warn!("{what}: {error}; the entries stay pending");
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! `app.bsky.actor.*`, the labeler service and the declarations.
+
+use super::{
+    CID, CREATED_AT, CREATOR, Collection, INDEXED_AT, RkeyRule, Source, Table, URI, column, record_only,
+    with_table,
+};
+
+static PROFILE_TABLE: Table = Table {
+    name: "profile",
+    columns: &[
+        URI,
+        CID,
+        CREATOR,
+        column("displayName", Source::Text(&["displayName"])),
+        column("description", Source::Text(&["description"])),
+        column("avatarCid", Source::BlobCid("avatar")),
+        column("bannerCid", Source::BlobCid("banner")),
+        INDEXED_AT,
+        column("joinedViaStarterPackUri", Source::Text(&["joinedViaStarterPack", "uri"])),
+        column("createdAt", Source::CreatedAtRaw),
+    ],
+    duplicate_key: &[],
+};
+
+/// `pinnedPost` is in the record and in the table, and no generation of the reference fills it (INDEXING §4).
+pub(super) static PROFILE: Collection =
+    with_table("app.bsky.actor.profile", RkeyRule::SelfOnly, &PROFILE_TABLE);
+
+pub(super) static STATUS: Collection = record_only("app.bsky.actor.status", RkeyRule::SelfOnly);
+
+static LABELER_TABLE: Table =
+    Table { name: "labeler", columns: &[URI, CID, CREATOR, CREATED_AT, INDEXED_AT], duplicate_key: &[] };
+
+pub(super) static LABELER: Collection =
+    with_table("app.bsky.labeler.service", RkeyRule::SelfOnly, &LABELER_TABLE);
+
+pub(super) static NOTIFICATION_DECLARATION: Collection =
+    record_only("app.bsky.notification.declaration", RkeyRule::SelfOnly);
+
+pub(super) static CHAT_DECLARATION: Collection =
+    record_only("chat.bsky.actor.declaration", RkeyRule::SelfOnly);

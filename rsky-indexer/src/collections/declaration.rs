@@ -1,0 +1,119 @@
+//! What a collection may declare. The engine reads these; it knows no collection by name.
+
+/// Everything the engine needs to know of one collection (INDEXING §4).
+#[derive(Debug)]
+pub struct Collection {
+    /// The NSID, as it stands in `at://did/<nsid>/rkey`.
+    pub nsid: &'static str,
+    /// Which record keys get a typed row. The `record` row is written for every key.
+    pub rkey: RkeyRule,
+    /// A condition on the record beyond its lexicon; a record that fails it is skipped whole.
+    pub ownership: Ownership,
+    /// The typed table, if the collection has one.
+    pub table: Option<&'static Table>,
+    /// Whether every row also puts an item into the author's feed (INDEXING §4.2).
+    pub feed_item: Option<FeedItem>,
+    /// The counters that follow the rows of [`Self::table`].
+    pub aggregates: &'static [Aggregate],
+    /// Whether this version of the indexer has the whole rule. An unsupported collection is validated,
+    /// moves `actor_sync` and is counted; nothing else is written.
+    pub supported: bool,
+}
+
+/// Which record keys get a typed row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RkeyRule {
+    /// Any key: the reference does not hold the key against the lexicon.
+    Any,
+    /// Only `self`.
+    SelfOnly,
+}
+
+/// Conditions that make the reference throw `InvalidRequestError` (PIPELINE §6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ownership {
+    /// Nothing is asked.
+    Free,
+    /// The at-uri in this field must belong to the record's author.
+    SameAuthor(&'static str),
+    /// The at-uri in this field must have the record's author and record key.
+    SameAuthorAndRkey(&'static str),
+}
+
+/// A typed table: its name, its columns, and the columns that make two records say the same thing.
+#[derive(Debug)]
+pub struct Table {
+    /// Unquoted name.
+    pub name: &'static str,
+    /// Columns in the order of [`super::Row`]; `uri` is always the first. Generated columns are absent.
+    pub columns: &'static [Column],
+    /// Indexes into [`Self::columns`] of the duplicate key (unique in the table); empty when there is none.
+    pub duplicate_key: &'static [usize],
+}
+
+/// One column and where its value comes from.
+#[derive(Debug)]
+pub struct Column {
+    /// Unquoted name.
+    pub name: &'static str,
+    /// Where the value comes from.
+    pub source: Source,
+}
+
+/// Where a column's value comes from. Every value is text or NULL.
+#[derive(Debug, Clone, Copy)]
+pub enum Source {
+    /// The record's at-uri.
+    Uri,
+    /// The record's CID.
+    Cid,
+    /// The repository's DID.
+    Creator,
+    /// The record key.
+    Rkey,
+    /// The event's time, verbatim.
+    IndexedAt,
+    /// `createdAt`, normalised (INDEXING §3).
+    CreatedAt,
+    /// `createdAt` as written, or the time of indexing where it is absent (profiles only).
+    CreatedAtRaw,
+    /// The string at this path, NULL where absent.
+    Text(&'static [&'static str]),
+    /// The CID of the blob at this key, NULL where absent.
+    BlobCid(&'static str),
+    /// The value at this key as JSON text, NULL where absent (INDEXING §4.3).
+    JsonText(&'static str),
+}
+
+/// A feed item that follows a row (INDEXING §4.2).
+#[derive(Debug, Clone, Copy)]
+pub struct FeedItem {
+    /// Value of `feed_item.type`.
+    pub kind: &'static str,
+    /// Index of the column that holds the post's uri.
+    pub post: usize,
+    /// Index of the column that holds the normalised `createdAt`.
+    pub created_at: usize,
+}
+
+/// A counter: rows of the collection's table per value of one column.
+#[derive(Debug, Clone, Copy)]
+pub struct Aggregate {
+    /// The counter.
+    pub counter: Counter,
+    /// Index into the table's columns of the value that is counted by.
+    pub by: usize,
+}
+
+/// The counters of `post_agg` and `profile_agg` that this engine moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Counter {
+    /// `post_agg."likeCount"`
+    Likes,
+    /// `post_agg."repostCount"`
+    Reposts,
+    /// `profile_agg."followersCount"`
+    Followers,
+    /// `profile_agg."followsCount"`
+    Follows,
+}

@@ -1,0 +1,101 @@
+//! The collections as data: which table, which columns from which field, which duplicate key, which counters.
+//!
+//! A new collection is one more declaration in [`actor`], [`feed`] or [`graph`] and one line in [`ALL`].
+
+pub mod declaration;
+
+mod actor;
+mod feed;
+mod graph;
+
+mod row;
+
+pub use declaration::{Aggregate, Collection, Counter, FeedItem, Ownership, RkeyRule, Source, Table};
+pub use row::{Row, RecordContext, build_row, check_ownership};
+
+use declaration::Column;
+
+/// Every collection the indexer has a rule for.
+pub static ALL: &[&Collection] = &[
+    &feed::LIKE,
+    &feed::REPOST,
+    &feed::GENERATOR,
+    &feed::POST,
+    &feed::THREAD_GATE,
+    &feed::POST_GATE,
+    &graph::FOLLOW,
+    &graph::BLOCK,
+    &graph::LIST,
+    &graph::LIST_ITEM,
+    &graph::LIST_BLOCK,
+    &graph::STARTER_PACK,
+    &graph::VERIFICATION,
+    &actor::PROFILE,
+    &actor::STATUS,
+    &actor::LABELER,
+    &actor::NOTIFICATION_DECLARATION,
+    &actor::CHAT_DECLARATION,
+];
+
+/// The declaration of a collection, by exact NSID.
+pub fn declaration_of(nsid: &str) -> Option<&'static Collection> {
+    ALL.iter().copied().find(|collection| collection.nsid == nsid)
+}
+
+const fn column(name: &'static str, source: Source) -> Column {
+    Column { name, source }
+}
+
+const URI: Column = column("uri", Source::Uri);
+const CID: Column = column("cid", Source::Cid);
+const CREATOR: Column = column("creator", Source::Creator);
+const CREATED_AT: Column = column("createdAt", Source::CreatedAt);
+const INDEXED_AT: Column = column("indexedAt", Source::IndexedAt);
+
+/// A collection of which only the `record` row is kept.
+const fn record_only(nsid: &'static str, rkey: RkeyRule) -> Collection {
+    Collection {
+        nsid,
+        rkey,
+        ownership: Ownership::Free,
+        table: None,
+        feed_item: None,
+        aggregates: &[],
+        supported: true,
+    }
+}
+
+/// A collection with a typed table and nothing else.
+const fn with_table(nsid: &'static str, rkey: RkeyRule, table: &'static Table) -> Collection {
+    let mut collection = record_only(nsid, rkey);
+    collection.table = Some(table);
+    collection
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn the_table_of_collections_obeys_its_own_laws() {
+        let mut nsids = HashSet::new();
+        let mut tables = HashSet::new();
+        for collection in ALL {
+            assert!(nsids.insert(collection.nsid), "{} stands twice", collection.nsid);
+            assert!(std::ptr::eq(declaration_of(collection.nsid).unwrap(), *collection));
+            let Some(table) = collection.table else {
+                assert!(collection.aggregates.is_empty() && collection.feed_item.is_none());
+                continue;
+            };
+            assert!(tables.insert(table.name), "{} is filled by two collections", table.name);
+            assert!(matches!(table.columns[0].source, Source::Uri), "{}: uri comes first", table.name);
+            let names: HashSet<_> = table.columns.iter().map(|c| c.name).collect();
+            assert_eq!(names.len(), table.columns.len(), "{} names a column twice", table.name);
+            for index in table.duplicate_key.iter().chain(collection.aggregates.iter().map(|a| &a.by)) {
+                assert!(*index < table.columns.len());
+            }
+        }
+    }
+}

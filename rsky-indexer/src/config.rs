@@ -1,0 +1,270 @@
+//! The indexer's settings, read once at start. Names: DECISIONS, "Names the outside relies on".
+
+use std::time::Duration;
+
+use rsky_common::config::{CommonConfig, ConfigError, Environment, Secret, Settings, Variable};
+use rsky_common::runtime::daemon::Startup;
+
+const DATABASE_URL: Variable = Variable {
+    name: "DATABASE_URL",
+    alias: Some("DB_POSTGRES_URL"),
+    expects: "postgres://user:password@host[:port]/database[?options]",
+    default: None,
+    help: "The AppView's Postgres. Its schema is inspected, never changed.",
+};
+const DATABASE_SCHEMA: Variable = Variable {
+    name: "DATABASE_SCHEMA",
+    alias: None,
+    expects: "a schema name",
+    default: None,
+    help: "Schema of the AppView's tables, put first into the search_path. Unset: the connection's own search_path.",
+};
+const DATABASE_STATEMENT_CACHE: Variable = Variable {
+    name: "DATABASE_STATEMENT_CACHE",
+    alias: None,
+    expects: "statements per connection, 0 to 1000",
+    default: Some("100"),
+    help: "Prepared statements kept per connection; 0 behind a transaction-pooling proxy (PgBouncer).",
+};
+const DB_POOL_MAX_SIZE: Variable = Variable {
+    name: "DB_POOL_MAX_SIZE",
+    alias: None,
+    expects: "connections, 1 to 500",
+    default: Some("20"),
+    help: "Most Postgres connections of this process. Lanes above it are not started: a lane is a connection.",
+};
+const INDEXER_MODE: Variable = Variable {
+    name: "INDEXER_MODE",
+    alias: None,
+    expects: "all, stream or label",
+    default: Some("all"),
+    help: "Which streams this process drains: events and labels, events only, labels only.",
+};
+const INDEXER_STREAMS: Variable = Variable {
+    name: "INDEXER_STREAMS",
+    alias: None,
+    expects: "stream names, separated by commas",
+    default: Some("firehose_live,firehose_backfill"),
+    help: "The event streams.",
+};
+const INDEXER_LABEL_STREAM: Variable = Variable {
+    name: "INDEXER_LABEL_STREAM",
+    alias: None,
+    expects: "a stream name",
+    default: Some("label_live"),
+    help: "The label stream.",
+};
+const INDEXER_GROUP: Variable = Variable {
+    name: "INDEXER_GROUP",
+    alias: None,
+    expects: "a group name",
+    default: Some("firehose_group"),
+    help: "Consumer group on every event stream. All indexers of one database share it.",
+};
+const INDEXER_LABEL_GROUP: Variable = Variable {
+    name: "INDEXER_LABEL_GROUP",
+    alias: None,
+    expects: "a group name",
+    default: Some("label_group"),
+    help: "Consumer group on the label stream.",
+};
+const INDEXER_CONSUMER: Variable = Variable {
+    name: "INDEXER_CONSUMER",
+    alias: None,
+    expects: "a name, stable over restarts and different for every indexer",
+    default: None,
+    help: "This process's name in the groups. Unset: the host name.",
+};
+const INDEXER_CONCURRENCY: Variable = Variable {
+    name: "INDEXER_CONCURRENCY",
+    alias: None,
+    expects: "lanes, 1 to 256",
+    default: Some("4"),
+    help: "Lanes that index side by side, each with one Postgres connection; a repository always goes to the same \
+           lane. More lanes help while Postgres has idle cores, and make batches smaller.",
+};
+const INDEXER_BATCH_SIZE: Variable = Variable {
+    name: "INDEXER_BATCH_SIZE",
+    alias: None,
+    expects: "entries, 1 to 10000",
+    default: Some("1000"),
+    help: "Most entries of one transaction. Larger is faster until rows stay locked too long.",
+};
+const INDEXER_MEMORY: Variable = Variable {
+    name: "INDEXER_MEMORY",
+    alias: None,
+    expects: "bytes, e.g. 64MiB; 1MiB to 16GiB",
+    default: Some("64MiB"),
+    help: "Most bytes of entries held between Redis and Postgres. Reading pauses while it is used up.",
+};
+const INDEXER_CLAIM_IDLE_MS: Variable = Variable {
+    name: "INDEXER_CLAIM_IDLE_MS",
+    alias: None,
+    expects: "milliseconds, 100 to 86400000",
+    default: Some("300000"),
+    help: "Entries that another consumer has held for this long are taken over. Keep it above the longest \
+           outage of Postgres that a consumer is expected to sit out, or work is done twice (which is safe).",
+};
+const MAX_ATTEMPTS: Variable = Variable {
+    name: "MAX_ATTEMPTS",
+    alias: None,
+    expects: "attempts, 1 to 100",
+    default: Some("5"),
+    help: "Tries of an entry that fails for a reason nobody foresaw, before it becomes a dead letter. Transient \
+           failures are retried for as long as they last.",
+};
+const METRICS_PORT: Variable = Variable {
+    name: "METRICS_PORT",
+    alias: None,
+    expects: "a port, 0 to 65535",
+    default: Some("4020"),
+    help: "Port of the admin pages; 0 takes a free one.",
+};
+
+/// Which streams are drained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Events and labels.
+    All,
+    /// Events.
+    Stream,
+    /// Labels.
+    Label,
+}
+
+/// The indexer's settings.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Redis, admin server, logging.
+    pub common: CommonConfig,
+    /// Postgres URL with credentials.
+    pub database_url: Secret,
+    /// Schema put first into the search path.
+    pub database_schema: Option<String>,
+    /// Prepared statements kept per connection.
+    pub statement_cache: usize,
+    /// Which streams are drained.
+    pub mode: Mode,
+    /// Event streams.
+    pub streams: Vec<String>,
+    /// Label stream.
+    pub label_stream: String,
+    /// Group on the event streams.
+    pub group: String,
+    /// Group on the label stream.
+    pub label_group: String,
+    /// Name in the groups.
+    pub consumer: String,
+    /// Number of event lanes, at most the connections allowed.
+    pub lanes: usize,
+    /// Most entries of one transaction.
+    pub batch_size: usize,
+    /// Bytes of entries held at most.
+    pub memory: usize,
+    /// Age at which another consumer's entries are taken over.
+    pub claim_idle: Duration,
+    /// Tries of an entry that fails unforeseen.
+    pub max_attempts: u32,
+    /// Warnings about the environment, logged at start.
+    pub notices: Vec<String>,
+}
+
+impl Config {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// Every variable that is missing or malformed, in one error.
+    pub fn read(environment: Environment) -> Result<Self, ConfigError> {
+        let notices = environment.misspelt(&["INDEXER_", "DATABASE_", "DB_"], &Self::variables());
+        let mut settings = Settings::new(environment);
+        let s = &mut settings;
+        let pool: usize = s.integer(&DB_POOL_MAX_SIZE, 1..=500);
+        let mode = s.one_of(
+            &INDEXER_MODE,
+            &[("all", Mode::All), ("stream", Mode::Stream), ("label", Mode::Label)],
+            Mode::All,
+        );
+        // One connection is the label lane's.
+        let for_events = if mode == Mode::All { pool.saturating_sub(1).max(1) } else { pool };
+        let lanes: usize = s.integer(&INDEXER_CONCURRENCY, 1..=256);
+        let config = Self {
+            common: CommonConfig::read(s, &METRICS_PORT),
+            database_url: s.secret_url(&DATABASE_URL, &["postgres", "postgresql"]),
+            database_schema: s.given(&DATABASE_SCHEMA),
+            statement_cache: s.integer(&DATABASE_STATEMENT_CACHE, 0..=1000),
+            mode,
+            streams: s.list(&INDEXER_STREAMS),
+            label_stream: s.text(&INDEXER_LABEL_STREAM),
+            group: s.text(&INDEXER_GROUP),
+            label_group: s.text(&INDEXER_LABEL_GROUP),
+            consumer: s.given(&INDEXER_CONSUMER).unwrap_or_else(rsky_common::config::host_name),
+            lanes: lanes.min(for_events),
+            batch_size: s.integer(&INDEXER_BATCH_SIZE, 1..=10_000),
+            memory: usize::try_from(s.bytes(&INDEXER_MEMORY, 1 << 20..=16 << 30)).unwrap_or(usize::MAX),
+            claim_idle: s.millis(&INDEXER_CLAIM_IDLE_MS, 100..=86_400_000),
+            max_attempts: s.integer(&MAX_ATTEMPTS, 1..=100),
+            notices,
+        };
+        settings.finish(config)
+    }
+
+    /// What the daemon's frame needs of it.
+    pub fn startup(&self) -> Startup {
+        Startup {
+            name: crate::pipeline::NAME,
+            version: env!("CARGO_PKG_VERSION"),
+            log: self.common.log.clone(),
+            drain: self.common.drain,
+            notices: self.notices.clone(),
+        }
+    }
+
+    /// The declarations, for `--help` and for the warning about misspelt names.
+    pub fn variables() -> Vec<&'static Variable> {
+        let own: [&'static Variable; 16] = [
+            &DATABASE_URL,
+            &DATABASE_SCHEMA,
+            &DATABASE_STATEMENT_CACHE,
+            &DB_POOL_MAX_SIZE,
+            &INDEXER_MODE,
+            &INDEXER_STREAMS,
+            &INDEXER_LABEL_STREAM,
+            &INDEXER_GROUP,
+            &INDEXER_LABEL_GROUP,
+            &INDEXER_CONSUMER,
+            &INDEXER_CONCURRENCY,
+            &INDEXER_BATCH_SIZE,
+            &INDEXER_MEMORY,
+            &INDEXER_CLAIM_IDLE_MS,
+            &MAX_ATTEMPTS,
+            &METRICS_PORT,
+        ];
+        CommonConfig::VARIABLES.iter().copied().chain(own).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::read(Environment::from_pairs(pairs))
+    }
+
+    #[test]
+    fn every_fault_is_named_at_once() {
+        let said = read(&[("INDEXER_MODE", "both"), ("INDEXER_BATCH_SIZE", "0")]).unwrap_err().to_string();
+        for name in ["REDIS_URL", "DATABASE_URL", "INDEXER_MODE", "INDEXER_BATCH_SIZE"] {
+            assert!(said.contains(name), "{name}: {said}");
+        }
+    }
+
+    #[test]
+    fn lanes_fit_the_connections() {
+        let url = [("REDIS_HOST", "r"), ("DB_POSTGRES_URL", "postgres://h/d"), ("INDEXER_CONCURRENCY", "100")];
+        assert_eq!(read(&[&url[..], &[("DB_POOL_MAX_SIZE", "5")]].concat()).unwrap().lanes, 4);
+        let labels_apart = [&url[..], &[("DB_POOL_MAX_SIZE", "5"), ("INDEXER_MODE", "stream")]].concat();
+        assert_eq!(read(&labels_apart).unwrap().lanes, 5);
+    }
+}

@@ -1,0 +1,151 @@
+//! `post_agg` and `profile_agg`: counters moved by the number of rows that really changed (DECISIONS 19).
+//!
+//! A counter's row that does not exist yet starts from a count. Rows are touched in sorted order, `post_agg`
+//! before `profile_agg`, as the last thing of a transaction: lanes and processes that share a hot subject
+//! queue up for a moment instead of locking each other out.
+//!
+//! Indexes used: the primary keys, and for the counts the typed tables' indexes on the counted column.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use sqlx::{PgConnection, Row as _};
+
+use super::sql::Statements;
+use crate::collections::Counter;
+
+/// How far each counter of each subject has to move.
+#[derive(Debug, Default)]
+pub(super) struct Deltas {
+    by_counter: HashMap<(Counter, String), i64>,
+}
+
+impl Deltas {
+    /// A row of the counted table came (`1`) or went (`-1`).
+    pub(super) fn add(&mut self, counter: Counter, subject: &str, change: i64) {
+        *self.by_counter.entry((counter, subject.to_owned())).or_insert(0) += change;
+    }
+
+    /// Writes all counters.
+    pub(super) async fn write(
+        self,
+        connection: &mut PgConnection,
+        statements: &Statements,
+    ) -> Result<(), sqlx::Error> {
+        for table in [&POST_AGG, &PROFILE_AGG] {
+            let mut rows: BTreeMap<&str, [Option<i64>; 2]> = BTreeMap::new();
+            for ((counter, subject), delta) in &self.by_counter {
+                for (at, column) in table.columns.iter().enumerate() {
+                    if column.counter == *counter
+                        && let Some(slot) = rows.entry(subject).or_default().get_mut(at)
+                    {
+                        *slot = Some(*delta);
+                    }
+                }
+            }
+            write_table(connection, statements, table, rows).await?;
+        }
+        Ok(())
+    }
+}
+
+struct AggregateTable {
+    columns: [AggregateColumn; 2],
+    update: &'static str,
+    insert: &'static str,
+}
+
+struct AggregateColumn {
+    counter: Counter,
+}
+
+static POST_AGG: AggregateTable = AggregateTable {
+    columns: [AggregateColumn { counter: Counter::Likes }, AggregateColumn { counter: Counter::Reposts }],
+    update: r#"UPDATE post_agg a SET "likeCount" = a."likeCount" + v.c0, "repostCount" = a."repostCount" + v.c1
+        FROM unnest($1::text[], $2::int8[], $3::int8[]) AS v(key, c0, c1) WHERE a.uri = v.key RETURNING a.uri"#,
+    insert: r#"INSERT INTO post_agg (uri, "likeCount", "repostCount")
+        SELECT v.key,
+            CASE WHEN v.c0 THEN (SELECT count(*) FROM "like" t WHERE t.subject = v.key) ELSE 0 END,
+            CASE WHEN v.c1 THEN (SELECT count(*) FROM repost t WHERE t.subject = v.key) ELSE 0 END
+        FROM unnest($1::text[], $2::bool[], $3::bool[]) AS v(key, c0, c1)
+        ON CONFLICT (uri) DO NOTHING RETURNING uri"#,
+};
+
+static PROFILE_AGG: AggregateTable = AggregateTable {
+    columns: [
+        AggregateColumn { counter: Counter::Followers },
+        AggregateColumn { counter: Counter::Follows },
+    ],
+    update: r#"UPDATE profile_agg a
+            SET "followersCount" = a."followersCount" + v.c0, "followsCount" = a."followsCount" + v.c1
+        FROM unnest($1::text[], $2::int8[], $3::int8[]) AS v(key, c0, c1) WHERE a.did = v.key RETURNING a.did"#,
+    insert: r#"INSERT INTO profile_agg (did, "followersCount", "followsCount")
+        SELECT v.key,
+            CASE WHEN v.c0 THEN (SELECT count(*) FROM follow t WHERE t."subjectDid" = v.key) ELSE 0 END,
+            CASE WHEN v.c1 THEN (SELECT count(*) FROM follow t WHERE t.creator = v.key) ELSE 0 END
+        FROM unnest($1::text[], $2::bool[], $3::bool[]) AS v(key, c0, c1)
+        ON CONFLICT (did) DO NOTHING RETURNING did"#,
+};
+
+type Rows<'d> = BTreeMap<&'d str, [Option<i64>; 2]>;
+
+async fn write_table(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    table: &AggregateTable,
+    mut open: Rows<'_>,
+) -> Result<(), sqlx::Error> {
+    // A row that another transaction inserts between the update and the insert is there for the next update:
+    // the second round always finishes, the bound only keeps a bug from spinning.
+    for _ in 0..4 {
+        if open.is_empty() {
+            return Ok(());
+        }
+        let updated = update(connection, statements, table, &open).await?;
+        open.retain(|key, _| !updated.contains(*key));
+        if open.is_empty() {
+            return Ok(());
+        }
+        let inserted = insert(connection, statements, table, &open).await?;
+        // A row that is there, with nothing to add, is all that was asked.
+        open.retain(|key, row| !inserted.contains(*key) && !is_still(row));
+    }
+    Err(sqlx::Error::Protocol("rows of an aggregate table come and go while they are written".into()))
+}
+
+/// Whether a row's counters all stay as they are.
+fn is_still(row: &[Option<i64>; 2]) -> bool {
+    row.iter().all(|delta| delta.unwrap_or(0) == 0)
+}
+
+async fn update(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    table: &AggregateTable,
+    open: &Rows<'_>,
+) -> Result<HashSet<String>, sqlx::Error> {
+    let moving: Vec<(&str, &[Option<i64>; 2])> =
+        open.iter().filter(|(_, row)| !is_still(row)).map(|(key, row)| (*key, row)).collect();
+    if moving.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let keys: Vec<&str> = moving.iter().map(|(key, _)| *key).collect();
+    let column = |at: usize| -> Vec<i64> {
+        moving.iter().map(|(_, row)| row.get(at).copied().flatten().unwrap_or(0)).collect()
+    };
+    let query = statements.query(table.update).bind(keys).bind(column(0)).bind(column(1));
+    query.fetch_all(connection).await?.iter().map(|row| row.try_get(0)).collect()
+}
+
+async fn insert(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    table: &AggregateTable,
+    open: &Rows<'_>,
+) -> Result<HashSet<String>, sqlx::Error> {
+    let keys: Vec<&str> = open.keys().copied().collect();
+    let column = |at: usize| -> Vec<bool> {
+        open.values().map(|row| row.get(at).is_some_and(Option::is_some)).collect()
+    };
+    let query = statements.query(table.insert).bind(keys).bind(column(0)).bind(column(1));
+    query.fetch_all(connection).await?.iter().map(|row| row.try_get(0)).collect()
+}

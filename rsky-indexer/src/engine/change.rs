@@ -1,0 +1,91 @@
+//! What one stream entry asks of the database, with everything that needs no database already worked out.
+
+use crate::collections::{Collection, RecordContext, Row};
+
+/// One record event, validated and taken apart.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// `at://did/collection/rkey`
+    pub uri: String,
+    /// The repository.
+    pub did: String,
+    /// The declaration that rules the record.
+    pub collection: &'static Collection,
+    /// The record key.
+    pub rkey: String,
+    /// The repository's revision that carries the event.
+    pub rev: String,
+    /// The event's time, verbatim: every `indexedAt`.
+    pub time: String,
+    /// What happened.
+    pub action: Action,
+}
+
+/// What happened to the record.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// It was created, here or in a backfill.
+    Create(Content),
+    /// It was replaced.
+    Update(Content),
+    /// It was deleted.
+    Delete,
+}
+
+/// The record itself.
+#[derive(Debug, Clone)]
+pub struct Content {
+    /// The record's CID.
+    pub cid: String,
+    /// The record as JSON text, as received.
+    pub json: String,
+    /// The typed row; `None` where the collection or the record key has none.
+    pub row: Option<Row>,
+}
+
+impl Change {
+    /// The content of a create or update.
+    pub fn content(&self) -> Option<&Content> {
+        match &self.action {
+            Action::Create(content) | Action::Update(content) => Some(content),
+            Action::Delete => None,
+        }
+    }
+
+    /// What a row takes from the event around the record.
+    pub fn context<'a>(&'a self, content: &'a Content) -> RecordContext<'a> {
+        RecordContext { uri: &self.uri, cid: &content.cid, did: &self.did, rkey: &self.rkey, time: &self.time }
+    }
+
+    /// The values of the duplicate key, where the row has one.
+    pub fn duplicate_key(&self) -> Option<Vec<&str>> {
+        let table = self.collection.table?;
+        let content = self.content()?;
+        let row = content.row.as_ref()?;
+        if table.duplicate_key.is_empty() {
+            return None;
+        }
+        let context = self.context(content);
+        table.duplicate_key.iter().map(|column| row.value(*column, &context)).collect()
+    }
+}
+
+/// "The pipeline has seen this commit of this repository": what moves `actor_sync` (INDEXING §8).
+#[derive(Debug, Clone)]
+pub struct SeenCommit {
+    /// The repository.
+    pub did: String,
+    /// The commit's CID.
+    pub commit: String,
+    /// The commit's rev.
+    pub rev: String,
+}
+
+/// One stream entry's share of a batch.
+#[derive(Debug, Clone, Default)]
+pub struct Work {
+    /// The record event, if it is one that writes rows.
+    pub change: Option<Change>,
+    /// The commit to note once the change has taken effect.
+    pub seen: Option<SeenCommit>,
+}

@@ -1,0 +1,134 @@
+//! `duplicate_record`: records that say what another record says already (INDEXING §2).
+//!
+//! Indexes used: `duplicate_record_pkey`, its index on `"duplicateOf"`, each typed table's duplicate key.
+
+use std::collections::HashMap;
+
+use sqlx::{PgConnection, Row as _};
+
+use super::change::{Change, Content};
+use super::sql::Statements;
+
+/// A record that stands behind a deleted one, with what `record` holds of it.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    pub uri: String,
+    pub cid: String,
+    pub did: String,
+    pub json: String,
+    pub time: String,
+}
+
+/// For each change whose row has a duplicate key, the uri that holds the key (its own included).
+/// All changes are of one collection.
+pub(super) async fn holders<'c>(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    changes: &[&'c Change],
+) -> Result<HashMap<&'c str, String>, sqlx::Error> {
+    let mut holders = HashMap::new();
+    let Some(table) = changes.first().and_then(|change| change.collection.table) else {
+        return Ok(holders);
+    };
+    if table.duplicate_key.is_empty() {
+        return Ok(holders);
+    }
+    let keyed: Vec<(&'c Change, Vec<&str>)> =
+        changes.iter().filter_map(|change| Some((*change, change.duplicate_key()?))).collect();
+    if keyed.is_empty() {
+        return Ok(holders);
+    }
+    let mut query = statements.query(statements.table(table).find_duplicate());
+    for at in 0..table.duplicate_key.len() {
+        query = query.bind(keyed.iter().filter_map(|(_, key)| key.get(at).copied()).collect::<Vec<&str>>());
+    }
+    for row in query.fetch_all(connection).await? {
+        let position: i64 = row.try_get(0)?;
+        let change = usize::try_from(position - 1).ok().and_then(|at| keyed.get(at));
+        if let Some((change, _)) = change {
+            holders.insert(change.uri.as_str(), row.try_get(1)?);
+        }
+    }
+    Ok(holders)
+}
+
+/// Notes records as duplicates of their holders; a record that is noted already stays as it is.
+pub(super) async fn add(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    duplicates: &[(&Change, &Content, &str)],
+) -> Result<(), sqlx::Error> {
+    let sql = r#"INSERT INTO duplicate_record (uri, cid, "duplicateOf", "indexedAt")
+        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) ON CONFLICT DO NOTHING"#;
+    write(connection, statements, sql, duplicates).await
+}
+
+/// Points records that are noted as duplicates at the holder of their new key; others are left alone.
+pub(super) async fn redirect(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    duplicates: &[(&Change, &Content, &str)],
+) -> Result<(), sqlx::Error> {
+    let sql = r#"UPDATE duplicate_record SET cid = v.cid, "duplicateOf" = v.holder, "indexedAt" = v.time
+        FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS v(uri, cid, holder, time)
+        WHERE duplicate_record.uri = v.uri"#;
+    write(connection, statements, sql, duplicates).await
+}
+
+async fn write(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    sql: &str,
+    duplicates: &[(&Change, &Content, &str)],
+) -> Result<(), sqlx::Error> {
+    if duplicates.is_empty() {
+        return Ok(());
+    }
+    let uris: Vec<&str> = duplicates.iter().map(|(change, _, _)| change.uri.as_str()).collect();
+    let cids: Vec<&str> = duplicates.iter().map(|(_, content, _)| content.cid.as_str()).collect();
+    let holders: Vec<&str> = duplicates.iter().map(|(_, _, holder)| *holder).collect();
+    let times: Vec<&str> = duplicates.iter().map(|(change, _, _)| change.time.as_str()).collect();
+    statements.query(sql).bind(uris).bind(cids).bind(holders).bind(times).execute(connection).await?;
+    Ok(())
+}
+
+/// Forgets that these records are duplicates.
+pub(super) async fn remove(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    uris: &[&str],
+) -> Result<(), sqlx::Error> {
+    if uris.is_empty() {
+        return Ok(());
+    }
+    let sql = "DELETE FROM duplicate_record WHERE uri = ANY($1)";
+    statements.query(sql).bind(uris).execute(connection).await?;
+    Ok(())
+}
+
+/// The oldest record behind each of these deleted ones (INDEXING §2.3, step 5).
+pub(super) async fn oldest_behind(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    uris: &[&str],
+) -> Result<Vec<Candidate>, sqlx::Error> {
+    if uris.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = r#"SELECT DISTINCT ON (d."duplicateOf") r.uri, r.cid, r.did, r.json, r."indexedAt"
+        FROM duplicate_record d JOIN record r ON r.uri = d.uri
+        WHERE d."duplicateOf" = ANY($1)
+        ORDER BY d."duplicateOf", d."indexedAt", d.uri"#;
+    let rows = statements.query(sql).bind(uris).fetch_all(connection).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Candidate {
+                uri: row.try_get(0)?,
+                cid: row.try_get(1)?,
+                did: row.try_get(2)?,
+                json: row.try_get(3)?,
+                time: row.try_get(4)?,
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,111 @@
+//! What the database holds of a batch's uris before the batch: one query for the records, and for the few that
+//! exist already, their duplicate keys and duplicates.
+//!
+//! Indexes used: `record_pkey`, each typed table's primary key, `duplicate_record_pkey` and its index on
+//! `"duplicateOf"`.
+
+use std::collections::{HashMap, HashSet};
+
+use sqlx::{PgConnection, Row as _};
+
+use super::change::{Action, Change};
+use super::sql::Statements;
+
+/// The state of a batch's uris in the database.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    records: HashMap<String, Stored>,
+    duplicate_keys: HashMap<String, Vec<String>>,
+    with_duplicates: HashSet<String>,
+}
+
+/// What `record` holds of a uri.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Stored {
+    /// Empty for a tombstone.
+    pub cid: String,
+    /// The rev that wrote it.
+    pub rev: String,
+}
+
+impl Known {
+    /// What `record` holds of a uri; `None` for one never seen.
+    pub(super) fn stored(&self, uri: &str) -> Option<&Stored> {
+        self.records.get(uri)
+    }
+
+    /// A wave has stored this.
+    pub(super) fn store(&mut self, uri: &str, cid: &str, rev: &str) {
+        self.records.insert(uri.to_owned(), Stored { cid: cid.to_owned(), rev: rev.to_owned() });
+    }
+
+    /// The duplicate key of the uri's typed row.
+    pub(super) fn duplicate_key(&self, uri: &str) -> Option<&[String]> {
+        self.duplicate_keys.get(uri).map(Vec::as_slice)
+    }
+
+    /// Whether other records stand behind this one as duplicates.
+    pub(super) fn has_duplicates(&self, uri: &str) -> bool {
+        self.with_duplicates.contains(uri)
+    }
+}
+
+/// Reads the state of the batch's uris.
+pub(super) async fn load(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    changes: &[&Change],
+) -> Result<Known, sqlx::Error> {
+    let mut known = Known::default();
+    if changes.is_empty() {
+        return Ok(known);
+    }
+    let uris: Vec<&str> = changes.iter().map(|change| change.uri.as_str()).collect();
+    let rows = statements.query("SELECT uri, cid, rev FROM record WHERE uri = ANY($1)").bind(&uris);
+    for row in rows.fetch_all(&mut *connection).await? {
+        known.records.insert(row.try_get(0)?, Stored { cid: row.try_get(1)?, rev: row.try_get(2)? });
+    }
+    if known.records.is_empty() {
+        return Ok(known);
+    }
+    load_replaced(connection, statements, changes, &mut known).await?;
+    Ok(known)
+}
+
+/// Keys and duplicates of the records that the batch may replace or delete.
+async fn load_replaced(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    changes: &[&Change],
+    known: &mut Known,
+) -> Result<(), sqlx::Error> {
+    let mut by_table: HashMap<&'static str, (&'static crate::collections::Table, Vec<&str>)> = HashMap::new();
+    let mut replaced: Vec<&str> = Vec::new();
+    for change in changes {
+        let Some(table) = change.collection.table else { continue };
+        let Some(stored) = known.records.get(&change.uri) else { continue };
+        // Such a create may bring back a row that is missing, but its key is the one it has itself.
+        let same = matches!(&change.action, Action::Create(content) if content.cid == stored.cid);
+        if same || table.duplicate_key.is_empty() {
+            continue;
+        }
+        by_table.entry(table.name).or_insert_with(|| (table, Vec::new())).1.push(&change.uri);
+        replaced.push(&change.uri);
+    }
+    for (table, uris) in by_table.into_values() {
+        let rows = statements.query(statements.table(table).select_duplicate_key()).bind(&uris);
+        for row in rows.fetch_all(&mut *connection).await? {
+            let key = (1..=table.duplicate_key.len()).map(|at| row.try_get(at)).collect::<Result<_, _>>()?;
+            known.duplicate_keys.insert(row.try_get(0)?, key);
+        }
+    }
+    if !replaced.is_empty() {
+        let rows = statements
+            .query(r#"SELECT DISTINCT "duplicateOf" FROM duplicate_record WHERE "duplicateOf" = ANY($1)"#)
+            .bind(&replaced);
+        for row in rows.fetch_all(&mut *connection).await? {
+            known.with_duplicates.insert(row.try_get(0)?);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! The statements of the typed tables, made once from their declarations.
+
+use std::collections::HashMap;
+
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, Postgres};
+
+use crate::collections::{ALL, Collection, Table};
+
+/// Every statement the engine sends, and whether the server may keep them prepared.
+///
+/// All identifiers come from the declarations, all values are bound.
+#[derive(Debug)]
+pub struct Statements {
+    tables: HashMap<&'static str, TableStatements>,
+    persistent: bool,
+}
+
+/// The statements of one typed table. Each takes arrays, one element a row.
+#[derive(Debug, Default)]
+pub struct TableStatements {
+    insert: String,
+    delete: String,
+    find_duplicate: String,
+    select_duplicate_key: String,
+}
+
+impl Statements {
+    /// `persistent`: whether prepared statements outlive their use; off behind a transaction-pooling proxy.
+    pub fn new(persistent: bool) -> Self {
+        let tables = ALL
+            .iter()
+            .filter_map(|collection| Some((collection.table?.name, TableStatements::new(collection)?)))
+            .collect();
+        Self { tables, persistent }
+    }
+
+    /// The statements of a table.
+    pub fn table(&self, table: &Table) -> &TableStatements {
+        static NONE: TableStatements = TableStatements {
+            insert: String::new(),
+            delete: String::new(),
+            find_duplicate: String::new(),
+            select_duplicate_key: String::new(),
+        };
+        self.tables.get(table.name).unwrap_or(&NONE)
+    }
+
+    /// A query with this engine's preparation policy.
+    pub fn query<'q>(&self, sql: &'q str) -> Query<'q, Postgres, PgArguments> {
+        sqlx::query(AssertSqlSafe(sql.to_owned())).persistent(self.persistent)
+    }
+}
+
+impl TableStatements {
+    fn new(collection: &Collection) -> Option<Self> {
+        let table = collection.table?;
+        let name = quoted(table.name);
+        let columns: Vec<String> = table.columns.iter().map(|column| quoted(column.name)).collect();
+        let arrays = arrays(columns.len());
+        let insert = format!(
+            "INSERT INTO {name} ({}) SELECT * FROM unnest({arrays}) ON CONFLICT DO NOTHING RETURNING uri",
+            columns.join(", ")
+        );
+        let counted: String = collection
+            .aggregates
+            .iter()
+            .filter_map(|aggregate| columns.get(aggregate.by))
+            .map(|column| format!(", {column}"))
+            .collect();
+        let delete = format!("DELETE FROM {name} WHERE uri = ANY($1) RETURNING uri{counted}");
+        let mut statements = Self { insert, delete, ..Self::default() };
+        let key: Vec<&String> = table.duplicate_key.iter().filter_map(|at| columns.get(*at)).collect();
+        if !key.is_empty() {
+            let names: Vec<String> = (0..key.len()).map(|at| format!("k{at}")).collect();
+            let on: Vec<String> =
+                key.iter().zip(&names).map(|(column, name)| format!("t.{column} = k.{name}")).collect();
+            statements.find_duplicate = format!(
+                "SELECT k.at, t.uri FROM unnest({}) WITH ORDINALITY AS k({}, at) JOIN {name} t ON {}",
+                self::arrays(key.len()),
+                names.join(", "),
+                on.join(" AND ")
+            );
+            let key: Vec<&str> = key.iter().map(|column| column.as_str()).collect();
+            statements.select_duplicate_key =
+                format!("SELECT uri, {} FROM {name} WHERE uri = ANY($1)", key.join(", "));
+        }
+        Some(statements)
+    }
+
+    /// One array a column; returns the uris of the rows that went in.
+    pub fn insert(&self) -> &str {
+        &self.insert
+    }
+
+    /// An array of uris; returns the rows that were there: uri, then the column of each aggregate.
+    pub fn delete(&self) -> &str {
+        &self.delete
+    }
+
+    /// One array a column of the duplicate key; returns (1-based position, uri of the row that holds the key).
+    pub fn find_duplicate(&self) -> &str {
+        &self.find_duplicate
+    }
+
+    /// An array of uris; returns uri, then the columns of the duplicate key.
+    pub fn select_duplicate_key(&self) -> &str {
+        &self.select_duplicate_key
+    }
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{name}\"")
+}
+
+fn arrays(count: usize) -> String {
+    let arrays: Vec<String> = (1..=count).map(|at| format!("${at}::text[]")).collect();
+    arrays.join(", ")
+}

@@ -1,0 +1,116 @@
+//! The typed tables: rows in and out, with the feed items and counters that follow them (INDEXING §4).
+
+use std::collections::HashSet;
+
+use sqlx::{PgConnection, Row as _};
+
+use super::aggregates::Deltas;
+use super::change::{Change, Content};
+use super::sql::Statements;
+use crate::collections::{Collection, FeedItem, Row};
+
+/// A row to insert: the change it comes from, its content, its cells.
+pub(super) type NewRow<'c> = (&'c Change, &'c Content, &'c Row);
+
+/// Inserts rows of one collection; returns the uris of those that went in. The others met a row that is there
+/// already, their own or the holder of their duplicate key.
+pub(super) async fn insert(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    collection: &Collection,
+    rows: &[NewRow<'_>],
+    deltas: &mut Deltas,
+) -> Result<HashSet<String>, sqlx::Error> {
+    let Some(table) = collection.table else { return Ok(HashSet::new()) };
+    if rows.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let mut query = statements.query(statements.table(table).insert());
+    for column in 0..table.columns.len() {
+        query = query.bind(rows.iter().map(|row| value(row, column)).collect::<Vec<Option<&str>>>());
+    }
+    let mut inserted = HashSet::with_capacity(rows.len());
+    for row in query.fetch_all(&mut *connection).await? {
+        inserted.insert(row.try_get::<String, _>(0)?);
+    }
+    for row in rows.iter().filter(|(change, _, _)| inserted.contains(&change.uri)) {
+        for aggregate in collection.aggregates {
+            if let Some(subject) = value(row, aggregate.by) {
+                deltas.add(aggregate.counter, subject, 1);
+            }
+        }
+    }
+    if let Some(item) = collection.feed_item {
+        insert_feed_items(connection, statements, item, rows).await?;
+    }
+    Ok(inserted)
+}
+
+/// Deletes the rows of these uris; returns the uris of those that were there.
+pub(super) async fn delete(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    collection: &Collection,
+    uris: &[&str],
+    deltas: &mut Deltas,
+) -> Result<HashSet<String>, sqlx::Error> {
+    let Some(table) = collection.table else { return Ok(HashSet::new()) };
+    if uris.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let rows = statements
+        .query(statements.table(table).delete())
+        .bind(uris)
+        .fetch_all(&mut *connection)
+        .await?;
+    let mut deleted = HashSet::with_capacity(rows.len());
+    for row in rows {
+        deleted.insert(row.try_get(0)?);
+        for (at, aggregate) in collection.aggregates.iter().enumerate() {
+            deltas.add(aggregate.counter, row.try_get(at + 1)?, -1);
+        }
+    }
+    if collection.feed_item.is_some() {
+        // Also for a repost that never got a row: its feed item exists all the same (CONFORMANCE-TRAPS 58).
+        let sql = "DELETE FROM feed_item WHERE uri = ANY($1)";
+        statements.query(sql).bind(uris).execute(connection).await?;
+    }
+    Ok(deleted)
+}
+
+/// Puts the items of these rows into their authors' feeds, also of rows that were refused as duplicates
+/// (CONFORMANCE-TRAPS 58).
+async fn insert_feed_items(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    item: FeedItem,
+    rows: &[NewRow<'_>],
+) -> Result<(), sqlx::Error> {
+    let sql = r#"INSERT INTO feed_item (uri, cid, type, "postUri", "originatorDid", "sortAt")
+        SELECT v.uri, v.cid, $6, v.post, v.did, v.sort
+        FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[]) AS v(uri, cid, post, did, sort)
+        ON CONFLICT DO NOTHING"#;
+    statements
+        .query(sql)
+        .bind(rows.iter().map(|(change, _, _)| change.uri.as_str()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, content, _)| content.cid.as_str()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| value(row, item.post)).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(change, _, _)| change.did.as_str()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| sort_at(row, item)).collect::<Vec<_>>())
+        .bind(item.kind)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// A cell of a new row; `None` is NULL.
+fn value<'c>((change, content, row): &NewRow<'c>, column: usize) -> Option<&'c str> {
+    row.value(column, &change.context(content))
+}
+
+/// The smaller of event time and createdAt. The reference compares UTF-16 code units; times are ASCII, for which
+/// bytes compare alike.
+fn sort_at<'c>(row: &NewRow<'c>, item: FeedItem) -> &'c str {
+    let time = row.0.time.as_str();
+    value(row, item.created_at).map_or(time, |created| created.min(time))
+}

@@ -1,0 +1,216 @@
+//! One wave: changes that do not depend on each other, a handful of statements for all of them.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use sqlx::PgConnection;
+
+use super::aggregates::Deltas;
+use super::change::{Action, Change, Content};
+use super::load::Known;
+use super::sql::Statements;
+use super::typed::NewRow;
+use super::{EngineError, duplicates, promotion, records, typed};
+use crate::collections::Collection;
+
+/// What a batch's transaction carries from wave to wave.
+pub(super) struct Batch<'a> {
+    pub connection: &'a mut PgConnection,
+    pub statements: &'a Statements,
+    pub known: Known,
+    pub deltas: Deltas,
+}
+
+/// Changes that write the record, sorted by how the stored record stands to them (INDEXING §2.1, §2.2,
+/// DECISIONS 12).
+#[derive(Default)]
+struct Writes<'c> {
+    /// Never seen: inserted.
+    new: Vec<(&'c Change, &'c Content)>,
+    /// Seen with other content, or an update: replaced.
+    replacing: Vec<(&'c Change, &'c Content)>,
+    /// A create of what is stored already, at another rev.
+    same: Vec<(&'c Change, &'c Content)>,
+}
+
+impl Batch<'_> {
+    /// Applies a wave.
+    pub(super) async fn apply(&mut self, wave: &[&Change]) -> Result<(), EngineError> {
+        let deletes: Vec<&Change> = wave.iter().copied().filter(|change| self.is_new_delete(change)).collect();
+        if !deletes.is_empty() {
+            self.delete(&deletes).await?;
+        }
+        let writes = self.sort_writes(wave);
+        self.write(writes).await
+    }
+
+    /// Whether this is a delete that has not been applied before: a re-delivered one has nothing left to do.
+    fn is_new_delete(&self, change: &Change) -> bool {
+        let stored = self.known.stored(&change.uri);
+        matches!(change.action, Action::Delete)
+            && !stored.is_some_and(|stored| stored.cid.is_empty() && stored.rev == change.rev)
+    }
+
+    fn sort_writes<'c>(&self, wave: &[&'c Change]) -> Writes<'c> {
+        let mut writes = Writes::default();
+        for change in wave {
+            let Some(content) = change.content() else { continue };
+            match self.known.stored(&change.uri) {
+                None => writes.new.push((change, content)),
+                Some(stored) if stored.cid == content.cid && stored.rev == change.rev => {
+                    // Delivered again: what came of it then stands, whatever other records did since.
+                }
+                Some(stored) if stored.cid == content.cid && matches!(change.action, Action::Create(_)) => {
+                    writes.same.push((change, content));
+                }
+                Some(_) => writes.replacing.push((change, content)),
+            }
+        }
+        writes
+    }
+
+    async fn write(&mut self, writes: Writes<'_>) -> Result<(), EngineError> {
+        let Writes { new, mut replacing, mut same } = writes;
+        if !new.is_empty() {
+            let inserted = records::insert_new(self.connection, self.statements, &new).await?;
+            if inserted < u64::try_from(new.len()).unwrap_or(u64::MAX) {
+                return Err(EngineError::Overtaken);
+            }
+        }
+        if !replacing.is_empty() {
+            let replaced = records::replace(self.connection, self.statements, &replacing).await?;
+            replacing.retain(|(change, _)| replaced.contains(&change.uri));
+        }
+        if !same.is_empty() {
+            // A record can be stored without its row: a duplicate whose holder went away. The reference inserts the
+            // row when such a record is created again, and so does this.
+            let touched = records::touch(self.connection, self.statements, &same).await?;
+            same.retain(|(change, _)| touched.contains(&change.uri));
+        }
+        for (change, content) in new.iter().chain(&replacing).chain(&same) {
+            self.known.store(&change.uri, &content.cid, &change.rev);
+        }
+        for (collection, group) in by_collection(replacing.iter().copied(), |(change, _)| change) {
+            self.make_room(collection, &group).await?;
+        }
+        let all = new.iter().chain(&replacing).chain(&same).copied();
+        for (collection, group) in by_collection(all, |(change, _)| change) {
+            self.insert_typed(collection, &group).await?;
+        }
+        Ok(())
+    }
+
+    /// Before a replaced record's new row: what its old key and its old row leave behind (INDEXING §2.2, 3-5).
+    async fn make_room(
+        &mut self,
+        collection: &'static Collection,
+        group: &[(&Change, &Content)],
+    ) -> Result<(), EngineError> {
+        let changes: Vec<&Change> = group.iter().map(|(change, _)| *change).collect();
+        let holders = duplicates::holders(self.connection, self.statements, &changes).await?;
+        let mut redirected = Vec::new();
+        let mut freed = Vec::new();
+        for (change, content) in group {
+            match holders.get(change.uri.as_str()) {
+                Some(holder) => redirected.push((*change, *content, holder.as_str())),
+                None => freed.push(change.uri.as_str()),
+            }
+        }
+        duplicates::redirect(self.connection, self.statements, &redirected).await?;
+        duplicates::remove(self.connection, self.statements, &freed).await?;
+        let uris: Vec<&str> = changes.iter().map(|change| change.uri.as_str()).collect();
+        typed::delete(self.connection, self.statements, collection, &uris, &mut self.deltas).await?;
+        Ok(())
+    }
+
+    /// Inserts rows; those that are refused because another record says the same become its duplicates
+    /// (INDEXING §2.1, 3-4; DECISIONS 14).
+    async fn insert_typed(
+        &mut self,
+        collection: &'static Collection,
+        group: &[(&Change, &Content)],
+    ) -> Result<(), EngineError> {
+        let rows: Vec<NewRow<'_>> = group
+            .iter()
+            .filter_map(|(change, content)| Some((*change, *content, content.row.as_ref()?)))
+            .collect();
+        let inserted =
+            typed::insert(self.connection, self.statements, collection, &rows, &mut self.deltas).await?;
+        let refused: Vec<NewRow<'_>> =
+            rows.into_iter().filter(|(change, _, _)| !inserted.contains(&change.uri)).collect();
+        if refused.is_empty() {
+            return Ok(());
+        }
+        let changes: Vec<&Change> = refused.iter().map(|(change, _, _)| *change).collect();
+        let holders: HashMap<&str, String> =
+            duplicates::holders(self.connection, self.statements, &changes).await?;
+        let noted: Vec<(&Change, &Content, &str)> = refused
+            .iter()
+            .filter_map(|(change, content, _)| {
+                let holder = holders.get(change.uri.as_str())?;
+                (*holder != change.uri).then_some((*change, *content, holder.as_str()))
+            })
+            .collect();
+        duplicates::add(self.connection, self.statements, &noted).await?;
+        Ok(())
+    }
+
+    /// Deletions (INDEXING §2.3).
+    async fn delete(&mut self, deletes: &[&Change]) -> Result<(), EngineError> {
+        let applied: HashSet<String> = records::bury(self.connection, self.statements, deletes).await?;
+        let applied: Vec<&Change> =
+            deletes.iter().copied().filter(|change| applied.contains(&change.uri)).collect();
+        let mut uris = Vec::new();
+        for change in &applied {
+            if self.known.stored(&change.uri).is_some() {
+                uris.push(change.uri.as_str());
+            }
+        }
+        // A uri that was never seen has neither duplicates nor a row.
+        duplicates::remove(self.connection, self.statements, &uris).await?;
+        for (collection, group) in by_collection(applied.iter().copied(), |change| change) {
+            let uris: Vec<&str> = group.iter().map(|change| change.uri.as_str()).collect();
+            let deleted =
+                typed::delete(self.connection, self.statements, collection, &uris, &mut self.deltas).await?;
+            if collection.table.is_some_and(|table| !table.duplicate_key.is_empty()) {
+                self.promote(collection, &deleted).await?;
+            }
+        }
+        for change in &applied {
+            self.known.store(&change.uri, "", &change.rev);
+        }
+        Ok(())
+    }
+
+    /// The oldest duplicate of a deleted record takes its place (INDEXING §2.3, 5).
+    async fn promote(
+        &mut self,
+        collection: &'static Collection,
+        deleted: &HashSet<String>,
+    ) -> Result<(), EngineError> {
+        let uris: Vec<&str> = deleted.iter().map(String::as_str).collect();
+        let candidates = duplicates::oldest_behind(self.connection, self.statements, &uris).await?;
+        let promoted: Vec<(Change, Content)> = candidates
+            .into_iter()
+            .filter_map(|candidate| promotion::as_change(collection, candidate))
+            .collect();
+        let rows: Vec<NewRow<'_>> = promoted
+            .iter()
+            .filter_map(|(change, content)| Some((change, content, content.row.as_ref()?)))
+            .collect();
+        typed::insert(self.connection, self.statements, collection, &rows, &mut self.deltas).await?;
+        Ok(())
+    }
+}
+
+/// Groups changes by collection, in the order of the wave.
+fn by_collection<'c, T: Copy>(
+    items: impl Iterator<Item = T>,
+    change_of: impl Fn(T) -> &'c Change,
+) -> Vec<(&'static Collection, Vec<T>)> {
+    let mut groups: BTreeMap<&str, (&'static Collection, Vec<T>)> = BTreeMap::new();
+    for item in items {
+        let collection = change_of(item).collection;
+        groups.entry(collection.nsid).or_insert_with(|| (collection, Vec::new())).1.push(item);
+    }
+    groups.into_values().collect()
+}

@@ -1,0 +1,110 @@
+//! A stream entry becomes work for the engine, or the reason why it does not.
+//!
+//! Everything that needs no database happens here: parsing, the lexicon, ownership, the typed row.
+
+use rsky_common::wire::{self, DeleteEvent, RecordEvent, StreamEvent};
+
+use crate::collections::{self, build_row, check_ownership};
+use crate::engine::{Action, Change, Content, SeenCommit, Work};
+use crate::lexicon;
+use crate::text::json::Json;
+
+/// What an entry turned out to be.
+#[derive(Debug)]
+pub enum Intake<T> {
+    /// It changes the database.
+    Work(T),
+    /// There is nothing to do for it; the label says why, for the counter.
+    Nothing(&'static str),
+    /// It cannot be indexed: to be acknowledged, counted by reason and kept as a dead letter (DECISIONS 8).
+    Rejected {
+        /// One of a closed set, for the counter.
+        reason: &'static str,
+        /// For a person.
+        error: String,
+    },
+}
+
+/// Reads one `event` payload.
+pub fn read(payload: &str) -> Intake<Work> {
+    let event = match wire::parse(payload) {
+        Ok(event) => event,
+        Err(error) => return rejected("malformed_entry", error),
+    };
+    match event {
+        StreamEvent::Create(write) => read_write(&write, false),
+        StreamEvent::Update(write) => read_write(&write, true),
+        StreamEvent::Delete(delete) => read_delete(&delete),
+        StreamEvent::Repo(repo) => {
+            let seen = SeenCommit { did: repo.did.into(), commit: repo.commit.into(), rev: repo.rev.into() };
+            work(None, Some(seen))
+        }
+        StreamEvent::Account(_) => Intake::Nothing("account_not_yet_supported"),
+        StreamEvent::Identity(_) => Intake::Nothing("identity_not_yet_supported"),
+        StreamEvent::Unknown(_) => Intake::Nothing("unknown_type"),
+    }
+}
+
+fn read_write(write: &RecordEvent<'_>, update: bool) -> Intake<Work> {
+    let seen = seen_commit(write.seq, &write.did, &write.commit, &write.rev);
+    let Some(collection) = collections::declaration_of(&write.collection) else { return work(None, seen) };
+    let json = write.record.get();
+    let record = match Json::parse(json) {
+        Ok(record) => record,
+        Err(error) => return rejected("malformed_record", error),
+    };
+    if let Err(invalid) = lexicon::validate(collection.nsid, &record) {
+        return rejected("invalid_record", invalid);
+    }
+    if let Err(error) = check_ownership(collection, &write.did, &write.rkey, &record) {
+        return rejected("not_the_owner", error);
+    }
+    if !collection.supported {
+        return work(None, seen);
+    }
+    let row = build_row(collection, &write.rkey, &record);
+    let content = Content { cid: write.cid.as_ref().into(), json: json.into(), row };
+    let change = Change {
+        uri: uri(&write.did, &write.collection, &write.rkey),
+        did: write.did.as_ref().into(),
+        collection,
+        rkey: write.rkey.as_ref().into(),
+        rev: write.rev.as_ref().into(),
+        time: write.time.as_ref().into(),
+        action: if update { Action::Update(content) } else { Action::Create(content) },
+    };
+    work(Some(change), seen)
+}
+
+fn read_delete(delete: &DeleteEvent<'_>) -> Intake<Work> {
+    let seen = seen_commit(delete.seq, &delete.did, &delete.commit, &delete.rev);
+    let collection = collections::declaration_of(&delete.collection).filter(|collection| collection.supported);
+    let change = collection.map(|collection| Change {
+        uri: uri(&delete.did, &delete.collection, &delete.rkey),
+        did: delete.did.as_ref().into(),
+        collection,
+        rkey: delete.rkey.as_ref().into(),
+        rev: delete.rev.as_ref().into(),
+        time: delete.time.as_ref().into(),
+        action: Action::Delete,
+    });
+    work(change, seen)
+}
+
+/// A live event notes its commit; in a backfill only the closing `repo` event does (PIPELINE §6.6).
+fn seen_commit(seq: Option<i64>, did: &str, commit: &str, rev: &str) -> Option<SeenCommit> {
+    let live = seq.is_some_and(|seq| seq >= 0);
+    live.then(|| SeenCommit { did: did.into(), commit: commit.into(), rev: rev.into() })
+}
+
+fn uri(did: &str, collection: &str, rkey: &str) -> String {
+    ["at://", did, "/", collection, "/", rkey].concat()
+}
+
+fn work(change: Option<Change>, seen: Option<SeenCommit>) -> Intake<Work> {
+    Intake::Work(Work { change, seen })
+}
+
+fn rejected(reason: &'static str, error: impl ToString) -> Intake<Work> {
+    Intake::Rejected { reason, error: error.to_string() }
+}

@@ -1,0 +1,151 @@
+//! `label_live` into the `label` table (INDEXING §7).
+//!
+//! One statement writes many labels; labels of one key that stand twice in a batch go into statements of their
+//! own, in order, since "newer" is decided by the database's comparison of `cts` (DECISIONS 25). A negation is a
+//! row, not a deletion. Index used: `label_pkey`.
+
+use std::collections::HashMap;
+
+use rsky_common::wire::{self, Label, LabelEntry};
+use sqlx::PgConnection;
+
+use crate::engine::{EngineError, Statements};
+use crate::intake::Intake;
+
+/// One label as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LabelRow {
+    /// DID of the labeler.
+    pub src: String,
+    /// What is labelled: a record's at-uri or a DID.
+    pub uri: String,
+    /// The version of the record; empty for all versions.
+    pub cid: String,
+    /// The label's value.
+    pub val: String,
+    /// Whether it takes an earlier label back.
+    pub neg: bool,
+    /// When it was made, verbatim.
+    pub cts: String,
+    /// When it ends, verbatim.
+    pub exp: Option<String>,
+}
+
+/// Reads one entry: TypeScript's (one label in `event`) or old rsky's (several in `labels`).
+pub fn read(payload: &str) -> Intake<Vec<LabelRow>> {
+    match wire::parse_labels(payload) {
+        Ok(LabelEntry::Labels(labels)) => Intake::Work(labels.into_iter().map(LabelRow::from).collect()),
+        Ok(LabelEntry::Unknown(_)) => Intake::Nothing("unknown_type"),
+        Err(error) => Intake::Rejected { reason: "malformed_entry", error: error.to_string() },
+    }
+}
+
+impl From<Label<'_>> for LabelRow {
+    fn from(label: Label<'_>) -> Self {
+        // U+0000 cannot be stored (DECISIONS 16).
+        let clean = |text: std::borrow::Cow<'_, str>| -> String {
+            if text.contains('\0') { text.replace('\0', "") } else { text.into_owned() }
+        };
+        Self {
+            src: clean(label.src),
+            uri: clean(label.uri),
+            cid: label.cid.map(clean).unwrap_or_default(),
+            val: clean(label.val),
+            neg: label.neg,
+            cts: clean(label.cts),
+            exp: label.exp.map(clean),
+        }
+    }
+}
+
+/// Writes labels in order, in one transaction.
+///
+/// # Errors
+/// See [`EngineError`]. Nothing has taken effect then.
+pub async fn apply(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    labels: &[&LabelRow],
+) -> Result<(), EngineError> {
+    sqlx::raw_sql("BEGIN").execute(&mut *connection).await?;
+    let mut outcome = Ok(());
+    for round in rounds(labels) {
+        outcome = write(connection, statements, &round).await;
+        if outcome.is_err() {
+            break;
+        }
+    }
+    let end = if outcome.is_ok() { "COMMIT" } else { "ROLLBACK" };
+    let ended = sqlx::raw_sql(end).execute(&mut *connection).await;
+    outcome?;
+    ended?;
+    Ok(())
+}
+
+/// The n-th round holds the n-th label of each key, sorted by key: every process locks rows in one order.
+fn rounds<'l>(labels: &[&'l LabelRow]) -> Vec<Vec<&'l LabelRow>> {
+    let mut seen: HashMap<(&str, &str, &str, &str), usize> = HashMap::new();
+    let mut rounds: Vec<Vec<&LabelRow>> = Vec::new();
+    for label in labels {
+        let times = seen.entry((&label.src, &label.uri, &label.cid, &label.val)).or_insert(0);
+        match rounds.get_mut(*times) {
+            Some(round) => round.push(label),
+            None => rounds.push(vec![label]),
+        }
+        *times += 1;
+    }
+    for round in &mut rounds {
+        round.sort_unstable_by(|a, b| (&a.src, &a.uri, &a.cid, &a.val).cmp(&(&b.src, &b.uri, &b.cid, &b.val)));
+    }
+    rounds
+}
+
+async fn write(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    labels: &[&LabelRow],
+) -> Result<(), EngineError> {
+    let sql = r#"INSERT INTO label (src, uri, cid, val, neg, cts, exp)
+        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bool[], $6::text[], $7::text[])
+        ON CONFLICT (src, uri, cid, val) DO UPDATE SET neg = excluded.neg, cts = excluded.cts, exp = excluded.exp
+            WHERE label.cts < excluded.cts"#;
+    let column = |value: fn(&LabelRow) -> &str| -> Vec<&str> { labels.iter().map(|label| value(label)).collect() };
+    statements
+        .query(sql)
+        .bind(column(|label| &label.src))
+        .bind(column(|label| &label.uri))
+        .bind(column(|label| &label.cid))
+        .bind(column(|label| &label.val))
+        .bind(labels.iter().map(|label| label.neg).collect::<Vec<bool>>())
+        .bind(column(|label| &label.cts))
+        .bind(labels.iter().map(|label| label.exp.as_deref()).collect::<Vec<Option<&str>>>())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn label(val: &str, cts: &str) -> LabelRow {
+        LabelRow {
+            src: "did:plc:l".into(),
+            uri: "at://x".into(),
+            cid: String::new(),
+            val: val.into(),
+            neg: false,
+            cts: cts.into(),
+            exp: None,
+        }
+    }
+
+    #[test]
+    fn labels_of_one_key_keep_their_order_in_rounds_of_their_own() {
+        let labels = [label("b", "1"), label("a", "2"), label("b", "3"), label("b", "2")];
+        let labels: Vec<&LabelRow> = labels.iter().collect();
+        let rounds: Vec<Vec<&str>> =
+            rounds(&labels).into_iter().map(|round| round.into_iter().map(|l| l.cts.as_str()).collect()).collect();
+        assert_eq!(rounds, [vec!["2", "1"], vec!["3"], vec!["2"]]);
+    }
+}

@@ -1,0 +1,238 @@
+//! How the stages are joined, in the order of an event's life: reader, lane, Postgres, acknowledgement.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rsky_common::admin::{self, Admin, Health, Readiness, Status};
+use rsky_common::redis::consumer::Consumer;
+use rsky_common::redis::startup::{StartupError, check_eviction};
+use rsky_common::redis::{LinkError, RedisServer, overview};
+use rsky_common::runtime::backoff::Backoff;
+use rsky_common::runtime::budget::ByteBudget;
+use rsky_common::runtime::daemon::Context;
+use rsky_common::runtime::stages::Stages;
+use rsky_common::wire::names;
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::acks::{Acks, Source};
+use crate::config::{Config, Mode};
+use crate::database::{Database, inspect};
+use crate::engine::Statements;
+use crate::isolate::Writer;
+use crate::kind::{Events, Kind, Labels};
+use crate::lane::{Job, Lane};
+use crate::metrics::{ConsumerMetrics, Metrics, StreamLabels};
+use crate::reader::{BLOCK, Reader};
+
+/// The daemon's name, in logs and on the pages.
+pub const NAME: &str = "indexer";
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Runs the indexer until told to stop.
+///
+/// # Errors
+/// Something that waiting does not cure: a port in use, a schema that does not fit, a refused password.
+pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
+    let server = RedisServer::new(&config.common.redis_url)?;
+    let database =
+        Database::new(&config.database_url, config.database_schema.clone(), config.statement_cache)?;
+    let (health, status) = (Health::new(), Status::new());
+    let mut registry = admin::registry(NAME, VERSION);
+    let metrics = Metrics::register(&mut registry);
+    let listener = Admin::bind(config.common.admin).await?;
+    let mut stages = Stages::new(&context);
+    let pages = Admin { name: NAME, version: VERSION, registry, health: health.clone(), status: status.clone() };
+    stages.spawn("admin pages", pages.serve(listener, context.stop.clone()));
+
+    let daemon = Daemon { config, server, database, health, status, metrics, stop: context.stop.clone() };
+    if daemon.ready_to_start().await? {
+        daemon.spawn_stages(&mut stages);
+    }
+    stages.join().await
+}
+
+struct Daemon {
+    config: Config,
+    server: RedisServer,
+    database: Database,
+    health: Health,
+    status: Status,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+}
+
+impl Daemon {
+    /// Waits for Redis and Postgres and looks at both; `false` when told to stop meanwhile.
+    async fn ready_to_start(&self) -> anyhow::Result<bool> {
+        let mut link = self.server.link("start-up", self.health.part("redis"), &self.stop);
+        match check_eviction(&mut link, self.config.common.redis_allow_eviction).await {
+            Ok(()) => {}
+            Err(StartupError::Link(LinkError::Stopped)) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+        self.inspect_schema(&self.health.part("postgres")).await
+    }
+
+    async fn inspect_schema(&self, readiness: &Readiness) -> anyhow::Result<bool> {
+        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+        loop {
+            let outcome = async { inspect(&mut self.database.connect().await?).await };
+            match outcome.await {
+                Ok(differences) if differences.is_empty() => {
+                    readiness.ready();
+                    info!("the database has the schema this indexer writes");
+                    return Ok(true);
+                }
+                Ok(differences) => {
+                    anyhow::bail!(
+                        "the database does not have the AppView's schema (generation D); nothing is changed. \
+                         Check DATABASE_URL and DATABASE_SCHEMA. Differences:\n  {}",
+                        differences.join("\n  ")
+                    );
+                }
+                Err(error) if will_not_cure(&error) => {
+                    return Err(error).context("connect to Postgres (DATABASE_URL)");
+                }
+                Err(error) => {
+                    if backoff.attempts() == 0 {
+                        warn!("Postgres cannot be used, waiting for it: {error}");
+                    }
+                    readiness.not_ready(error.to_string());
+                }
+            }
+            if !backoff.wait(&self.stop).await {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn spawn_stages(&self, stages: &mut Stages) {
+        let config = &self.config;
+        let budget = ByteBudget::new(u64::try_from(config.memory).unwrap_or(u64::MAX));
+        let mut watched: Vec<String> = Vec::new();
+        if config.mode != Mode::Label {
+            let lanes = self.spawn_lanes::<Events>(stages, "event", config.lanes);
+            for stream in &config.streams {
+                let source = self.source(stream, &config.group, &self.metrics.events);
+                self.spawn_reader::<Events>(stages, source, lanes.clone(), budget.clone());
+                watched.push(stream.clone());
+            }
+        }
+        if config.mode != Mode::Stream {
+            let lanes = self.spawn_lanes::<Labels>(stages, "label", 1);
+            let source = self.source(&config.label_stream, &config.label_group, &self.metrics.labels);
+            self.spawn_reader::<Labels>(stages, source, lanes, budget.clone());
+            watched.push(config.label_stream.clone());
+        }
+        watched.extend([names::REPO_BACKFILL.to_owned(), names::REPO_BACKFILL_PRIORITY.to_owned()]);
+        let link = self.server.link("status pages", self.health.part("redis status"), &self.stop);
+        let status = self.status.clone();
+        stages.spawn("status pages", async move { Ok(overview::watch(link, watched, status).await?) });
+        let held = budget.clone();
+        let bytes = self.metrics.bytes_in_memory.clone();
+        let (lanes, batch) = (config.lanes, config.batch_size);
+        self.status.source("indexer", move || {
+            bytes.set(i64::try_from(held.bytes()).unwrap_or(i64::MAX));
+            json!({
+                "lanes": lanes,
+                "batch_size": batch,
+                "entries_in_memory": held.items(),
+                "bytes_in_memory": held.bytes(),
+                "bytes_in_memory_max": held.total(),
+            })
+        });
+        info!(
+            consumer = config.consumer,
+            lanes,
+            batch_size = batch,
+            memory_bytes = budget.total(),
+            streams = config.streams.join(","),
+            "indexing"
+        );
+    }
+
+    fn source(&self, stream: &str, group: &str, metrics: &ConsumerMetrics) -> Arc<Source> {
+        let consumer = Consumer {
+            stream: stream.to_owned(),
+            group: group.to_owned(),
+            name: self.config.consumer.clone(),
+        };
+        let labels = StreamLabels {
+            stream: consumer.stream.clone(),
+            group: consumer.group.clone(),
+            consumer: consumer.name.clone(),
+        };
+        metrics.touch(&labels);
+        self.metrics.touch(&labels);
+        Arc::new(Source {
+            consumer,
+            field: names::FIELD_EVENT,
+            labels,
+            metrics: metrics.clone(),
+            dlq_max_len: self.config.common.dlq_max_len,
+            in_flight: Mutex::new(HashSet::new()),
+        })
+    }
+
+    fn spawn_lanes<K: Kind>(&self, stages: &mut Stages, kind: &str, count: usize) -> Vec<mpsc::Sender<Job>> {
+        let mut senders = Vec::with_capacity(count);
+        for number in 0..count {
+            // Room for the next batch while one is being written.
+            let (sender, jobs) = mpsc::channel(self.config.batch_size.saturating_mul(2));
+            senders.push(sender);
+            let name = format!("{kind} lane {number}");
+            // Acknowledgements go on while the process stops; the drain deadline is the end of them.
+            let link = self
+                .server
+                .link(name.clone(), self.health.part(name.clone()), &self.stop)
+                .stopped_by(CancellationToken::new());
+            let lane = Lane {
+                jobs,
+                writer: Writer::new(
+                    self.database.clone(),
+                    Statements::new(self.config.statement_cache > 0),
+                    self.config.max_attempts,
+                    self.stop.clone(),
+                    Arc::clone(&self.metrics),
+                ),
+                acks: Acks::new(link, self.stop.clone()),
+                batch_size: self.config.batch_size,
+                metrics: Arc::clone(&self.metrics),
+            };
+            stages.spawn(name, lane.run::<K>());
+        }
+        senders
+    }
+
+    fn spawn_reader<K: Kind>(
+        &self,
+        stages: &mut Stages,
+        source: Arc<Source>,
+        lanes: Vec<mpsc::Sender<Job>>,
+        budget: ByteBudget,
+    ) {
+        let name = format!("reader of {}", source.consumer.stream);
+        let link = self.server.link(name.clone(), self.health.part(name.clone()), &self.stop).blocking(BLOCK);
+        let reader = Reader {
+            source,
+            link,
+            lanes,
+            budget,
+            claim_idle: self.config.claim_idle,
+            stop: self.stop.clone(),
+            metrics: Arc::clone(&self.metrics),
+        };
+        stages.spawn(name, reader.run::<K>());
+    }
+}
+
+/// A wrong password, user or database name stays wrong.
+fn will_not_cure(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code.starts_with("28") || code == "3D000")
+}

@@ -1,0 +1,182 @@
+//! However a history is cut into batches, the rows are those of one event at a time; and once more is no more.
+
+use std::cell::RefCell;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use rsky_indexer::engine::{self, Statements, Work};
+use rsky_indexer::intake::{self, Intake};
+use serde_json::{Value, json};
+use sqlx::Connection;
+
+use crate::support::{Db, dump};
+
+const DIDS: usize = 3;
+const KEYS: usize = 3;
+const SUBJECTS: usize = 2;
+
+#[derive(Debug, Clone)]
+struct Step {
+    kind: usize,
+    did: usize,
+    rkey: usize,
+    subject: usize,
+    action: usize,
+    /// Steps of one commit share a rev; a stale step has an old one.
+    rev: Rev,
+}
+
+#[derive(Debug, Clone)]
+enum Rev {
+    Next,
+    Same,
+    Stale(u8),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let rev = prop_oneof![6 => Just(Rev::Next), 2 => Just(Rev::Same), 1 => (1u8..6).prop_map(Rev::Stale)];
+    let step = (0..7usize, 0..DIDS, 0..KEYS, 0..SUBJECTS, 0..6usize, rev).prop_map(
+        |(kind, did, rkey, subject, action, rev)| Step { kind, did, rkey, subject, action, rev },
+    );
+    prop::collection::vec(step, 1..40)
+}
+
+fn record(kind: usize, did: usize, subject: usize) -> (&'static str, Value) {
+    let post = format!("at://did:plc:s{subject}/app.bsky.feed.post/1");
+    let cid = "bafyreiclp443lavogvhj3d2ob2cxbfuscni2k5jk7bebjzg7khl3esabwq";
+    let at = "2024-01-01T00:00:00.000Z";
+    let nsid = ["feed.like", "graph.follow", "feed.repost", "graph.listitem", "graph.verification", "graph.list"];
+    let subject_did = format!("did:plc:s{subject}");
+    match kind {
+        0 => ("app.bsky.feed.like", json!({"subject": {"uri": post, "cid": cid}, "createdAt": at})),
+        1 => ("app.bsky.graph.follow", json!({"subject": subject_did, "createdAt": at})),
+        2 => ("app.bsky.feed.repost", json!({"subject": {"uri": post, "cid": cid}, "createdAt": at})),
+        3 => {
+            let list = format!("at://did:plc:d{did}/app.bsky.graph.list/l");
+            ("app.bsky.graph.listitem", json!({"subject": subject_did, "list": list, "createdAt": at}))
+        }
+        4 => (
+            "app.bsky.graph.verification",
+            json!({"subject": subject_did, "handle": "a.test", "displayName": nsid[4], "createdAt": at}),
+        ),
+        5 => ("app.bsky.graph.list", json!({"name": format!("n{subject}"), "purpose": "p", "createdAt": at})),
+        _ => ("app.bsky.actor.profile", json!({"displayName": format!("n{subject}"), "createdAt": at})),
+    }
+}
+
+/// The history as the stream would carry it.
+fn payloads(steps: &[Step]) -> Vec<String> {
+    let mut revs = [100u64; DIDS];
+    steps
+        .iter()
+        .enumerate()
+        .map(|(at, step)| {
+            let rev = match step.rev {
+                Rev::Next => {
+                    revs[step.did] += 1;
+                    revs[step.did]
+                }
+                Rev::Same => revs[step.did],
+                Rev::Stale(by) => revs[step.did] - u64::from(by),
+            };
+            let (collection, mut record) = record(step.kind, step.did, step.subject);
+            record["$type"] = json!(collection);
+            // Content decides the CID, as in a repository.
+            let cid = format!("bafyrei{}{}", step.kind, step.subject);
+            let rkey = if step.kind == 6 { "self".into() } else { format!("k{}", step.rkey) };
+            let mut event = json!({
+                "seq": at + 1, "time": format!("2024-02-01T00:00:{:02}.{:03}Z", at / 1000, at % 1000),
+                "did": format!("did:plc:d{}", step.did), "commit": format!("bafycommit{rev}"),
+                "rev": format!("3r{rev:010}"), "collection": collection, "rkey": rkey,
+            });
+            match step.action {
+                0..=2 => event["type"] = json!("create"),
+                3 => event["type"] = json!("update"),
+                _ => event["type"] = json!("delete"),
+            }
+            if step.action <= 3 {
+                event["record"] = record;
+                event["cid"] = json!(cid);
+            }
+            event.to_string()
+        })
+        .collect()
+}
+
+fn works(payloads: &[String]) -> Vec<Work> {
+    payloads
+        .iter()
+        .map(|payload| match intake::read(payload) {
+            Intake::Work(work) => work,
+            other => panic!("{payload}: {other:?}"),
+        })
+        .collect()
+}
+
+async fn apply(connection: &mut sqlx::PgConnection, works: &[Work], batch: usize) {
+    let statements = Statements::new(true);
+    for chunk in works.chunks(batch) {
+        let chunk: Vec<&Work> = chunk.iter().collect();
+        engine::apply(connection, &statements, &chunk).await.unwrap();
+    }
+}
+
+#[test]
+fn batches_end_in_the_rows_of_one_event_at_a_time() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let db = Db::new("as_if_sequential");
+    let connection = RefCell::new(runtime.block_on(sqlx::PgConnection::connect(db.url())).unwrap());
+    let mut runner = TestRunner::new(Config { cases: 150, failure_persistence: None, ..Config::default() });
+    let outcome = runner.run(&(steps(), 2usize..50), |(steps, batch)| {
+        let works = works(&payloads(&steps));
+        let connection = &mut *connection.borrow_mut();
+        runtime.block_on(async {
+            db.truncate(connection).await;
+            apply(connection, &works, 1).await;
+            let one_by_one = dump(connection).await;
+            db.truncate(connection).await;
+            apply(connection, &works, batch).await;
+            let batched = dump(connection).await;
+            prop_assert_eq!(&one_by_one, &batched, "batches of {}", batch);
+            apply(connection, &works, batch).await;
+            prop_assert_eq!(&batched, &dump(connection).await, "applied twice");
+            Ok(())
+        })
+    });
+    if let Err(error) = outcome {
+        panic!("{error}");
+    }
+}
+
+/// Counters equal a recount after any history.
+#[test]
+fn counters_equal_a_recount() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let db = Db::new("recount");
+    let connection = RefCell::new(runtime.block_on(sqlx::PgConnection::connect(db.url())).unwrap());
+    let mut runner = TestRunner::new(Config { cases: 60, failure_persistence: None, ..Config::default() });
+    let outcome = runner.run(&(steps(), 1usize..50), |(steps, batch)| {
+        let works = works(&payloads(&steps));
+        let connection = &mut *connection.borrow_mut();
+        runtime.block_on(async {
+            db.truncate(connection).await;
+            apply(connection, &works, batch).await;
+            let wrong: i64 = sqlx::query_scalar(
+                r#"SELECT (SELECT count(*) FROM post_agg a WHERE "likeCount" <>
+                        (SELECT count(*) FROM "like" l WHERE l.subject = a.uri)
+                      OR "repostCount" <> (SELECT count(*) FROM repost r WHERE r.subject = a.uri))
+                   + (SELECT count(*) FROM profile_agg a WHERE "followersCount" <>
+                        (SELECT count(*) FROM follow f WHERE f."subjectDid" = a.did)
+                      OR "followsCount" <> (SELECT count(*) FROM follow f WHERE f.creator = a.did))"#,
+            )
+            .fetch_one(connection)
+            .await
+            .unwrap();
+            prop_assert_eq!(wrong, 0);
+            Ok(())
+        })
+    });
+    if let Err(error) = outcome {
+        panic!("{error}");
+    }
+}

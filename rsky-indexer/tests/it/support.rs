@@ -1,0 +1,64 @@
+//! A database per test, and what is in it.
+
+use std::collections::BTreeMap;
+
+use rsky_testnet::servers::{Database, Postgres};
+use sqlx::PgConnection;
+
+/// A database with the reference schema, dropped at the end of the test.
+pub struct Db {
+    database: Database,
+}
+
+impl Db {
+    pub fn new(name: &str) -> Self {
+        Self { database: Postgres::shared().unwrap().create_database(name).unwrap() }
+    }
+
+    pub fn url(&self) -> &str {
+        &self.database.url
+    }
+
+    pub async fn truncate(&self, connection: &mut PgConnection) {
+        let tables: Vec<String> = TABLES.iter().map(|table| format!("\"{table}\"")).collect();
+        // DELETE, since TRUNCATE makes new files each time and the tables are small.
+        let sql: Vec<String> = tables.iter().map(|table| format!("DELETE FROM {table}")).collect();
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql.join("; "))).execute(connection).await.unwrap();
+    }
+}
+
+/// The tables this indexer writes.
+pub const TABLES: &[&str] = &[
+    "record",
+    "duplicate_record",
+    "like",
+    "repost",
+    "follow",
+    "actor_block",
+    "list",
+    "list_item",
+    "list_block",
+    "feed_generator",
+    "starter_pack",
+    "labeler",
+    "verification",
+    "profile",
+    "feed_item",
+    "post_agg",
+    "profile_agg",
+    "actor_sync",
+    "label",
+];
+
+/// Every row as JSON, sorted, by table.
+pub async fn dump(connection: &mut PgConnection) -> BTreeMap<&'static str, Vec<String>> {
+    let mut dump = BTreeMap::new();
+    for table in TABLES {
+        let sql = format!("SELECT row_to_json(t)::text FROM \"{table}\" t");
+        let mut rows: Vec<String> =
+            sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(&mut *connection).await.unwrap();
+        rows.sort();
+        dump.insert(*table, rows);
+    }
+    dump
+}

@@ -1,0 +1,284 @@
+//! Who does what: the stream of repository operations that both kinds of load are made from.
+
+use std::collections::HashSet;
+
+use cid::Cid;
+
+use super::super::cbor_out::{Cbor, cid_of};
+use super::draw::{Rng, Zipf, mix};
+use super::time::{iso, tid};
+
+/// 2026-01-01T00:00:00Z in microseconds.
+const BEGIN: u64 = 1_767_225_600_000_000;
+/// Posts that subjects are drawn from, per DID.
+const POSTS_PER_DID: usize = 8;
+/// Records that may be updated or deleted.
+const RECENT: usize = 4096;
+/// Pairs of DID and subject remembered to avoid repeats.
+const PAIRS: usize = 4_000_000;
+/// Draws before a subject nobody used is taken.
+const DRAWS: usize = 8;
+
+const LIKE: &str = "app.bsky.feed.like";
+const REPOST: &str = "app.bsky.feed.repost";
+const POST: &str = "app.bsky.feed.post";
+const FOLLOW: &str = "app.bsky.graph.follow";
+const BLOCK: &str = "app.bsky.graph.block";
+
+const WORDS: [&str; 24] = [
+    "morning", "coffee", "the", "of", "light", "river", "a", "quiet", "train", "garden", "and", "winter",
+    "blue", "bird", "song", "under", "small", "bridge", "with", "paper", "lantern", "north", "wind", "today",
+];
+
+/// Weights of the operations.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mix {
+    pub(super) likes: usize,
+    pub(super) reposts: usize,
+    pub(super) follows: usize,
+    pub(super) posts: usize,
+    pub(super) blocks: usize,
+    pub(super) updates: usize,
+    pub(super) deletes: usize,
+}
+
+/// What happens to a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    Create,
+    Update,
+    Delete,
+}
+
+impl Action {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+/// One operation in a commit of its own.
+#[derive(Clone, Debug)]
+pub(super) struct Act {
+    pub(super) action: Action,
+    pub(super) did: String,
+    pub(super) collection: &'static str,
+    pub(super) rkey: String,
+    /// The record, its block and its CID; `None` for a delete.
+    pub(super) record: Option<(Cbor, Vec<u8>, Cid)>,
+    /// CID of the version before, for updates and deletes.
+    pub(super) prev: Option<Cid>,
+    pub(super) rev: String,
+    /// The rev of the repository before.
+    pub(super) since: Option<String>,
+    /// When the relay saw it.
+    pub(super) time: String,
+}
+
+struct Recent {
+    did: usize,
+    collection: &'static str,
+    rkey: String,
+    record: Cbor,
+    cid: Cid,
+}
+
+/// An endless seeded stream of operations.
+pub(super) struct Activity {
+    rng: Rng,
+    seed: u64,
+    mix: Mix,
+    dids: Vec<String>,
+    revs: Vec<Option<String>>,
+    posts: Zipf,
+    actors: Zipf,
+    fresh: usize,
+    micros: u64,
+    recent: Vec<Recent>,
+    pairs: HashSet<u64>,
+}
+
+impl Activity {
+    pub(super) fn new(seed: u64, dids: usize, mix: Mix) -> Self {
+        let mut rng = Rng::new(seed);
+        let dids: Vec<String> = (0..dids.max(2)).map(|_| did(&mut rng)).collect();
+        Self {
+            seed: rng.next(),
+            mix,
+            revs: vec![None; dids.len()],
+            posts: Zipf::new(dids.len() * POSTS_PER_DID),
+            actors: Zipf::new(dids.len()),
+            dids,
+            fresh: 0,
+            micros: BEGIN,
+            recent: Vec::new(),
+            pairs: HashSet::new(),
+            rng,
+        }
+    }
+
+    pub(super) fn rng(&mut self) -> &mut Rng {
+        &mut self.rng
+    }
+
+    pub(super) fn next(&mut self) -> Act {
+        self.micros += 50 + self.rng.below(100) as u64;
+        let mix = self.mix;
+        let weights = [mix.likes, mix.reposts, mix.follows, mix.posts, mix.blocks, mix.updates, mix.deletes];
+        let mut at = self.rng.below(weights.iter().sum());
+        let choice = weights.iter().position(|weight| {
+            let here = at < *weight;
+            at = at.saturating_sub(*weight);
+            here
+        });
+        match choice.unwrap_or(0) {
+            1 => self.on_post(REPOST),
+            2 => self.on_actor(FOLLOW),
+            3 => self.post(),
+            4 => self.on_actor(BLOCK),
+            5 if !self.recent.is_empty() => self.update(),
+            6 if !self.recent.is_empty() => self.delete(),
+            _ => self.on_post(LIKE),
+        }
+    }
+
+    fn on_post(&mut self, collection: &'static str) -> Act {
+        let did = self.rng.below(self.dids.len());
+        let drawn = (0..DRAWS).find_map(|_| {
+            let post = self.posts.draw(&mut self.rng);
+            self.first_time(collection, did, post).then_some(post)
+        });
+        let post = drawn.unwrap_or_else(|| {
+            self.fresh += 1;
+            self.posts.ranks() + self.fresh
+        });
+        let record = self.record(collection, [("subject", self.strong_ref(post))]);
+        self.create(did, collection, record)
+    }
+
+    fn on_actor(&mut self, collection: &'static str) -> Act {
+        let did = self.rng.below(self.dids.len());
+        let mut subject = self.actors.draw(&mut self.rng);
+        for draw in 0..DRAWS * 2 {
+            if subject != did && self.first_time(collection, did, subject) {
+                break;
+            }
+            // The popular ones are soon followed by everyone; then anyone will do.
+            subject = if draw < DRAWS / 2 {
+                self.actors.draw(&mut self.rng)
+            } else {
+                self.rng.below(self.dids.len())
+            };
+        }
+        let record = self.record(collection, [("subject", Cbor::text(self.dids[subject].as_str()))]);
+        self.create(did, collection, record)
+    }
+
+    fn post(&mut self) -> Act {
+        let did = self.rng.below(self.dids.len());
+        let words = 8 + self.rng.below(20);
+        let text: Vec<&str> = (0..words).map(|_| WORDS[self.rng.below(WORDS.len())]).collect();
+        let mut fields =
+            vec![("text", Cbor::text(text.join(" "))), ("langs", Cbor::List(vec![Cbor::text("en")]))];
+        if self.rng.below(10) < 3 {
+            let parent = self.posts.draw(&mut self.rng);
+            let parent = self.strong_ref(parent);
+            fields.push(("reply", Cbor::map([("root", parent.clone()), ("parent", parent)])));
+        }
+        let record = self.record(POST, fields);
+        self.create(did, POST, record)
+    }
+
+    fn update(&mut self) -> Act {
+        let index = self.rng.below(self.recent.len());
+        let created_at = Cbor::text(iso(self.micros / 1000));
+        let recent = &mut self.recent[index];
+        if let Cbor::Map(fields) = &mut recent.record {
+            fields
+                .iter_mut()
+                .filter(|(key, _)| key == "createdAt")
+                .for_each(|(_, value)| *value = created_at.clone());
+        }
+        let (did, collection, rkey, prev) = (recent.did, recent.collection, recent.rkey.clone(), recent.cid);
+        let record = with_cid(recent.record.clone());
+        recent.cid = record.2;
+        self.act(Action::Update, did, collection, rkey, Some(record), Some(prev))
+    }
+
+    fn delete(&mut self) -> Act {
+        let index = self.rng.below(self.recent.len());
+        let Recent { did, collection, rkey, cid, .. } = self.recent.swap_remove(index);
+        self.act(Action::Delete, did, collection, rkey, None, Some(cid))
+    }
+
+    fn create(&mut self, did: usize, collection: &'static str, record: Cbor) -> Act {
+        let rkey = tid(self.micros, did as u64);
+        let record = with_cid(record);
+        let recent = Recent { did, collection, rkey: rkey.clone(), record: record.0.clone(), cid: record.2 };
+        if self.recent.len() < RECENT {
+            self.recent.push(recent);
+        } else {
+            let index = self.rng.below(RECENT);
+            self.recent[index] = recent;
+        }
+        self.act(Action::Create, did, collection, rkey, Some(record), None)
+    }
+
+    fn act(
+        &mut self,
+        action: Action,
+        did: usize,
+        collection: &'static str,
+        rkey: String,
+        record: Option<(Cbor, Vec<u8>, Cid)>,
+        prev: Option<Cid>,
+    ) -> Act {
+        // A commit is made just after its record; operations are at least 50 microseconds apart.
+        let rev = tid(self.micros + 20, did as u64);
+        let since = self.revs[did].replace(rev.clone());
+        let time = iso(self.micros / 1000 + 30);
+        Act { action, did: self.dids[did].clone(), collection, rkey, record, prev, rev, since, time }
+    }
+
+    fn record<'a>(&self, collection: &str, fields: impl IntoIterator<Item = (&'a str, Cbor)>) -> Cbor {
+        let own = [("$type", Cbor::text(collection)), ("createdAt", Cbor::text(iso(self.micros / 1000)))];
+        Cbor::map(own.into_iter().chain(fields))
+    }
+
+    /// A post somebody wrote before the load began.
+    fn strong_ref(&self, post: usize) -> Cbor {
+        let hash = mix(self.seed ^ post as u64);
+        let author = hash as usize % self.dids.len();
+        // One post a second, going back in time.
+        let rkey = tid(BEGIN.saturating_sub(1_000_000 * (1 + post as u64)), author as u64);
+        let cid = cid_of(&hash.to_be_bytes());
+        Cbor::map([
+            ("cid", Cbor::text(cid.to_string())),
+            ("uri", Cbor::text(format!("at://{}/{POST}/{rkey}", self.dids[author]))),
+        ])
+    }
+
+    fn first_time(&mut self, collection: &str, did: usize, subject: usize) -> bool {
+        if self.pairs.len() >= PAIRS {
+            self.pairs.clear();
+        }
+        let kind = collection.bytes().fold(0, |kind, byte| mix(kind ^ u64::from(byte)));
+        self.pairs.insert(mix(mix((did as u64) << 32 | subject as u64) ^ kind))
+    }
+}
+
+fn with_cid(record: Cbor) -> (Cbor, Vec<u8>, Cid) {
+    let block = record.encode();
+    let cid = cid_of(&block);
+    (record, block, cid)
+}
+
+fn did(rng: &mut Rng) -> String {
+    const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    let mut did = "did:plc:".to_owned();
+    did.extend(rng.bytes::<24>().map(|byte| char::from(BASE32[usize::from(byte & 31)])));
+    did
+}

@@ -1,0 +1,9 @@
+//! A private Postgres cluster.
+
+mod database;
+mod psql;
+mod server;
+
+pub use database::{Cluster, Database};
+pub use psql::sql;
+pub use server::{Postgres, PostgresBuilder};

@@ -1,0 +1,7 @@
+//! The simulated network, seen from a client.
+
+mod client;
+mod http;
+mod load;
+mod misbehaviour;
+mod streams;

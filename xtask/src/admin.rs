@@ -1,0 +1,81 @@
+//! The admin ports of the daemons: a GET and the numbers of a metrics page.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+/// Time for connecting, and for every read.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// Largest page read; a metrics page has some 50 KiB.
+const MAX_PAGE: u64 = 4 << 20;
+
+/// The body of `http://127.0.0.1:<port><path>`.
+///
+/// # Errors
+/// No connection or no answer in time, or a status other than 200.
+pub(crate) fn get(port: u16, path: &str) -> Result<String> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
+    // HTTP/1.0: the answer ends with the connection, and is never chunked.
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.take(MAX_PAGE).read_to_end(&mut answer)?;
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
+    match head.split_whitespace().nth(1) {
+        Some("200") => Ok(body.to_owned()),
+        status => bail!("{path}: HTTP status {}", status.unwrap_or("missing")),
+    }
+}
+
+/// The sum of all samples of one metric, whatever their labels; `None` when the page has none.
+pub(crate) fn sum(page: &str, metric: &str) -> Option<f64> {
+    let values = page.lines().filter_map(|line| {
+        let rest = line.strip_prefix(metric)?;
+        // A longer name that begins alike is another metric. Label values may hold blanks; the value comes last,
+        // unless a timestamp follows, which none of our pages has.
+        rest.starts_with(['{', ' ']).then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())?
+    });
+    values.fold(None, |total, value| Some(total.unwrap_or(0.0) + value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn sums_the_samples_of_one_metric() {
+        let page = "# HELP in_total frames\n# TYPE in_total counter\nin_total{host=\"a b\"} 3\nin_total{host=\"c\"} 4.5\n\
+                    in_total_other 100\nplain 2\n";
+        assert_eq!(sum(page, "in_total"), Some(7.5));
+        assert_eq!(sum(page, "plain"), Some(2.0));
+        assert_eq!(sum(page, "absent"), None);
+    }
+
+    fn answered(answer: &'static str) -> Result<String> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 1024];
+            let length = stream.read(&mut request).unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+            String::from_utf8_lossy(&request[..length]).into_owned()
+        });
+        let body = get(port, "/metrics");
+        assert!(server.join().unwrap().starts_with("GET /metrics HTTP/1.0\r\n"));
+        body
+    }
+
+    #[test]
+    fn gives_the_body_of_a_good_answer_only() {
+        assert_eq!(answered("HTTP/1.0 200 OK\r\nA: b\r\n\r\nbody\r\n\r\nmore").unwrap(), "body\r\n\r\nmore");
+        assert!(answered("HTTP/1.1 503 Service Unavailable\r\n\r\nno").is_err());
+        assert!(answered("nonsense").is_err());
+    }
+}

@@ -1,0 +1,76 @@
+//! `cargo xtask up`: the whole pipeline on this machine.
+
+mod drained;
+mod live;
+mod pipeline;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use clap::Args;
+
+use self::drained::Drained;
+use self::live::Live;
+use self::pipeline::Pipeline;
+use crate::interrupt;
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// A relay to follow instead of the recorded network; may be given several times
+    #[arg(long, value_name = "URL")]
+    pub(crate) relay: Vec<String>,
+    /// A labeler to follow instead of the recorded one
+    #[arg(long, value_name = "URL")]
+    pub(crate) labeler: Option<String>,
+    /// Replay the recording until everything has drained, print the row counts, and end
+    #[arg(long, conflicts_with_all = ["relay", "labeler"])]
+    pub(crate) once: bool,
+    /// The recording to replay
+    #[arg(long, value_name = "PATH", conflicts_with = "relay")]
+    pub(crate) corpus: Option<PathBuf>,
+    /// With --once: how long draining may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, requires = "once")]
+    pub(crate) limit: u64,
+}
+
+/// Runs the pipeline until Ctrl-C, or with `--once` until it has drained.
+///
+/// # Errors
+/// Something could not be built or started, a daemon has died, or with `--once` something was left.
+pub(crate) fn up(options: &Options) -> Result<()> {
+    let mut pipeline = Pipeline::start(options)?;
+    println!("{}", pipeline.addresses());
+    let outcome = follow(&mut pipeline, options);
+    let ended_by_signal = outcome.as_ref().is_err_and(|error| error.is::<interrupt::Interrupted>());
+    let stopped = pipeline.stop();
+    match outcome {
+        // Ctrl-C is how a run without --once ends, so it is a success if everything stopped cleanly.
+        Err(_) if ended_by_signal && !options.once => stopped,
+        Err(error) => Err(error),
+        Ok(()) => stopped,
+    }
+}
+
+fn follow(pipeline: &mut Pipeline, options: &Options) -> Result<()> {
+    let started = Instant::now();
+    let mut live = Live::new(started);
+    loop {
+        interrupt::sleep(Duration::from_secs(1))?;
+        pipeline.check()?;
+        println!("{}", live.line(pipeline)?);
+        if !options.once {
+            continue;
+        }
+        let state = Drained::look(pipeline)?;
+        if state.is_complete() {
+            println!("\ndrained after {} s\n{}", started.elapsed().as_secs(), pipeline.row_counts()?);
+            println!("{}", state.note());
+            return Ok(());
+        }
+        if started.elapsed() > Duration::from_secs(options.limit) {
+            println!("\n{}", pipeline.row_counts()?);
+            anyhow::bail!("not drained after {} s: {}", options.limit, state.missing());
+        }
+    }
+}
