@@ -123,8 +123,7 @@ impl Config {
         let modes = [("all", Mode::All), ("firehose", Mode::Firehose), ("backfill", Mode::Backfill), ("labeler", Mode::Labeler)];
         let mode = s.one_of(&v::MODE, &modes, Mode::All);
         let reconnect = (s.millis(&v::RECONNECT_MIN, 10..=60_000), s.millis(&v::RECONNECT_MAX, 10..=3_600_000));
-        let off = s.parse(&v::VERIFY, true, |text| text.eq_ignore_ascii_case("off").then_some(true));
-        debug_assert!(off);
+        s.one_of(&v::VERIFY, &[("off", ())], ());
         let config = Self {
             common: CommonConfig::read(&mut s, &v::METRICS_PORT),
             mode,
@@ -180,13 +179,17 @@ impl Config {
     }
 }
 
+fn key(host: &Host) -> String {
+    rsky_common::wire::names::cursor_key("", host.configured())
+}
+
 fn hosts(s: &mut Settings, variable: &Variable, required: bool) -> Vec<Host> {
     let listed = if required { s.list(variable) } else { s.optional_list(variable) };
     let mut hosts: Vec<Host> = Vec::new();
     for text in listed {
         match Host::parse(&text) {
-            // Twice the same host would be two writers of one cursor.
-            Some(host) if hosts.contains(&host) => s.fault(format!("{} names {text} twice", variable.name)),
+            // Two writers of one cursor would undo each other's.
+            Some(host) if hosts.iter().any(|other| key(other) == key(&host)) => s.fault(format!("{} names {text} twice", variable.name)),
             Some(host) => hosts.push(host),
             None => s.fault(format!("{} has \"{}\": expected {}", variable.name, text.escape_debug(), variable.expects)),
         }

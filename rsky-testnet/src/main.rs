@@ -50,6 +50,9 @@ enum Command {
         /// Accounts.
         #[arg(long, default_value_t = 2_500)]
         dids: usize,
+        /// Frames made at the start, which then come again and again.
+        #[arg(long, default_value_t = 20_000)]
+        ring: usize,
         /// Frames a second for every subscriber; as fast as they are read when absent.
         #[arg(long)]
         rate: Option<NonZeroU32>,
@@ -79,8 +82,8 @@ async fn network(command: Command) -> Result<NetworkBuilder> {
         Command::Replay { folder, port, rate, from_end } => {
             builder.corpus(folder).port(port).rate(rate).from_end(from_end)
         }
-        Command::Load { port, frames, seed, dids, rate } => {
-            let options = LoadOptions { seed, dids, ..LoadOptions::default() };
+        Command::Load { port, frames, seed, dids, ring, rate } => {
+            let options = LoadOptions { seed, dids, ring, ..LoadOptions::default() };
             let ring = tokio::task::spawn_blocking(move || Arc::new(CommitRing::generate(options)));
             builder.relay(ring.await.context("generate the load")?.script(frames)).port(port).rate(rate)
         }

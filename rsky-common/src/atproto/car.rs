@@ -88,7 +88,8 @@ impl<'a> CarReader<'a> {
     pub fn next_block(&mut self) -> Result<Option<Block<'a>>, CarError> {
         let start = self.at;
         let Some(section) = self.section()? else { return Ok(None) };
-        let (cid, data) = section.split_at_checked(BLOCK_CID_LENGTH).ok_or(CarError::UnsupportedCid(start))?;
+        let (cid, data) =
+            section.split_at_checked(BLOCK_CID_LENGTH).ok_or(CarError::UnsupportedCid(start))?;
         verify_block(cid, data, start)?;
         Ok(Some(Block { cid, data }))
     }
@@ -259,7 +260,8 @@ mod tests {
     fn every_kind_of_damage_has_its_error() {
         let data = b"content";
         let good = section(&[&cid_of(data), data]);
-        let parse = |tail: &[u8]| CarBlocks::parse(&[header(1).as_slice(), tail].concat()).map(|blocks| blocks.len());
+        let parse =
+            |tail: &[u8]| CarBlocks::parse(&[header(1).as_slice(), tail].concat()).map(|blocks| blocks.len());
         let at = header(1).len();
         assert_eq!(parse(&good), Ok(1));
         let mut changed = good.clone();

@@ -147,9 +147,16 @@ mod tests {
         assert!(is_cid_text(TEXT));
         assert!(is_cid_text("QmdfTbBqBPQ7VNxZEYEj14VmRuZBkqFbiwReogJgS1zR1n"));
         assert!(is_cid_text("zdpuAyvkgEDQm9TenwGkd5eNaosSxjgEYd8QatfPetgB1CdEZ"));
-        for bad in
-            ["", "b", "bafy", "not a cid", "uAXASIA", &TEXT.to_uppercase(), &format!("/ipfs/{TEXT}"), &format!("{TEXT}a")]
-        {
+        for bad in [
+            "",
+            "b",
+            "bafy",
+            "not a cid",
+            "uAXASIA",
+            &TEXT.to_uppercase(),
+            &format!("/ipfs/{TEXT}"),
+            &format!("{TEXT}a"),
+        ] {
             assert!(!is_cid_text(bad), "{bad}");
         }
     }

@@ -62,7 +62,8 @@ impl CollectionFilter {
     /// Whether records of `collection` are let through.
     pub fn allows(&self, collection: &str) -> bool {
         let Some(patterns) = &self.patterns else { return true };
-        patterns.exact.contains(collection) || patterns.prefixes.iter().any(|prefix| collection.starts_with(prefix))
+        patterns.exact.contains(collection)
+            || patterns.prefixes.iter().any(|prefix| collection.starts_with(prefix))
     }
 }
 
@@ -75,9 +76,8 @@ impl<'a> FromIterator<&'a str> for CollectionFilter {
 }
 
 fn is_dotted(text: &str) -> bool {
-    text.split('.').all(|part| {
-        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-    })
+    text.split('.')
+        .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'))
 }
 
 #[cfg(test)]

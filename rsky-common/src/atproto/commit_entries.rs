@@ -6,7 +6,8 @@
 use super::car::{CarBlocks, CarError};
 use super::cid;
 use super::collection_filter::CollectionFilter;
-use super::frame::{self, Account, Commit, Frame, FrameError, Identity, Op};
+use super::frame::{Account, Commit, Frame, FrameError, Identity, Op, decode_frame};
+use super::frame_parts::repos_type;
 use super::path::split_path;
 use super::reject::{FrameKind, Rejected, reason};
 use crate::cbor::{RecordError, write_record_json};
@@ -76,7 +77,7 @@ impl Converted {
 
 /// Converts one frame of `com.atproto.sync.subscribeRepos`.
 pub fn convert(bytes: &[u8], filter: &CollectionFilter) -> Converted {
-    match frame::decode_frame(bytes) {
+    match decode_frame(bytes) {
         Ok(Frame::Commit(commit)) => convert_commit(&commit, filter),
         Ok(Frame::Account(account)) => convert_account(&account),
         Ok(Frame::Identity(identity)) => convert_identity(&identity),
@@ -94,7 +95,7 @@ pub fn convert(bytes: &[u8], filter: &CollectionFilter) -> Converted {
             Converted::new(FrameKind::Error { error: error.to_owned(), message: message.map(str::to_owned) })
         }
         Ok(Frame::Other { t }) => Converted::new(FrameKind::Other { t: t.to_owned() }),
-        Err(error) => undecodable(error, frame::repos_type, &["#commit", "#account", "#identity"]),
+        Err(error) => undecodable(error, repos_type, &["#commit", "#account", "#identity"]),
     }
 }
 
@@ -170,8 +171,11 @@ fn write_ops(commit: &Commit<'_>, selected: &[(&Op<'_>, &str, &str)], converted:
     let blocks = match CarBlocks::parse(commit.blocks) {
         Ok(blocks) => blocks,
         Err(error) => {
-            let reason =
-                if matches!(error, CarError::HashMismatch(_)) { reason::HASH_MISMATCH } else { reason::BAD_CAR };
+            let reason = if matches!(error, CarError::HashMismatch(_)) {
+                reason::HASH_MISMATCH
+            } else {
+                reason::BAD_CAR
+            };
             return converted.reject(reason, &error, None);
         }
     };

@@ -57,7 +57,9 @@ fn operations_become_entries_in_order() {
     ];
     let converted = all(ops, car(&[one, two]));
     let commit = cid_of(b"commit");
-    let shared = format!(r#""seq":7,"time":"T","did":"{DID}","commit":"{commit}","rev":"3k","collection":"a.b.c","rkey""#);
+    let shared = format!(
+        r#""seq":7,"time":"T","did":"{DID}","commit":"{commit}","rev":"3k","collection":"a.b.c","rkey""#
+    );
     assert_eq!(
         converted.entries,
         [
@@ -68,7 +70,10 @@ fn operations_become_entries_in_order() {
     );
     let counts = OpCounts { creates: 1, updates: 1, deletes: 1, filtered: 0, missing: 2, unknown: 1 };
     assert_eq!((converted.ops, converted.rejected.len(), converted.counted), (counts, 0, true));
-    assert_eq!((converted.seq, converted.did.as_deref(), converted.rev.as_deref()), (Some(7), Some(DID), Some("3k")));
+    assert_eq!(
+        (converted.seq, converted.did.as_deref(), converted.rev.as_deref()),
+        (Some(7), Some(DID), Some("3k"))
+    );
 }
 
 #[test]
@@ -118,7 +123,10 @@ fn held_back_collections_are_counted_and_their_car_is_not_read() {
 #[test]
 fn what_does_not_tell_its_changes_asks_for_the_repository() {
     let converted = convert(&commit_frame(vec![], vec![], true), &CollectionFilter::all());
-    assert_eq!((converted.resync.as_deref(), converted.rejected.len(), converted.counted), (Some(DID), 0, true));
+    assert_eq!(
+        (converted.resync.as_deref(), converted.rejected.len(), converted.counted),
+        (Some(DID), 0, true)
+    );
     let header = serde_ipld_dagcbor::to_vec(&ipld!({"op": 1, "t": "#sync"})).unwrap();
     let body = serde_ipld_dagcbor::to_vec(&ipld!({"seq": 8, "did": DID, "rev": "3k", "time": "T"})).unwrap();
     let converted = convert(&[header, body].concat(), &CollectionFilter::all());
@@ -135,7 +143,8 @@ fn undecodable_frames_move_the_cursor_if_they_can() {
     assert_eq!(converted.rejected.first().map(|rejected| rejected.reason), Some(reason::BAD_FRAME));
     let converted = convert(b"\xff\xff", &CollectionFilter::all());
     assert_eq!((converted.seq, converted.counted, converted.rejected.len()), (None, false, 1));
-    let sync = [serde_ipld_dagcbor::to_vec(&ipld!({"op": 1, "t": "#sync"})).unwrap(), b"\xa1\x63seq\x05".to_vec()];
+    let sync =
+        [serde_ipld_dagcbor::to_vec(&ipld!({"op": 1, "t": "#sync"})).unwrap(), b"\xa1\x63seq\x05".to_vec()];
     let converted = convert(&sync.concat(), &CollectionFilter::all());
     assert_eq!((converted.seq, converted.counted, converted.rejected.len()), (Some(5), false, 1));
 }

@@ -12,7 +12,9 @@ fn message(t: &str, body: &Ipld) -> Vec<u8> {
 }
 
 fn link() -> Ipld {
-    Ipld::Link(ipld_core::cid::Cid::try_from("bafyreihxeexyqegnks2kycb3asqr7jlj7jixffzno22dwzwp46va4kkrzu").unwrap())
+    Ipld::Link(
+        ipld_core::cid::Cid::try_from("bafyreihxeexyqegnks2kycb3asqr7jlj7jixffzno22dwzwp46va4kkrzu").unwrap(),
+    )
 }
 
 fn commit_body() -> Ipld {
@@ -55,10 +57,14 @@ fn the_other_messages() {
     let bytes = message("#identity", &ipld!({"seq": 1, "did": "did:plc:a", "time": "T"}));
     let identity = Identity { seq: 1, did: "did:plc:a", time: "T", handle: None };
     assert_eq!(decode_frame(&bytes), Ok(Frame::Identity(identity)));
-    let bytes = message("#account", &ipld!({"seq": 1, "did": "d", "time": "T", "active": false, "status": "X"}));
+    let bytes =
+        message("#account", &ipld!({"seq": 1, "did": "d", "time": "T", "active": false, "status": "X"}));
     let account = Account { seq: 1, did: "d", time: "T", active: false, status: Some("X") };
     assert_eq!(decode_frame(&bytes), Ok(Frame::Account(account)));
-    let bytes = message("#sync", &ipld!({"seq": 1, "did": "d", "time": "T", "rev": "r", "blocks": Ipld::Bytes(vec![])}));
+    let bytes = message(
+        "#sync",
+        &ipld!({"seq": 1, "did": "d", "time": "T", "rev": "r", "blocks": Ipld::Bytes(vec![])}),
+    );
     assert_eq!(decode_frame(&bytes), Ok(Frame::Sync(Sync { seq: 1, did: "d", rev: Some("r") })));
     let bytes = message("#info", &ipld!({"name": "OutdatedCursor", "message": "m"}));
     assert_eq!(decode_frame(&bytes), Ok(Frame::Info { name: "OutdatedCursor", message: Some("m") }));
@@ -94,7 +100,14 @@ fn exactly_two_items() {
 
 #[test]
 fn bad_headers() {
-    for header in [ipld!(1), ipld!({}), ipld!({"op": 2}), ipld!({"op": -2}), ipld!({"op": "1"}), ipld!({"op": 1, "t": 1})] {
+    for header in [
+        ipld!(1),
+        ipld!({}),
+        ipld!({"op": 2}),
+        ipld!({"op": -2}),
+        ipld!({"op": "1"}),
+        ipld!({"op": 1, "t": 1}),
+    ] {
         assert_eq!(error_of(&frame(&header, &ipld!({}))).kind, FrameErrorKind::BadHeader, "{header:?}");
     }
     assert_eq!(error_of(&message("#commit", &ipld!([]))).kind, FrameErrorKind::BodyNotAMap);
@@ -117,7 +130,10 @@ fn a_wrong_field_still_tells_whose_frame_it_was() {
         body.insert(field.to_owned(), value);
         let error = error_of(&message("#commit", &Ipld::Map(body)));
         assert_eq!(error.kind, FrameErrorKind::BadField(field));
-        assert_eq!((error.seq, error.did.as_deref(), error.t.as_deref()), (Some(7), Some("did:plc:a"), Some("#commit")));
+        assert_eq!(
+            (error.seq, error.did.as_deref(), error.t.as_deref()),
+            (Some(7), Some("did:plc:a"), Some("#commit"))
+        );
     }
     for field in ["ops", "rev", "time", "blocks", "commit"] {
         let Ipld::Map(mut body) = commit_body() else { panic!("no map") };
@@ -129,7 +145,9 @@ fn a_wrong_field_still_tells_whose_frame_it_was() {
 
 #[test]
 fn sequence_numbers_are_not_negative_and_fit() {
-    for seq in [ipld!(-1), ipld!(i128::from(u64::MAX)), ipld!(1_i128 << 63), ipld!("7"), ipld!(null), ipld!(1.0)] {
+    for seq in
+        [ipld!(-1), ipld!(i128::from(u64::MAX)), ipld!(1_i128 << 63), ipld!("7"), ipld!(null), ipld!(1.0)]
+    {
         let error = error_of(&message("#identity", &ipld!({"seq": seq, "did": "d", "time": "T"})));
         assert_eq!(error.kind, FrameErrorKind::BadField("seq"));
         assert_eq!((error.seq, error.did.as_deref()), (None, Some("d")));

@@ -1,7 +1,8 @@
 //! One frame of a labeler becomes one stream entry per label (PIPELINE 3.4 and 5).
 
 use super::commit_entries::{Converted, undecodable};
-use super::frame::{Fields, FrameError, FrameErrorKind, Header, short_type, split};
+use super::frame::{FrameError, FrameErrorKind};
+use super::frame_parts::{Fields, Header, short_type, split};
 use super::reject::{FrameKind, Rejected, reason};
 use crate::cbor::{Item, Reader, write_label_json};
 use crate::wire::push_label_entry;

@@ -45,7 +45,8 @@ fn notes_errors_and_unknown_types_do_not_move_the_cursor() {
     let converted = labels("#info", &ipld!({"name": "OutdatedCursor"}));
     assert_eq!(converted.kind, FrameKind::Info { name: "OutdatedCursor".to_owned(), message: None });
     assert!(!converted.counted);
-    let converted = convert_labels(&frame(&ipld!({"op": -1}), &ipld!({"error": "FutureCursor", "message": "m"})));
+    let converted =
+        convert_labels(&frame(&ipld!({"op": -1}), &ipld!({"error": "FutureCursor", "message": "m"})));
     let expected = FrameKind::Error { error: "FutureCursor".to_owned(), message: Some("m".to_owned()) };
     assert_eq!((converted.kind, converted.counted), (expected, false));
     let converted = labels("#other", &ipld!({"seq": 1}));
@@ -61,7 +62,10 @@ fn broken_bodies_are_rejected_and_passed_over() {
         (ipld!([]), None),
     ] {
         let converted = labels("#labels", &body);
-        assert_eq!((&converted.kind, converted.seq, converted.counted), (&FrameKind::Undecodable, seq, seq.is_some()));
+        assert_eq!(
+            (&converted.kind, converted.seq, converted.counted),
+            (&FrameKind::Undecodable, seq, seq.is_some())
+        );
         assert_eq!(converted.rejected.first().map(|rejected| rejected.reason), Some(reason::BAD_FRAME));
     }
 }

@@ -5,6 +5,8 @@ pub mod cid;
 mod collection_filter;
 mod commit_entries;
 pub mod frame;
+mod frame_body;
+mod frame_parts;
 mod label_frame;
 pub mod path;
 pub mod reject;

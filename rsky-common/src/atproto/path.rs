@@ -49,7 +49,9 @@ fn check_suffix(suffix: &str) -> Result<(), PathError> {
 
 /// Whether `text` has the form of a DID.
 pub fn is_did(text: &str) -> bool {
-    let Some((method, id)) = text.strip_prefix("did:").and_then(|rest| rest.split_once(':')) else { return false };
+    let Some((method, id)) = text.strip_prefix("did:").and_then(|rest| rest.split_once(':')) else {
+        return false;
+    };
     !method.is_empty()
         && method.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
         && !id.is_empty()
@@ -108,7 +110,17 @@ mod tests {
         for did in [DID, "did:web:example.com", "did:web:localhost%3A2583", "did:web:a_b.example"] {
             assert!(is_did(did), "{did}");
         }
-        for did in ["", "did:", "did:plc", "did:plc:", "plc:a", "did:PLC:a", "did:plc:a b", "did:plc:a/b", "alice.test"] {
+        for did in [
+            "",
+            "did:",
+            "did:plc",
+            "did:plc:",
+            "plc:a",
+            "did:PLC:a",
+            "did:plc:a b",
+            "did:plc:a/b",
+            "alice.test",
+        ] {
             assert!(!is_did(did), "{did}");
             assert_eq!(split_path(did, "a.b.c/d"), Err(PathError::NotADid));
         }

@@ -72,7 +72,8 @@ pub(super) fn javascript_order<'m, 'a>(members: &'m [Member<'a>]) -> Vec<&'m Mem
 /// A typed blob in the order the reference always writes it in: exactly `$type` "blob", `ref` a link, `mimeType` text,
 /// `size` a number (PIPELINE 3.6).
 pub(super) fn typed_blob<'m, 'a>(members: [&'m Member<'a>; 4], out: &str) -> Option<[&'m Member<'a>; 4]> {
-    let find = |key: &str, kind: Kind| members.into_iter().find(|member| member.key == key && member.kind == kind);
+    let find =
+        |key: &str, kind: Kind| members.into_iter().find(|member| member.key == key && member.kind == kind);
     let tag = find("$type", Kind::Text).filter(|member| member.value(out) == "\"blob\"")?;
     Some([tag, find("ref", Kind::Link)?, find("mimeType", Kind::Text)?, find("size", Kind::Number)?])
 }
@@ -108,7 +109,9 @@ mod tests {
         for key in ["0", "7", "17", "4294967294"] {
             assert!(is_special_key(key), "{key}");
         }
-        for key in ["", "00", "01", "-1", "+1", "1.0", "1e3", "4294967295", "4294967296", "99999999999", "a", "١"] {
+        for key in
+            ["", "00", "01", "-1", "+1", "1.0", "1e3", "4294967295", "4294967296", "99999999999", "a", "١"]
+        {
             assert!(!is_special_key(key), "{key}");
         }
     }

@@ -124,7 +124,10 @@ fn depth_is_bounded() {
 
 #[test]
 fn keys_keep_their_order() {
-    assert_eq!(json(&map(&[("b", &[1]), ("a", &[2]), ("aa", &[3])])).as_deref(), Ok(r#"{"b":1,"a":2,"aa":3}"#));
+    assert_eq!(
+        json(&map(&[("b", &[1]), ("a", &[2]), ("aa", &[3])])).as_deref(),
+        Ok(r#"{"b":1,"a":2,"aa":3}"#)
+    );
 }
 
 #[test]
@@ -185,7 +188,10 @@ fn typed_blobs_have_one_order() {
     assert_eq!(value(&map(&[a, ("size", b"\x61x"), c, d, b])), Ok(expected.clone()));
     let sizes: [(&[u8], &str); 2] = [(&[0x20], "-1"), (&[0xf9, 0x3e, 0], "1.5")];
     for (size, text) in sizes {
-        assert_eq!(value(&map(&[a, ("size", size), c, d])), Ok(expected.replace('7', text)));
+        assert_eq!(
+            value(&map(&[a, ("size", size), c, d])),
+            Ok(expected.replace("size\":7", &format!("size\":{text}")))
+        );
     }
 }
 
@@ -194,7 +200,8 @@ fn what_only_looks_like_a_typed_blob_keeps_its_order() {
     let link = link(CID);
     let cid_text = text(CID);
     let (size, tag, mime): (&[u8], &[u8], &[u8]) = (&[7], b"\x64blob", b"\x61m");
-    let extra = map(&[("ref", &link), ("size", size), ("$type", tag), ("extra", &[0xf6]), ("mimeType", mime)]);
+    let extra =
+        map(&[("ref", &link), ("size", size), ("$type", tag), ("extra", &[0xf6]), ("mimeType", mime)]);
     assert!(value(&extra).unwrap().starts_with(r#"{"ref":"#));
     for members in [
         [("ref", cid_text.as_slice()), ("size", size), ("$type", tag), ("mimeType", mime)],
@@ -226,7 +233,8 @@ fn legacy_blobs_keep_their_form_but_must_have_a_cid() {
 #[test]
 fn labels_are_read_leniently_and_without_blob_rules() {
     let mut out = String::new();
-    let label = [&[0xbf][..], b"\x63sig\x41\x01", b"\x63cid\x61x", b"\x68mimeType\x61y", b"\x63ver\x18\x01", &[0xff]];
+    let label =
+        [&[0xbf][..], b"\x63sig\x41\x01", b"\x63cid\x61x", b"\x68mimeType\x61y", b"\x63ver\x18\x01", &[0xff]];
     write_label_json(&label.concat(), &mut out).unwrap();
     assert_eq!(out, r#"{"sig":{"$bytes":"AQ"},"cid":"x","mimeType":"y","ver":1}"#);
     out.clear();

@@ -94,14 +94,16 @@ mod tests {
 
     #[test]
     fn old_rsky_writes_null_for_absent() {
-        let event =
-            parse_backfill(r#"{"did":"d","host":"https://h","rev":"r","status":null,"active":true}"#).unwrap();
+        let event = parse_backfill(r#"{"did":"d","host":"https://h","rev":"r","status":null,"active":true}"#)
+            .unwrap();
         assert_eq!((event.status, event.active), (None, Some(true)));
     }
 
     #[test]
     fn incomplete_entries_are_errors() {
-        for entry in ["", "null", "[]", "{}", r#"{"did":"d","host":"h"}"#, r#"{"did":1,"host":"h","rev":"r"}"#] {
+        for entry in
+            ["", "null", "[]", "{}", r#"{"did":"d","host":"h"}"#, r#"{"did":1,"host":"h","rev":"r"}"#]
+        {
             assert!(parse_backfill(entry).is_err(), "{entry}");
         }
     }

@@ -112,7 +112,10 @@ mod tests {
     fn strings_are_escaped_as_json_stringify_does() {
         assert_eq!(string("plain"), r#""plain""#);
         assert_eq!(string("a\"b\\c/"), r#""a\"b\\c/""#);
-        assert_eq!(string("\u{0}\u{8}\t\n\u{b}\u{c}\r\u{1f}\u{7f}"), "\"\\u0000\\b\\t\\n\\u000b\\f\\r\\u001f\u{7f}\"");
+        assert_eq!(
+            string("\u{0}\u{8}\t\n\u{b}\u{c}\r\u{1f}\u{7f}"),
+            "\"\\u0000\\b\\t\\n\\u000b\\f\\r\\u001f\u{7f}\""
+        );
         assert_eq!(string("é\u{2028}\u{2029}🦀"), "\"é\u{2028}\u{2029}🦀\"");
     }
 

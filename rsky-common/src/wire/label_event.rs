@@ -132,10 +132,14 @@ mod tests {
             "",
         ];
         for sig in signatures {
-            let json =
-                format!(r#"{{"type":"label","label":{{"cts":"T","src":"did:plc:l","uri":"at://x","val":"porn"{sig}}}}}"#);
+            let json = format!(
+                r#"{{"type":"label","label":{{"cts":"T","src":"did:plc:l","uri":"at://x","val":"porn"{sig}}}}}"#
+            );
             let [label] = labels(&json).try_into().unwrap();
-            assert_eq!((label.val.as_ref(), label.neg, &label.cid, &label.exp), ("porn", false, &None, &None));
+            assert_eq!(
+                (label.val.as_ref(), label.neg, &label.cid, &label.exp),
+                ("porn", false, &None, &None)
+            );
         }
     }
 

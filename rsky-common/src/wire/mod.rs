@@ -15,6 +15,4 @@ pub use label_event::{Label, LabelEntry, parse_labels, push_label_entry};
 pub use stream_event::{
     AccountEvent, DeleteEvent, IdentityEvent, RecordEvent, RepoEvent, StreamEvent, parse,
 };
-pub use write::{
-    BackfilledRepo, LiveCommit, LiveCommitWriter, RecordAction, push_account, push_identity,
-};
+pub use write::{BackfilledRepo, LiveCommit, LiveCommitWriter, RecordAction, push_account, push_identity};

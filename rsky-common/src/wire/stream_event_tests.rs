@@ -19,7 +19,10 @@ fn escapes_are_understood() {
     let json = r#"{"type":"delete","seq":7,"time":"T","did":"did:plc:\u0061","commit":"c","rev":"3k","collection":"a.b.c","rkey":"r\"\n"}"#;
     let StreamEvent::Delete(event) = parsed(json) else { panic!("no delete") };
     assert_eq!((event.did.as_ref(), event.rkey.as_ref()), ("did:plc:a", "r\"\n"));
-    assert!(matches!(parsed(r#"{"\u0074ype":"re\u0070o","did":"d","rev":"r","commit":"c"}"#), StreamEvent::Repo(_)));
+    assert!(matches!(
+        parsed(r#"{"\u0074ype":"re\u0070o","did":"d","rev":"r","commit":"c"}"#),
+        StreamEvent::Repo(_)
+    ));
 }
 
 #[test]
@@ -40,7 +43,8 @@ fn any_negative_seq_is_backfill_and_none_is_not() {
         let StreamEvent::Create(event) = parsed(&json) else { panic!("no create") };
         assert_eq!(event.is_backfill(), backfill, "{seq}");
     }
-    let StreamEvent::Repo(event) = parsed(r#"{"type":"repo","seq":9,"did":"d","rev":"r","commit":"c","time":"T"}"#)
+    let StreamEvent::Repo(event) =
+        parsed(r#"{"type":"repo","seq":9,"did":"d","rev":"r","commit":"c","time":"T"}"#)
     else {
         panic!("no repo")
     };
@@ -63,7 +67,9 @@ fn accounts_of_both_writers() {
 
 #[test]
 fn identities_with_and_without_handle() {
-    for (handle, expected) in [(r#","handle":"a.test""#, Some("a.test")), (r#","handle":null"#, None), ("", None)] {
+    for (handle, expected) in
+        [(r#","handle":"a.test""#, Some("a.test")), (r#","handle":null"#, None), ("", None)]
+    {
         let json = format!(r#"{{"type":"identity","seq":1,"time":"T","did":"d"{handle}}}"#);
         let StreamEvent::Identity(event) = parsed(&json) else { panic!("no identity") };
         assert_eq!((event.handle.as_deref(), parsed(&json).did()), (expected, Some("d")));
@@ -82,7 +88,8 @@ fn what_is_no_entry_is_an_error() {
     for json in ["", "null", "0", "\"\"", "false", "[]", "[\"create\"]"] {
         assert!(matches!(parse(json), Err(WireError::NotAnObject | WireError::Json(_))), "{json}");
     }
-    for json in ["{", "{} {}", r#"{"type":1}"#, r#"{"type":"repo","did":7}"#, r#"{"type":"repo","seq":1.5}"#] {
+    for json in ["{", "{} {}", r#"{"type":1}"#, r#"{"type":"repo","did":7}"#, r#"{"type":"repo","seq":1.5}"#]
+    {
         assert!(matches!(parse(json), Err(WireError::Json(_))), "{json}");
     }
     assert!(matches!(parse("{}"), Err(WireError::Missing { field: "type", .. })));

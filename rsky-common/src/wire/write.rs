@@ -183,7 +183,8 @@ impl BackfilledRepo<'_> {
 mod tests {
     use super::*;
 
-    const COMMIT: LiveCommit<'_> = LiveCommit { seq: 7, time: "T", did: "did:plc:a", commit: "bafyc", rev: "3k" };
+    const COMMIT: LiveCommit<'_> =
+        LiveCommit { seq: 7, time: "T", did: "did:plc:a", commit: "bafyc", rev: "3k" };
 
     #[test]
     fn live_entries_have_the_keys_of_the_reference_in_order() {

@@ -6,8 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use rsky_common::atproto::{CollectionFilter, Converted, FrameKind, OpCounts, convert, convert_labels};
 use rsky_common::wire::{
-    self, BackfilledRepo, LabelEntry, LiveCommit, LiveCommitWriter, RecordAction, StreamEvent, parse_backfill,
-    parse_labels,
+    self, BackfilledRepo, LabelEntry, LiveCommit, LiveCommitWriter, RecordAction, StreamEvent,
+    parse_backfill, parse_labels,
 };
 
 use crate::support::{frames, golden_stream, testdata};
@@ -38,7 +38,10 @@ fn live_entries_equal_those_of_the_reference() {
     assert!(converted.iter().all(|one| one.rejected.is_empty()));
 
     let kinds = kinds(&converted);
-    assert_eq!((kinds["identity"], kinds["account"], kinds["sync"], kinds["info"], kinds["other"]), (105, 97, 82, 1, 1));
+    assert_eq!(
+        (kinds["identity"], kinds["account"], kinds["sync"], kinds["info"], kinds["other"]),
+        (105, 97, 82, 1, 1)
+    );
     let mut ops = OpCounts::default();
     for one in &converted {
         ops.creates += one.ops.creates;
@@ -74,7 +77,9 @@ fn a_filter_holds_back_operations_and_counts_them() {
     let expected: Vec<String> = golden_stream("firehose_live", "event")
         .into_iter()
         .filter(|entry| match wire::parse(entry).unwrap() {
-            StreamEvent::Create(event) | StreamEvent::Update(event) => event.collection == "app.bsky.feed.like",
+            StreamEvent::Create(event) | StreamEvent::Update(event) => {
+                event.collection == "app.bsky.feed.like"
+            }
             StreamEvent::Delete(event) => event.collection == "app.bsky.feed.like",
             _ => true,
         })

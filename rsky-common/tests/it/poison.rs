@@ -14,9 +14,17 @@ fn check(kind: &str, reason: &str, error: &str, path: Option<&str>) {
         assert_eq!((good.seq, good.entries.len(), good.ops.creates), (Some(seq), 1, 1), "{kind}");
         assert!(good.rejected.is_empty() && good.counted, "{kind}");
     }
-    assert_eq!((&bad.kind, bad.seq, bad.counted, bad.entries.len()), (&FrameKind::Commit, Some(2), true, 0), "{kind}");
+    assert_eq!(
+        (&bad.kind, bad.seq, bad.counted, bad.entries.len()),
+        (&FrameKind::Commit, Some(2), true, 0),
+        "{kind}"
+    );
     let [rejected] = bad.rejected.as_slice() else { panic!("{kind}: {:?}", bad.rejected) };
-    assert_eq!((rejected.reason, rejected.error.as_str(), rejected.path.as_deref()), (reason, error, path), "{kind}");
+    assert_eq!(
+        (rejected.reason, rejected.error.as_str(), rejected.path.as_deref()),
+        (reason, error, path),
+        "{kind}"
+    );
     assert_eq!(rejected.did.as_deref(), Some("did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"), "{kind}");
 }
 

@@ -15,7 +15,8 @@ fn the_same_operations_come_out() {
     let manifest: Value = serde_json::from_slice(&fs::read(folder.join("manifest.json")).unwrap()).unwrap();
     let recording = fs::read(folder.join("frames.bin")).unwrap();
     let all = CollectionFilter::all();
-    let converted: Vec<Converted> = frames(&recording).into_iter().map(|frame| convert(frame, &all)).collect();
+    let converted: Vec<Converted> =
+        frames(&recording).into_iter().map(|frame| convert(frame, &all)).collect();
 
     assert_eq!(converted.len() as u64, manifest["frames"].as_u64().unwrap());
     assert!(converted.iter().all(|one| one.rejected.is_empty() && one.counted));
@@ -55,7 +56,13 @@ fn theirs(event: &Value) -> (String, Value) {
         "commit" => {
             let commit = &event["commit"];
             let text = |name: &str| commit[name].as_str().unwrap();
-            let key = format!("{did}/{}/{} {} {}", text("collection"), text("rkey"), text("operation"), text("rev"));
+            let key = format!(
+                "{did}/{}/{} {} {}",
+                text("collection"),
+                text("rkey"),
+                text("operation"),
+                text("rev")
+            );
             (key, serde_json::json!([commit["cid"], commit["record"]]))
         }
         kind => (format!("{did} {kind}"), event[kind].clone()),
@@ -74,9 +81,10 @@ fn ours(entry: &str) -> (String, Value) {
             let key = key(&event.did, &event.collection, &event.rkey, action, &event.rev);
             (key, serde_json::json!([event.cid, record]))
         }
-        StreamEvent::Delete(event) => {
-            (key(&event.did, &event.collection, &event.rkey, "delete", &event.rev), serde_json::json!([null, null]))
-        }
+        StreamEvent::Delete(event) => (
+            key(&event.did, &event.collection, &event.rkey, "delete", &event.rev),
+            serde_json::json!([null, null]),
+        ),
         StreamEvent::Account(event) => (
             format!("{} account", event.did),
             serde_json::json!({"active": event.active, "did": event.did, "seq": event.seq, "time": event.time}),

@@ -86,7 +86,9 @@ fn oracle(value: &Ipld) -> Option<String> {
         Ipld::Null => "null".to_owned(),
         Ipld::Bool(value) => value.to_string(),
         Ipld::Integer(number) => number.to_string(),
-        Ipld::Float(number) => ryu_js::Buffer::new().format(if *number == 0.0 { 0.0 } else { *number }).to_owned(),
+        Ipld::Float(number) => {
+            ryu_js::Buffer::new().format(if *number == 0.0 { 0.0 } else { *number }).to_owned()
+        }
         Ipld::String(text) => serde_json::to_string(text).unwrap(),
         Ipld::Bytes(bytes) => {
             use base64::Engine as _;
@@ -97,7 +99,8 @@ fn oracle(value: &Ipld) -> Option<String> {
             format!("[{}]", values.iter().map(oracle).collect::<Option<Vec<_>>>()?.join(","))
         }
         Ipld::Map(map) => {
-            let mut members: Vec<(&String, &Ipld)> = map.iter().filter(|(key, _)| *key != "__proto__").collect();
+            let mut members: Vec<(&String, &Ipld)> =
+                map.iter().filter(|(key, _)| *key != "__proto__").collect();
             let kind = |name: &str| map.get(name).filter(|_| name != "__proto__");
             let is_text = |name: &str| matches!(kind(name), Some(Ipld::String(_)));
             let typed = members.len() == 4
@@ -105,16 +108,19 @@ fn oracle(value: &Ipld) -> Option<String> {
                 && matches!(kind("ref"), Some(Ipld::Link(_)))
                 && is_text("mimeType")
                 && matches!(kind("size"), Some(Ipld::Integer(_) | Ipld::Float(_)));
-            if members.len() == 2 && is_text("mimeType") {
-                if let Some(Ipld::String(text)) = kind("cid") {
-                    Cid::try_from(text.as_str()).ok().filter(|cid| cid.to_string() == *text)?;
-                }
+            if let (2, true, Some(Ipld::String(text))) = (members.len(), is_text("mimeType"), kind("cid")) {
+                Cid::try_from(text.as_str()).ok().filter(|cid| cid.to_string() == *text)?;
             }
-            let index = |key: &str| key.parse::<u32>().ok().filter(|n| *n != u32::MAX && n.to_string() == key);
+            let index =
+                |key: &str| key.parse::<u32>().ok().filter(|n| *n != u32::MAX && n.to_string() == key);
             members.sort_by_key(|(key, _)| {
                 let place = ["$type", "ref", "mimeType", "size"].iter().position(|name| name == key);
                 let rank = index(key).map_or((1, 0), |number| (0, number));
-                (rank, if typed { place.unwrap_or(9) } else { key.len() }, if typed { "" } else { key.as_str() })
+                (
+                    rank,
+                    if typed { place.unwrap_or(9) } else { key.len() },
+                    if typed { "" } else { key.as_str() },
+                )
             });
             let member = |(key, value): &(&String, &Ipld)| {
                 Some(format!("{}:{}", serde_json::to_string(key).unwrap(), oracle(value)?))

@@ -89,7 +89,8 @@ pub(crate) fn car_sections(car: &[u8]) -> Vec<&[u8]> {
     let mut rest = car;
     while !rest.is_empty() {
         let digits = rest.iter().position(|byte| byte & 0x80 == 0).unwrap() + 1;
-        let length = rest[..digits].iter().rev().fold(0, |length, byte| length << 7 | usize::from(byte & 0x7f));
+        let length =
+            rest[..digits].iter().rev().fold(0, |length, byte| length << 7 | usize::from(byte & 0x7f));
         let (section, after) = rest[digits..].split_at(length);
         sections.push(section);
         rest = after;

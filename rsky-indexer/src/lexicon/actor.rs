@@ -28,4 +28,5 @@ pub(super) static STATUS: Object = Object(&[
 ]);
 
 /// `app.bsky.notification.declaration`
-pub(super) static NOTIFICATION_DECLARATION: Object = Object(&[required("allowSubscriptions", string().any())]);
+pub(super) static NOTIFICATION_DECLARATION: Object =
+    Object(&[required("allowSubscriptions", string().any())]);

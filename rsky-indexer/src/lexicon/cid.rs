@@ -57,7 +57,8 @@ pub fn check_cid(text: &str) -> Result<(), CidError> {
     varint(&mut header)?;
     let digest_len = varint(&mut header)?;
     let header_len = decoded.header().len() - header.len();
-    let is_complete = usize::try_from(digest_len).is_ok_and(|len| header_len.checked_add(len) == Some(decoded.len));
+    let is_complete =
+        usize::try_from(digest_len).is_ok_and(|len| header_len.checked_add(len) == Some(decoded.len));
     if is_complete { Ok(()) } else { Err(CidError::Length) }
 }
 
@@ -182,19 +183,14 @@ mod tests {
             ("b", CidError::Varint),
             ("bafy/", CidError::NotBase32),
             ("bAFY", CidError::NotBase32),
-            ("bai", CidError::Version(2)),
+            ("baibq", CidError::Version(2)),
             ("Qm0", CidError::NotBase58),
-            ("Qm", CidError::Version(46)),
-            (&V1[..57], CidError::Length),
+            (&V1[..56], CidError::Length),
             (&V1[..58], CidError::UnexpectedEnd),
-            (&V0[..45], CidError::Length),
         ] {
-            let found = check_cid(text);
-            assert!(found.is_err(), "{text}");
-            if !matches!(error, CidError::Version(_)) && !text.starts_with(&V0[..40]) {
-                assert_eq!(found, Err(error), "{text}");
-            }
+            assert_eq!(check_cid(text), Err(error), "{text}");
         }
+        assert!(check_cid("Qm").is_err() && check_cid(&V0[..45]).is_err());
         assert_eq!(check_cid(&format!("{V1}a")), Err(CidError::UnexpectedEnd));
         assert_eq!(check_cid(&format!("{V1}aaaaaaaa")), Err(CidError::Length));
         assert_eq!(check_cid(&format!("z{}", "2".repeat(1025))), Err(CidError::TooLong));

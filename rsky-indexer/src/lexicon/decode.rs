@@ -145,7 +145,10 @@ mod tests {
             (r#"{"$bytes":"A=QI"}"#, Some("Non-base64 character")),
             (r#"[{"cid":"bad","mimeType":"x"}]"#, Some("Unexpected end of data")),
             (r#"[{"cid":"bad","mimeType":"x","size":1}]"#, None),
-            (r#"{"$type":"blob","ref":{"$link":"bad"},"mimeType":"x","size":1}"#, Some("Unexpected end of data")),
+            (
+                r#"{"$type":"blob","ref":{"$link":"bad"},"mimeType":"x","size":1}"#,
+                Some("Unexpected end of data"),
+            ),
         ] {
             let found = check_decodable(&Json::parse(text).unwrap());
             assert_eq!(found.err().map(|error| error.to_string()).as_deref(), error, "{text}");

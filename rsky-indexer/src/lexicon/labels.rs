@@ -2,7 +2,8 @@
 
 use super::schema::{Array, Format, Member, Object, Type, items, member, optional, required, string, up_to};
 
-pub(super) static SELF_LABELS: &[Member] = &[member("com.atproto.label.defs#selfLabels", &SELF_LABELS_OBJECT)];
+pub(super) static SELF_LABELS: &[Member] =
+    &[member("com.atproto.label.defs#selfLabels", &SELF_LABELS_OBJECT)];
 
 static SELF_LABELS_OBJECT: Object = Object(&[required("values", Type::Array(&SELF_LABEL_LIST))]);
 

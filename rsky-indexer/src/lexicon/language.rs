@@ -2,9 +2,32 @@
 
 /// The tags of the RFC that follow no rule, in exactly this spelling.
 const GRANDFATHERED: &[&str] = &[
-    "en-GB-oed", "i-ami", "i-bnn", "i-default", "i-enochian", "i-hak", "i-klingon", "i-lux", "i-mingo", "i-navajo",
-    "i-pwn", "i-tao", "i-tay", "i-tsu", "sgn-BE-FR", "sgn-BE-NL", "sgn-CH-DE", "art-lojban", "cel-gaulish", "no-bok",
-    "no-nyn", "zh-guoyu", "zh-hakka", "zh-min", "zh-min-nan", "zh-xiang",
+    "en-GB-oed",
+    "i-ami",
+    "i-bnn",
+    "i-default",
+    "i-enochian",
+    "i-hak",
+    "i-klingon",
+    "i-lux",
+    "i-mingo",
+    "i-navajo",
+    "i-pwn",
+    "i-tao",
+    "i-tay",
+    "i-tsu",
+    "sgn-BE-FR",
+    "sgn-BE-NL",
+    "sgn-CH-DE",
+    "art-lojban",
+    "cel-gaulish",
+    "no-bok",
+    "no-nyn",
+    "zh-guoyu",
+    "zh-hakka",
+    "zh-min",
+    "zh-min-nan",
+    "zh-xiang",
 ];
 
 pub(super) fn is_language(tag: &str) -> bool {
@@ -30,7 +53,10 @@ fn follows_the_rules(tag: &str) -> bool {
     subtags.next_if(|subtag| is_alphabetic(subtag, 4, 4));
     subtags.next_if(|subtag| is_alphabetic(subtag, 2, 2) || is_numeric(subtag, 3));
     while subtags.next_if(|subtag| is_variant(subtag)).is_some() {}
-    while subtags.next_if(|subtag| is_alphanumeric(subtag, 1, 1) && !subtag.eq_ignore_ascii_case("x")).is_some() {
+    while subtags
+        .next_if(|subtag| is_alphanumeric(subtag, 1, 1) && !subtag.eq_ignore_ascii_case("x"))
+        .is_some()
+    {
         // An extension has something after its letter.
         if subtags.next_if(|subtag| is_alphanumeric(subtag, 2, 8)).is_none() {
             return false;
@@ -70,9 +96,29 @@ mod tests {
     #[test]
     fn well_formed() {
         for tag in [
-            "en", "EN", "ja", "pt-BR", "zh-Hant-TW", "es-419", "zh-cmn-Hans-CN", "zh-aaa-bbb-ccc", "abcd", "abcdefgh",
-            "sl-rozaj-biske", "de-1996", "en-a-bbb-x-a-ccc", "en-u-attr-co-phonebk", "x-whatever", "en-x-x", "i-klingon",
-            "zh-min", "zh-min-nan", "en-GB-oed", "de-1996-1996", "en-a-bb-a-bb", "en-0-bb",
+            "en",
+            "EN",
+            "ja",
+            "pt-BR",
+            "zh-Hant-TW",
+            "es-419",
+            "zh-cmn-Hans-CN",
+            "zh-aaa-bbb-ccc",
+            "abcd",
+            "abcdefgh",
+            "sl-rozaj-biske",
+            "de-1996",
+            "en-a-bbb-x-a-ccc",
+            "en-u-attr-co-phonebk",
+            "x-whatever",
+            "en-x-x",
+            "i-klingon",
+            "zh-min",
+            "zh-min-nan",
+            "en-GB-oed",
+            "de-1996-1996",
+            "en-a-bb-a-bb",
+            "en-0-bb",
         ] {
             assert!(is_language(tag), "{tag}");
         }
@@ -81,9 +127,32 @@ mod tests {
     #[test]
     fn ill_formed() {
         for tag in [
-            "", "e", "e_n", "en-", "-en", "en--US", "abcdefghi", "123", "x", "X-a", "x-", "en-x", "en-x-", "en-X-a",
-            "en-a", "en-a-", "en-a-b", "en-US-US", "zh-aaa-bbb-ccc-ddd", "abcd-efg", "i-KLINGON", "i-foo",
-            "x-123456789", "é", "en us", "de-19965678-a",
+            "",
+            "e",
+            "e_n",
+            "en-",
+            "-en",
+            "en--US",
+            "abcdefghi",
+            "123",
+            "x",
+            "X-a",
+            "x-",
+            "en-x",
+            "en-x-",
+            "en-X-a",
+            "en-a",
+            "en-a-",
+            "en-a-b",
+            "en-US-US",
+            "zh-aaa-bbb-ccc-ddd",
+            "abcd-efg",
+            "i-KLINGON",
+            "i-foo",
+            "x-123456789",
+            "é",
+            "en us",
+            "de-19965678-a",
         ] {
             assert!(!is_language(tag), "{tag}");
         }

@@ -88,7 +88,10 @@ fn check_union(members: &[Member], value: &Json<'_>) -> Result<(), Invalid> {
     let name = lexicon_name(type_of(value).ok_or(Reason::NoType)?)?;
     // A main definition has two names.
     let name = name.strip_suffix("#main").unwrap_or(name);
-    members.iter().find(|member| member.id == name).map_or(Ok(()), |member| check_object(member.object, value))
+    members
+        .iter()
+        .find(|member| member.id == name)
+        .map_or(Ok(()), |member| check_object(member.object, value))
 }
 
 /// Arrays, links, bytes and blobs count as objects, without properties.

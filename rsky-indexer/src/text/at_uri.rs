@@ -17,7 +17,8 @@ pub fn is_valid_at_uri(text: &str) -> bool {
     let Some(rest) = body.strip_prefix("at://") else { return false };
     let mut segments = rest.split('/');
     let authority = segments.next().unwrap_or_default();
-    let authority_is_valid = if authority.starts_with("did:") { is_did(authority) } else { is_handle(authority) };
+    let authority_is_valid =
+        if authority.starts_with("did:") { is_did(authority) } else { is_handle(authority) };
     authority_is_valid
         && segments.next().is_none_or(is_nsid)
         && segments.next().is_none_or(|rkey| !rkey.is_empty())
@@ -47,8 +48,13 @@ pub struct AtUri<'a> {
 impl<'a> AtUri<'a> {
     /// `None` where the reference throws.
     pub fn parse(text: &'a str) -> Option<Self> {
-        let scheme = text.as_bytes().first_chunk::<5>().is_some_and(|start| start.eq_ignore_ascii_case(b"at://"));
-        scheme.then(|| text.get(5..)).flatten().and_then(Self::parse_schemeless).or_else(|| Self::parse_schemeless(text))
+        let scheme =
+            text.as_bytes().first_chunk::<5>().is_some_and(|start| start.eq_ignore_ascii_case(b"at://"));
+        scheme
+            .then(|| text.get(5..))
+            .flatten()
+            .and_then(Self::parse_schemeless)
+            .or_else(|| Self::parse_schemeless(text))
     }
 
     fn parse_schemeless(text: &'a str) -> Option<Self> {
@@ -181,7 +187,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_taken_apart() {
-        for text in ["", "/a/b", "at://did:plc:abc/a b", "at://did:plc:abc?", "at://did:plc:abc#", "_x", "é.com"] {
+        for text in
+            ["", "/a/b", "at://did:plc:abc/a b", "at://did:plc:abc?", "at://did:plc:abc#", "_x", "é.com"]
+        {
             assert_eq!(AtUri::parse(text), None, "{text}");
         }
     }

@@ -46,7 +46,10 @@ fn parse_numeric(text: &str) -> Option<i64> {
     Some(moment(date, (hour, minute, second, milli))? - zone * 60_000)
 }
 
-fn moment((year, month, day): (i64, i64, i64), (hour, minute, second, milli): (i64, i64, i64, i64)) -> Option<i64> {
+fn moment(
+    (year, month, day): (i64, i64, i64),
+    (hour, minute, second, milli): (i64, i64, i64, i64),
+) -> Option<i64> {
     let is_midnight = hour == 24 && minute == 0 && second == 0 && milli == 0;
     let is_time = (hour <= 23 || is_midnight) && minute <= 59 && second <= 59;
     // The last year that a JavaScript date can have is 275760.
@@ -143,7 +146,9 @@ impl Input<'_> {
         let minutes = match self.after(b":").map(Input::digits) {
             None if len == 4 => Some((value / 100, value % 100)),
             None => None,
-            Some(minutes) => minutes.filter(|&(_, minutes_len)| len == 2 && minutes_len == 2).map(|(m, _)| (value, m)),
+            Some(minutes) => {
+                minutes.filter(|&(_, minutes_len)| len == 2 && minutes_len == 2).map(|(m, _)| (value, m))
+            }
         };
         let offset = match minutes {
             Some((hours, minutes)) if minutes <= 59 && (hours <= 23 || !is_iso) => hours * 60 + minutes,
@@ -163,7 +168,8 @@ mod tests {
         let mut days = days_from_civil(-1, 1);
         for year in -1..10_001_i64 {
             let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-            for (month, len) in (1..).zip([31, 28 + i64::from(leap), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]) {
+            for (month, len) in (1..).zip([31, 28 + i64::from(leap), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
+            {
                 assert_eq!(days_from_civil(year, month), days);
                 assert_eq!(civil_from_days(days), (year, month, 1));
                 assert_eq!(civil_from_days(days + len - 1), (year, month, len));

@@ -67,7 +67,18 @@ mod tests {
             assert!(is_did(good), "{good}");
         }
         let long = format!("did:plc:{}", "a".repeat(2041));
-        for bad in ["", "did:", "did:plc", "did:plc:", "did::a", "did:PLC:a", "DID:plc:a", "did:a:b%", "did:a:b/c", &long] {
+        for bad in [
+            "",
+            "did:",
+            "did:plc",
+            "did:plc:",
+            "did::a",
+            "did:PLC:a",
+            "DID:plc:a",
+            "did:a:b%",
+            "did:a:b/c",
+            &long,
+        ] {
             assert!(!is_did(bad), "{bad}");
         }
         assert!(is_did(&long[..2048]));
@@ -104,7 +115,20 @@ mod tests {
         for good in ["https://a.b/c", "mailto:x", "a:b", "a_1://x?y#z", "x:é"] {
             assert!(is_uri(good), "{good}");
         }
-        for bad in ["", "a", ":a", "a:", "a://", "a:/b", "a:///b", "a-b:c", "git+ssh://x", "a: b", "a:b c", "a:b\u{feff}"] {
+        for bad in [
+            "",
+            "a",
+            ":a",
+            "a:",
+            "a://",
+            "a:/b",
+            "a:///b",
+            "a-b:c",
+            "git+ssh://x",
+            "a: b",
+            "a:b c",
+            "a:b\u{feff}",
+        ] {
             assert!(!is_uri(bad), "{bad}");
         }
         // U+0085 is no space for JavaScript.

@@ -1,6 +1,7 @@
 //! However a history is cut into batches, the rows are those of one event at a time; and once more is no more.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -9,7 +10,7 @@ use rsky_indexer::intake::{self, Intake};
 use serde_json::{Value, json};
 use sqlx::Connection;
 
-use crate::support::{Db, dump};
+use crate::support::{Db, dump, unlike};
 
 const DIDS: usize = 3;
 const KEYS: usize = 3;
@@ -34,7 +35,7 @@ enum Rev {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let rev = prop_oneof![6 => Just(Rev::Next), 2 => Just(Rev::Same), 1 => (1u8..6).prop_map(Rev::Stale)];
+    let rev = prop_oneof![9 => Just(Rev::Next), 1 => Just(Rev::Same), 1 => (1u8..6).prop_map(Rev::Stale)];
     let step = (0..7usize, 0..DIDS, 0..KEYS, 0..SUBJECTS, 0..6usize, rev).prop_map(
         |(kind, did, rkey, subject, action, rev)| Step { kind, did, rkey, subject, action, rev },
     );
@@ -113,6 +114,14 @@ fn works(payloads: &[String]) -> Vec<Work> {
         .collect()
 }
 
+/// Whether the history could come from real commits, which have one operation per path. A commit that deletes and
+/// creates one path at one rev is taken in order, as the reference does, but delivered again its first half cannot
+/// be told from news.
+fn one_op_per_path_and_rev(works: &[Work]) -> bool {
+    let mut seen = HashSet::new();
+    works.iter().filter_map(|work| work.change.as_ref()).all(|change| seen.insert((&change.uri, &change.rev)))
+}
+
 async fn apply(connection: &mut sqlx::PgConnection, works: &[Work], batch: usize) {
     let statements = Statements::new(true);
     for chunk in works.chunks(batch) {
@@ -137,9 +146,13 @@ fn batches_end_in_the_rows_of_one_event_at_a_time() {
             db.truncate(connection).await;
             apply(connection, &works, batch).await;
             let batched = dump(connection).await;
-            prop_assert_eq!(&one_by_one, &batched, "batches of {}", batch);
+            prop_assert!(one_by_one == batched, "batches of {batch}: {}", unlike(&one_by_one, &batched));
+            if !one_op_per_path_and_rev(&works) {
+                return Ok(());
+            }
             apply(connection, &works, batch).await;
-            prop_assert_eq!(&batched, &dump(connection).await, "applied twice");
+            let twice = dump(connection).await;
+            prop_assert!(batched == twice, "applied twice: {}", unlike(&batched, &twice));
             Ok(())
         })
     });

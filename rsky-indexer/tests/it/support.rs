@@ -62,3 +62,16 @@ pub async fn dump(connection: &mut PgConnection) -> BTreeMap<&'static str, Vec<S
     }
     dump
 }
+
+/// The rows that only one of two databases has.
+pub fn unlike(a: &BTreeMap<&'static str, Vec<String>>, b: &BTreeMap<&'static str, Vec<String>>) -> String {
+    let mut unlike = String::new();
+    for (table, rows) in a {
+        let only = |these: &[String], those: &[String], side: char| -> String {
+            these.iter().filter(|row| !those.contains(row)).map(|row| format!("\n{side} {table} {row}")).collect()
+        };
+        unlike.push_str(&only(rows, &b[table], '-'));
+        unlike.push_str(&only(&b[table], rows, '+'));
+    }
+    unlike
+}

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures::{SinkExt as _, StreamExt as _};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -52,11 +53,13 @@ pub(super) fn subscribe(server: &Server, control: &Control, mut request: Request
         return http::error(426, "UpgradeRequired", "this is a WebSocket endpoint");
     };
     let upgrade = hyper::upgrade::on(&mut request);
-    let (control, token) = (control.clone(), server.token.clone());
+    // Everything is settled before the client hears of its success: what a test does next reaches this socket.
+    let subscription = Subscription::new(control, control.log().start(cursor, control.begins_at_end()));
+    let token = server.token.clone();
     server.tasks.spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };
         let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else { return };
-        serve(parts.io.into_inner(), parts.read_buf, cursor, control, token).await;
+        serve(parts.io.into_inner(), parts.read_buf, subscription, token).await;
     });
     Response::builder()
         .status(StatusCode::SWITCHING_PROTOCOLS)
@@ -73,41 +76,41 @@ fn accept_key(headers: &HeaderMap) -> Option<String> {
     upgrade.eq_ignore_ascii_case("websocket").then(|| derive_accept_key(key.as_bytes()))
 }
 
-/// Counts an open socket for as long as it lives.
-struct Open<'a>(&'a Control);
+/// A subscriber; counts as an open socket for as long as it lives.
+struct Subscription {
+    control: Control,
+    start: Start,
+    commands: broadcast::Receiver<Command>,
+    mode: watch::Receiver<Mode>,
+    growth: watch::Receiver<u64>,
+}
 
-impl<'a> Open<'a> {
-    fn new(control: &'a Control) -> Self {
+impl Subscription {
+    fn new(control: &Control, start: Start) -> Self {
         control.counters().open.fetch_add(1, Ordering::SeqCst);
-        Self(control)
+        let (commands, mode, growth) = (control.commands(), control.mode(), control.log().growth());
+        Self { control: control.clone(), start, commands, mode, growth }
     }
 }
 
-impl Drop for Open<'_> {
+impl Drop for Subscription {
     fn drop(&mut self) {
-        self.0.counters().open.fetch_sub(1, Ordering::SeqCst);
+        self.control.counters().open.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
-async fn serve(io: TcpStream, early: Bytes, cursor: Option<u64>, control: Control, token: CancellationToken) {
-    // Subscribed before the socket counts as open: a command given to an open socket reaches it.
-    let (mut commands, mut mode, mut growth) = (control.commands(), control.mode(), control.log().growth());
-    let _open = Open::new(&control);
+async fn serve(io: TcpStream, early: Bytes, mut subscription: Subscription, token: CancellationToken) {
+    let Subscription { control, start, commands, mode, growth } = &mut subscription;
+    let control: &Control = control;
     let mut config = WebSocketConfig::default();
     config.read_buffer_size = 16 * 1024;
     config.write_buffer_size = WRITE_BUFFER;
     let ws = WebSocketStream::from_partially_read(io, early.to_vec(), Role::Server, Some(config)).await;
-    let Start::At(position) = control.log().start(cursor, control.begins_at_end()) else {
+    let Start::At(position) = *start else {
         return future_cursor(ws).await;
     };
-    let mut socket = Socket {
-        ws,
-        control: &control,
-        position,
-        urgent: VecDeque::new(),
-        unflushed: false,
-        pace: Pace::new(),
-    };
+    let mut socket =
+        Socket { ws, control, position, urgent: VecDeque::new(), unflushed: false, pace: Pace::new() };
     let cancelled = token.cancelled();
     tokio::pin!(cancelled);
     loop {

@@ -41,7 +41,7 @@ impl Live {
         let page = admin::get(pipeline.ingester.admin, "/metrics").unwrap_or_default();
         let firehose = admin::sum(&page, "firehose_ingester_incoming_events_total").unwrap_or(0.0);
         let frames = firehose + admin::sum(&page, "labeler_ingester_incoming_events_total").unwrap_or(0.0);
-        let rows = f64::from(i32::try_from(pipeline.rows_inserted()?).unwrap_or(i32::MAX));
+        let rows = pipeline.rows_inserted()?;
         let frames_rate = (frames - std::mem::replace(&mut self.frames, frames)) / since;
         let rows_rate = (rows - std::mem::replace(&mut self.rows, rows)) / since;
 

@@ -114,7 +114,7 @@ impl Pipeline {
     }
 
     /// Rows inserted into all tables since the start, as Postgres counts them (with up to a second's delay).
-    pub(crate) fn rows_inserted(&self) -> Result<i64> {
+    pub(crate) fn rows_inserted(&self) -> Result<f64> {
         let statement = "SELECT coalesce(sum(n_tup_ins), 0) FROM pg_stat_user_tables";
         self.database.sql(statement)?.trim().parse().context("sum of n_tup_ins")
     }

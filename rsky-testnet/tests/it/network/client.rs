@@ -121,5 +121,5 @@ pub(crate) async fn get(network: &RunningNetwork, path: &str, host: Option<&str>
     let head = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("a whole head");
     let body = answer.split_off(head + 4);
     let head = String::from_utf8(answer).unwrap();
-    Answer { status: head[9..12].parse().unwrap(), head: head.to_lowercase(), body }
+    Answer { status: head.split(' ').nth(1).unwrap().parse().unwrap(), head: head.to_lowercase(), body }
 }

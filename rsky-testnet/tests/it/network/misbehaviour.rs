@@ -125,3 +125,17 @@ async fn a_closed_port_refuses_and_comes_back() {
     network.listen_again().await.unwrap();
     Subscriber::relay(&network, "").await.unwrap().frames(1).await;
 }
+
+#[tokio::test]
+async fn commands_reach_a_socket_from_its_first_moment() {
+    let network = Network::builder().from_end(true).start().await.unwrap();
+    let relay = network.relay().control();
+    for seq in 1..=50 {
+        let mut subscriber = Subscriber::relay(&network, "").await.unwrap();
+        relay.push(frames::unknown(seq, "#test"));
+        assert_eq!(subscriber.seqs(1).await, [Some(seq)]);
+        let mut subscriber = Subscriber::relay(&network, "").await.unwrap();
+        relay.close_all(1000, "");
+        assert!(matches!(subscriber.message().await, Some(Ok(Message::Close(_)))));
+    }
+}

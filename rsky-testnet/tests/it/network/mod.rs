@@ -4,4 +4,5 @@ mod client;
 mod http;
 mod load;
 mod misbehaviour;
+mod program;
 mod streams;

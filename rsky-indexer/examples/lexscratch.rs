@@ -1,2 +1,0 @@
-use unicode_segmentation::UnicodeSegmentation;
-fn main(){ for l in std::io::stdin().lines(){ let l=l.unwrap(); let v:serde_json::Value=serde_json::from_str(&l).unwrap(); let t=v["text"].as_str().unwrap(); let n=t.graphemes(true).count() as u64; if Some(n)!=v["graphemes"].as_u64(){ println!("{n} {} {:?}",v["graphemes"], t.graphemes(true).map(|g|g.chars().map(|c|format!("{:x}",c as u32)).collect::<Vec<_>>().join(" ")).collect::<Vec<_>>()); } } }

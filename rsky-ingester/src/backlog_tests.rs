@@ -1,0 +1,116 @@
+use super::*;
+use crate::host::Host;
+use rsky_common::atproto::{Converted, convert};
+use rsky_common::redis::DeadLetter;
+use std::time::Duration;
+
+const LIMITS: BatchLimits = BatchLimits { entries: 10, small: 2, bytes: 1000, timeout: Duration::from_secs(1) };
+
+fn source(number: usize) -> std::sync::Arc<Source> {
+    Source::new(Kind::Firehose, Host::parse("relay").unwrap(), "firehose_live", number)
+}
+
+/// A commit of `entries` entries of ten bytes.
+fn commit(seq: i64, entries: usize) -> Decoded {
+    let base = convert(b"", &rsky_common::atproto::CollectionFilter::all());
+    let converted = Converted {
+        kind: FrameKind::Commit,
+        seq: Some(seq),
+        did: Some("did:plc:a".to_owned()),
+        rev: Some(format!("rev{seq}")),
+        entries: vec!["0123456789".to_owned(); entries],
+        rejected: Vec::new(),
+        counted: true,
+        ..base
+    };
+    Decoded { converted: Some(converted), ..Decoded::default() }
+}
+
+fn rules(source: &Source) -> Rules<'_> {
+    Rules { source, duplicates: None, priority: Some("first") }
+}
+
+fn backlog(frames: impl IntoIterator<Item = Decoded>) -> Backlog {
+    let mut backlog = Backlog::new(LIMITS);
+    frames.into_iter().for_each(|frame| backlog.push(frame));
+    backlog
+}
+
+#[test]
+fn cuts_whole_frames_in_order_with_the_cursor_of_the_last() {
+    let source = source(0);
+    let mut backlog = backlog([commit(1, 2), commit(2, 2), commit(3, 2)]);
+    let cut = backlog.cut(5, &rules(&source));
+    assert_eq!((cut.batch.entries.len(), cut.cursor), (4, Some(2)));
+    let cut = backlog.cut(5, &rules(&source));
+    assert_eq!((cut.batch.entries.len(), cut.cursor), (2, Some(3)));
+    assert!(backlog.is_empty() && !backlog.has_output() && !backlog.is_full());
+}
+
+#[test]
+fn a_frame_larger_than_a_batch_goes_alone() {
+    let source = source(0);
+    let mut backlog = backlog([commit(1, 0), commit(2, 50), commit(3, 1)]);
+    assert!(backlog.is_full());
+    let cut = backlog.cut(10, &rules(&source));
+    assert_eq!((cut.batch.entries.len(), cut.cursor), (50, Some(2)));
+    assert_eq!(backlog.cut(10, &rules(&source)).cursor, Some(3));
+}
+
+#[test]
+fn bytes_bound_a_batch_too() {
+    let source = source(0);
+    let mut backlog = Backlog::new(BatchLimits { bytes: 25, ..LIMITS });
+    (1..=5).for_each(|seq| backlog.push(commit(seq, 1)));
+    assert!(backlog.is_full());
+    assert_eq!(backlog.cut(10, &rules(&source)).batch.entries.len(), 2);
+}
+
+#[test]
+fn frames_without_entries_move_the_cursor_and_are_no_output() {
+    let source = source(0);
+    let mut backlog = backlog([commit(7, 0), commit(8, 0)]);
+    assert!(!backlog.has_output() && !backlog.is_empty());
+    let cut = backlog.cut(10, &rules(&source));
+    assert_eq!((cut.cursor, cut.batch.is_empty(), cut.written.incoming), (Some(8), true, 2));
+}
+
+#[test]
+fn what_does_not_count_does_not_move_the_cursor_but_is_seen() {
+    let source = source(0);
+    let mut sync = commit(9, 0);
+    let converted = sync.converted.as_mut().unwrap();
+    (converted.kind, converted.counted, converted.resync) = (FrameKind::Sync, false, Some("did:plc:a".to_owned()));
+    let mut backlog = backlog([commit(8, 1), sync]);
+    assert!(backlog.has_output());
+    let cut = backlog.cut(10, &rules(&source));
+    assert_eq!((cut.cursor, cut.seen, cut.written.incoming), (Some(8), Some(9), 1));
+    let (stream, field, json) = &cut.batch.elsewhere[0];
+    assert_eq!((stream.as_str(), *field), ("first", "repo"));
+    assert_eq!(json, r#"{"did":"did:plc:a","host":"https://relay","rev":"rev9"}"#);
+}
+
+#[test]
+fn what_another_relay_wrote_is_passed_over_but_moves_the_cursor() {
+    let duplicates = Duplicates::new();
+    let (first, second) = (source(0), source(1));
+    let with = |source| Rules { source, duplicates: Some(&duplicates), priority: None };
+    let cut = backlog([commit(1, 3)]).cut(10, &with(&first));
+    assert_eq!((cut.batch.entries.len(), cut.commits.len()), (3, 1));
+    cut.commits.iter().for_each(|(did, rev)| duplicates.remember(did, rev, 0));
+    let cut = backlog([commit(1, 3), commit(2, 1)]).cut(10, &with(&second));
+    assert_eq!((cut.batch.entries.len(), cut.cursor, cut.written.duplicates), (1, Some(2), 1));
+}
+
+#[test]
+fn dead_letters_travel_with_the_batch_and_a_partly_bad_commit_is_not_remembered() {
+    let duplicates = Duplicates::new();
+    let source = source(0);
+    let mut bad = commit(1, 1);
+    bad.letter = Some(DeadLetter::new("event", "x", "bad_record", "why", "relay@1"));
+    bad.converted.as_mut().unwrap().rejected = convert(b"", &rsky_common::atproto::CollectionFilter::all()).rejected;
+    let rules = Rules { source: &source, duplicates: Some(&duplicates), priority: None };
+    let cut = backlog([bad]).cut(10, &rules);
+    assert_eq!((cut.batch.dead_letters.len(), cut.reasons.as_slice()), (1, &["bad_record".to_owned()][..]));
+    assert!(cut.commits.is_empty());
+}

@@ -1,0 +1,171 @@
+//! Frames to the JSON of their entries: CPU work, in parallel, leaving in the order the frames came in.
+//!
+//! The reader hands over chunks of frames and puts the handle of each into the queue to the writer, which awaits them
+//! in that order. A permit per core bounds how many chunks are decoded at a time over all sources.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rsky_common::atproto::{CollectionFilter, Converted, FrameKind};
+use rsky_common::redis::DeadLetter;
+use rsky_common::runtime::Charge;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use crate::source::Source;
+
+/// A frame whose conversion panicked: a bug of ours that must not stop the frames after it.
+const PANIC: &str = "panic";
+
+/// One frame, decoded.
+#[derive(Debug, Default)]
+pub struct Decoded {
+    /// Its entries and what else it means; `None` for what never was a frame (an oversized one).
+    pub converted: Option<Converted>,
+    /// The dead letter for what could not be converted.
+    pub letter: Option<DeadLetter>,
+    /// What its chunk was charged; the last frame of the chunk holds it.
+    pub charge: Option<Charge>,
+}
+
+impl Decoded {
+    /// Entries it will become.
+    pub fn entries(&self) -> usize {
+        self.converted.as_ref().map_or(0, |converted| converted.entries.len())
+    }
+
+    /// Bytes of what will be written for it.
+    pub fn bytes(&self) -> usize {
+        let entries = self.converted.iter().flat_map(|converted| &converted.entries).map(String::len).sum::<usize>();
+        entries + self.letter.as_ref().map_or(0, DeadLetter::size)
+    }
+}
+
+/// Where frames are decoded. Cloning gives another handle to the same pool.
+#[derive(Clone, Debug)]
+pub struct DecodePool {
+    cores: Arc<Semaphore>,
+    filter: Arc<CollectionFilter>,
+}
+
+impl DecodePool {
+    /// A pool as wide as the machine.
+    pub fn new(filter: CollectionFilter) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { cores: Arc::new(Semaphore::new(cores)), filter: Arc::new(filter) }
+    }
+
+    /// Starts decoding a chunk as soon as a core is free.
+    pub async fn submit(&self, source: &Arc<Source>, frames: Vec<Bytes>, charge: Charge) -> JoinHandle<Vec<Decoded>> {
+        // The semaphore is never closed; without a permit the chunk would merely not be counted.
+        let core = Arc::clone(&self.cores).acquire_owned().await.ok();
+        let (source, filter) = (Arc::clone(source), Arc::clone(&self.filter));
+        tokio::task::spawn_blocking(move || {
+            let mut decoded: Vec<Decoded> = frames.into_iter().map(|frame| decode(&source, &frame, &filter)).collect();
+            if let Some(last) = decoded.last_mut() {
+                last.charge = Some(charge);
+            }
+            drop(core);
+            decoded
+        })
+    }
+}
+
+fn decode(source: &Source, frame: &Bytes, filter: &CollectionFilter) -> Decoded {
+    match catch_unwind(AssertUnwindSafe(|| source.convert(frame, filter))) {
+        Ok(converted) => {
+            let letter = letter(source, frame, &converted);
+            Decoded { converted: Some(converted), letter, charge: None }
+        }
+        Err(_) => {
+            let host = source.host.configured();
+            let letter = DeadLetter::binary(source.field(), frame, PANIC, "the frame made the decoder fail", host);
+            Decoded { converted: None, letter: Some(letter), charge: None }
+        }
+    }
+}
+
+/// One dead letter a frame, however many of its operations were rejected: a frame of bad operations must not become
+/// hundreds of copies of itself.
+fn letter(source: &Source, frame: &Bytes, converted: &Converted) -> Option<DeadLetter> {
+    let first = converted.rejected.first()?;
+    let mut error = String::new();
+    for rejected in converted.rejected.iter().take(5) {
+        if !error.is_empty() {
+            error.push_str("; ");
+        }
+        if let Some(did) = &rejected.did {
+            error.push_str(did);
+            error.push(' ');
+        }
+        if let Some(path) = &rejected.path {
+            error.push_str(path);
+            error.push_str(": ");
+        }
+        error.push_str(&rejected.error);
+    }
+    if converted.rejected.len() > 5 {
+        error.push_str(&format!("; and {} more", converted.rejected.len() - 5));
+    }
+    let seq = converted.seq.map_or_else(|| "?".to_owned(), |seq| seq.to_string());
+    let at = format!("{}@{seq}", source.host.configured());
+    Some(DeadLetter::binary(source.field(), frame, first.reason, &error, &at))
+}
+
+/// Whether a frame may be an error frame (`op` is negative), by a look at its first bytes: DAG-CBOR or not, the header
+/// is short and holds `op` in front. The reader asks because the connection ends with such a frame.
+pub fn may_be_error(frame: &[u8]) -> bool {
+    let head = frame.get(..24).unwrap_or(frame);
+    head.windows(4).any(|bytes| matches!(bytes, [0x62, b'o', b'p', 0x20..=0x3b]))
+}
+
+/// The error of an error frame.
+pub fn error_of(source: &Source, frame: &[u8]) -> Option<(String, String)> {
+    if !may_be_error(frame) {
+        return None;
+    }
+    match source.convert(frame, &CollectionFilter::all()).kind {
+        FrameKind::Error { error, message } => Some((error, message.unwrap_or_default())),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::Host;
+    use crate::source::Kind;
+    use rsky_common::runtime::ByteBudget;
+
+    fn source() -> Arc<Source> {
+        Source::new(Kind::Firehose, Host::parse("relay").unwrap(), "firehose_live", 0)
+    }
+
+    /// `{"op": -1} {"error": "FutureCursor"}`
+    const ERROR_FRAME: &[u8] = b"\xa1\x62op\x20\xa1\x65error\x6cFutureCursor";
+
+    #[test]
+    fn error_frames_are_recognised_and_others_are_not() {
+        let found = error_of(&source(), ERROR_FRAME);
+        assert_eq!(found, Some(("FutureCursor".to_owned(), String::new())));
+        assert_eq!(error_of(&source(), b"\xa2\x61t\x67#commit\x62op\x01\xa0"), None);
+        assert_eq!(error_of(&source(), b""), None);
+    }
+
+    #[tokio::test]
+    async fn chunks_leave_in_order_and_the_last_frame_holds_the_charge() {
+        let pool = DecodePool::new(CollectionFilter::all());
+        let budget = ByteBudget::new(1000);
+        let frames = vec![Bytes::from_static(b"junk"), Bytes::from_static(ERROR_FRAME)];
+        let handle = pool.submit(&source(), frames, budget.charge(10).await).await;
+        let decoded = handle.await.unwrap();
+        assert_eq!(budget.bytes(), 10);
+        let kinds: Vec<_> = decoded.iter().map(|one| one.converted.as_ref().unwrap().kind.label()).collect();
+        assert_eq!(kinds, ["undecodable", "error"]);
+        assert_eq!(decoded[0].letter.as_ref().unwrap().reason(), "bad_frame");
+        assert!(decoded[0].charge.is_none() && decoded[1].charge.is_some());
+        drop(decoded);
+        assert_eq!(budget.bytes(), 0);
+    }
+}

@@ -1,0 +1,69 @@
+//! Getting past a frame that is too large to be read.
+//!
+//! Such a frame's sequence number is not known, only that it is the first after the cursor. So the next connection asks
+//! for what comes after the cursor plus one, then plus two: each step passes over one number of which nothing smaller
+//! was left, so no good frame is lost. Every step is logged and counted, and one dead letter says what was passed.
+
+use rsky_common::redis::DeadLetter;
+
+use super::Subscription;
+use crate::decode::Decoded;
+use crate::sink::Job;
+
+/// Attempts at the same cursor before stepping over: the host may come to its senses.
+const ATTEMPTS: u32 = 3;
+
+/// What is known about the frame in the way.
+#[derive(Debug, Default)]
+pub(super) struct Oversized {
+    /// The cursor right before it.
+    at: Option<i64>,
+    attempts: u32,
+    /// How far the cursor is moved over it.
+    steps: i64,
+}
+
+impl Oversized {
+    /// The cursor to ask for instead of the stored one.
+    pub(super) fn adjusted(&self, cursor: i64) -> i64 {
+        if self.at.is_some_and(|at| at >= cursor) { cursor.max(self.at.unwrap_or(cursor)).saturating_add(self.steps) } else { cursor }
+    }
+
+    /// A frame was too large. `at`: the connection's cursor if the frame was the first after it. Gives the dead letter
+    /// for the first time it is in the way.
+    pub(super) fn met(&mut self, subscription: &Subscription, size: usize, at: Option<i64>) -> Option<Job> {
+        // Frames were read before it (or no cursor was asked for): from the new position it will be the first.
+        let Some(asked) = at else {
+            self.passed();
+            return None;
+        };
+        let base = asked.saturating_sub(self.steps);
+        if self.at != Some(base) {
+            *self = Self { at: Some(base), attempts: 0, steps: 0 };
+        }
+        self.attempts = self.attempts.saturating_add(1);
+        if self.attempts < ATTEMPTS {
+            return None;
+        }
+        self.steps = self.steps.saturating_add(1);
+        let source = &subscription.source;
+        let limit = subscription.config.max_frame;
+        subscription.metrics.cursor_skip(source);
+        tracing::error!(
+            source = source.name(),
+            "the frame after {base} has {size} bytes, INGESTER_MAX_FRAME_BYTES is {limit}: asking for what comes after {}",
+            base.saturating_add(self.steps)
+        );
+        (self.steps == 1).then(|| {
+            let error = format!("a frame of {size} bytes, the limit is {limit}; it was not read");
+            let at = format!("{}@after {base}", source.host.configured());
+            let letter = DeadLetter::new(source.field(), "", "oversized_frame", &error, &at);
+            Job::Letter(Box::new(Decoded { letter: Some(letter), ..Decoded::default() }))
+        })
+    }
+
+    /// A connection got further, or ended for another reason: nothing is in the way.
+    pub(super) fn passed(&mut self) {
+        *self = Self::default();
+    }
+}

@@ -1,0 +1,305 @@
+//! One connection, from opening to its end.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{FutureExt, SinkExt, StreamExt};
+use rsky_common::runtime::Backoff;
+use tokio::time::{Instant, timeout_at};
+use tokio_tungstenite::tungstenite::error::CapacityError;
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+use super::socket::{Socket, open};
+use super::{SEND_TIMEOUT, Subscription};
+use crate::decode::error_of;
+use crate::sink::Job;
+
+/// Frames per chunk: what one hop between tasks is shared by.
+const CHUNK_FRAMES: usize = 64;
+/// Bytes per chunk; a chunk may exceed it by its last frame.
+const CHUNK_BYTES: usize = 256 * 1024;
+
+/// Why a connection ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// We shall stop.
+    Stopped,
+    /// It could not be opened.
+    Unreachable(String),
+    /// The stored cursor is no number.
+    BadCursor(String),
+    /// The peer closed it, or it broke.
+    Lost(String),
+    /// The peer sent an error frame.
+    Refused { error: String, message: String },
+    /// No data for too long.
+    Idle(Duration),
+    /// No answer to a ping.
+    NoPong,
+    /// A frame larger than allowed, after `at`.
+    Oversized { size: usize, at: Option<i64> },
+    /// We could not read for too long.
+    Paused(Duration),
+}
+
+impl End {
+    /// A word from a closed set, for metrics.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Unreachable(_) => "unreachable",
+            Self::BadCursor(_) => "bad_cursor",
+            Self::Lost(_) => "lost",
+            Self::Refused { error, .. } => match error.as_str() {
+                "FutureCursor" => "future_cursor",
+                "ConsumerTooSlow" => "consumer_too_slow",
+                _ => "error_frame",
+            },
+            Self::Idle(_) => "idle",
+            Self::NoPong => "no_pong",
+            Self::Oversized { .. } => "oversized_frame",
+            Self::Paused(_) => "paused",
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stopped => f.write_str("stopped"),
+            Self::Unreachable(why) => write!(f, "not reachable: {why}"),
+            Self::BadCursor(why) => f.write_str(why),
+            Self::Lost(why) => f.write_str(why),
+            Self::Refused { error, message } if error == "FutureCursor" => write!(
+                f,
+                "FutureCursor {message}: our cursor is ahead of the host, which has probably been reset; delete the cursor key to start live"
+            ),
+            Self::Refused { error, message } => write!(f, "error frame {error} {message}"),
+            Self::Idle(time) => write!(f, "no data for {time:.1?}"),
+            Self::NoPong => f.write_str("no answer to a ping"),
+            Self::Oversized { size, at: Some(at) } => write!(f, "a frame of {size} bytes after {at}"),
+            Self::Oversized { size, at: None } => write!(f, "a frame of {size} bytes"),
+            Self::Paused(time) => write!(f, "paused for {time:.1?}"),
+        }
+    }
+}
+
+/// What came of waiting for a message.
+enum Received {
+    Frame(Bytes),
+    Nothing,
+    End(End),
+}
+
+/// One open connection.
+struct Reader<'a> {
+    subscription: &'a Subscription,
+    socket: Socket,
+    cursor: Option<i64>,
+    chunk: Vec<Bytes>,
+    chunk_bytes: usize,
+    next_ping: Instant,
+    /// Whether anything came since the last ping.
+    heard: bool,
+    last_data: Instant,
+    /// Whether a frame was read, so that the position has moved since the connection was opened.
+    moved: bool,
+}
+
+/// Opens a connection at `cursor` and reads it to its end. `backoff` starts over with the first good frame.
+pub(super) async fn read(subscription: &Subscription, cursor: Option<i64>, backoff: &mut Backoff) -> End {
+    let source = &subscription.source;
+    let url = source.subscription_url(cursor);
+    let socket = match open(&url, subscription.config.max_frame, &subscription.stop).await {
+        None => return End::Stopped,
+        Some(Err(why)) => return End::Unreachable(why),
+        Some(Ok(socket)) => socket,
+    };
+    tracing::info!(source = source.name(), cursor, "connected");
+    let _connected = subscription.metrics.connected(source);
+    subscription.readiness.ready();
+    source.note(|state| state.connected = true);
+    let now = Instant::now();
+    let mut reader = Reader {
+        subscription,
+        socket,
+        cursor,
+        chunk: Vec::new(),
+        chunk_bytes: 0,
+        next_ping: now,
+        heard: true,
+        last_data: now,
+        moved: false,
+    };
+    let end = reader.run(backoff).await;
+    if !matches!(end, End::Lost(_) | End::Stopped) {
+        // Politeness; the peer may be gone.
+        drop(tokio::time::timeout(Duration::from_millis(200), reader.socket.close(None)).await);
+    }
+    end
+}
+
+impl Reader<'_> {
+    async fn run(&mut self, backoff: &mut Backoff) -> End {
+        loop {
+            let end = match self.fill_chunk().await {
+                Ok(()) => None,
+                Err(end) => Some(end),
+            };
+            if !self.chunk.is_empty() {
+                backoff.reset();
+                self.moved = true;
+                // What was read before the end is good.
+                if let Some(paused) = self.deliver().await {
+                    return paused;
+                }
+            }
+            if let Some(end) = end {
+                return end;
+            }
+        }
+    }
+
+    /// Waits for a frame, then takes what has arrived with it.
+    async fn fill_chunk(&mut self) -> Result<(), End> {
+        loop {
+            self.keep_alive().await?;
+            let deadline = self.deadline();
+            let stop = &self.subscription.stop;
+            let message = tokio::select! {
+                biased;
+                () = stop.cancelled() => return Err(End::Stopped),
+                message = timeout_at(deadline, self.socket.next()) => message,
+            };
+            // A deadline that passed is looked at by `keep_alive`.
+            let Ok(message) = message else { continue };
+            if self.accept(message)? {
+                break;
+            }
+        }
+        while self.chunk.len() < CHUNK_FRAMES && self.chunk_bytes < CHUNK_BYTES {
+            match self.socket.next().now_or_never() {
+                Some(message) => drop(self.accept(message)?),
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a message; whether it was a frame.
+    fn accept(&mut self, message: Option<Result<Message, Error>>) -> Result<bool, End> {
+        match self.sort(message) {
+            Received::Frame(frame) => {
+                self.heard = true;
+                self.last_data = Instant::now();
+                if let Some((error, message)) = error_of(&self.subscription.source, &frame) {
+                    return Err(End::Refused { error, message });
+                }
+                self.chunk_bytes = self.chunk_bytes.saturating_add(frame.len());
+                self.chunk.push(frame);
+                Ok(true)
+            }
+            Received::Nothing => {
+                self.heard = true;
+                Ok(false)
+            }
+            Received::End(end) => Err(end),
+        }
+    }
+
+    fn sort(&self, message: Option<Result<Message, Error>>) -> Received {
+        match message {
+            Some(Ok(Message::Binary(frame))) => Received::Frame(frame),
+            // Not part of the protocol; decoding will say so, and it is kept.
+            Some(Ok(Message::Text(text))) => Received::Frame(Bytes::copy_from_slice(text.as_bytes())),
+            Some(Ok(Message::Close(frame))) => {
+                let why = frame.map(|frame| format!(" with {} {}", frame.code, frame.reason)).unwrap_or_default();
+                Received::End(End::Lost(format!("closed by the host{why}")))
+            }
+            Some(Ok(_)) => Received::Nothing,
+            Some(Err(Error::Capacity(CapacityError::MessageTooLong { size, .. }))) => {
+                let at = self.cursor.filter(|_| !self.moved && self.chunk.is_empty());
+                Received::End(End::Oversized { size, at })
+            }
+            Some(Err(error)) => Received::End(End::Lost(error.to_string())),
+            None => Received::End(End::Lost("closed by the host".to_owned())),
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        let idle = self.subscription.config.idle.map(|idle| self.last_data + idle);
+        idle.map_or(self.next_ping, |idle| idle.min(self.next_ping))
+    }
+
+    /// Pings when it is time, and ends a connection that is idle or does not answer.
+    async fn keep_alive(&mut self) -> Result<(), End> {
+        let now = Instant::now();
+        let config = &self.subscription.config;
+        if let Some(idle) = config.idle
+            && now.duration_since(self.last_data) >= idle
+        {
+            return Err(End::Idle(now.duration_since(self.last_data)));
+        }
+        if now < self.next_ping {
+            return Ok(());
+        }
+        // Data proves a live peer as well as a pong, which may be queued behind megabytes of it.
+        if !self.heard {
+            return Err(End::NoPong);
+        }
+        self.heard = false;
+        self.next_ping = now + config.ping;
+        match tokio::time::timeout(SEND_TIMEOUT, self.socket.send(Message::Ping(Bytes::new()))).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(End::Lost(error.to_string())),
+            Err(_) => Err(End::NoPong),
+        }
+    }
+
+    /// Charges the chunk, starts its decoding and queues it. While the writer is held up this waits, and nothing is
+    /// read; the chunk is never given up but to a stop. `Some`: the wait was so long that the socket is to be closed.
+    async fn deliver(&mut self) -> Option<End> {
+        let Subscription { source, queue, pool, budget, config, stop, .. } = self.subscription;
+        let (frames, bytes) = (std::mem::take(&mut self.chunk), std::mem::take(&mut self.chunk_bytes));
+        let started = Instant::now();
+        let hand_over = async {
+            let charge = budget.charge(bytes).await;
+            let decoding = pool.submit(source, frames, charge).await;
+            queue.send(Job::Frames(decoding)).await
+        };
+        let mut hand_over = std::pin::pin!(hand_over);
+        let in_time = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Some(End::Stopped),
+            sent = timeout_at(started + config.pause_close, &mut hand_over) => sent,
+        };
+        match in_time {
+            Ok(Ok(())) => {
+                self.catch_up(started);
+                None
+            }
+            // The writer ends only when we stop, or when its failure is about to stop us.
+            Ok(Err(_)) => Some(End::Stopped),
+            Err(_) => {
+                // Politeness; then the socket is of no use, but the chunk is.
+                drop(tokio::time::timeout(Duration::from_millis(200), self.socket.close(None)).await);
+                source.note(|state| state.connected = false);
+                tokio::select! {
+                    () = stop.cancelled() => Some(End::Stopped),
+                    sent = hand_over => Some(sent.map_or(End::Stopped, |()| End::Paused(started.elapsed()))),
+                }
+            }
+        }
+    }
+
+    /// Time in which nothing was read does not count against the peer.
+    fn catch_up(&mut self, started: Instant) {
+        let paused = started.elapsed();
+        if paused > Duration::from_millis(100) {
+            self.last_data += paused;
+            self.next_ping += paused;
+            self.heard = true;
+        }
+    }
+}
