@@ -90,14 +90,14 @@ impl Metrics {
     /// Makes every series of a source exist before anything happened.
     pub fn introduce(&self, source: &Source) {
         let host = labels(source);
-        self.connections.get_or_create(&host);
+        drop(self.connections.get_or_create(&host));
         match source.kind {
             Kind::Firehose | Kind::Labels => self.batch(source, &Written::default()),
             Kind::Listing => {
                 for family in [&self.repos_fetched, &self.repos_written, &self.repos_unchanged, &self.fetch_errors] {
-                    family.get_or_create(&host);
+                    drop(family.get_or_create(&host));
                 }
-                self.complete.get_or_create(&host);
+                drop(self.complete.get_or_create(&host));
             }
         }
     }

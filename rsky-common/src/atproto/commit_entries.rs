@@ -9,7 +9,7 @@ use super::collection_filter::CollectionFilter;
 use super::frame::{Account, Commit, Frame, FrameError, Identity, Op, decode_frame};
 use super::frame_parts::repos_type;
 use super::path::split_path;
-use super::reject::{FrameKind, Rejected, reason};
+use super::reject::{FrameKind, MAX_ENTRY_BYTES, MAX_LISTED, Rejected, TooLarge, reason};
 use crate::cbor::{RecordError, write_record_json};
 use crate::wire::{LiveCommit, LiveCommitWriter, RecordAction, push_account, push_identity};
 
@@ -26,8 +26,10 @@ pub struct Converted {
     pub rev: Option<String>,
     /// Values of the `event` field, in order.
     pub entries: Vec<String>,
-    /// What was not written although it should have been.
+    /// What was not written although it should have been: the first [`MAX_LISTED`].
     pub rejected: Vec<Rejected>,
+    /// How many more were rejected.
+    pub rejected_unlisted: u32,
     /// An account whose repository must be fetched, because the frame does not tell what changed (DECISIONS 24).
     pub resync: Option<String>,
     /// Whether the cursor moves to `seq` once the entries are written. `#sync`, `#info` and unknown frames do not move
@@ -63,13 +65,18 @@ impl Converted {
             rev: None,
             entries: Vec::new(),
             rejected: Vec::new(),
+            rejected_unlisted: 0,
             resync: None,
             counted: false,
             ops: OpCounts::default(),
         }
     }
 
-    fn reject(&mut self, reason: &'static str, error: &dyn std::error::Error, path: Option<&str>) {
+    pub(super) fn reject(&mut self, reason: &'static str, error: &dyn std::error::Error, path: Option<&str>) {
+        if self.rejected.len() >= MAX_LISTED {
+            self.rejected_unlisted = self.rejected_unlisted.saturating_add(1);
+            return;
+        }
         let did = self.did.clone();
         self.rejected.push(Rejected { reason, error: error.to_string(), did, path: path.map(str::to_owned) });
     }
@@ -191,37 +198,53 @@ fn write_ops(commit: &Commit<'_>, selected: &[(&Op<'_>, &str, &str)], converted:
         rev: commit.rev,
     });
     converted.entries.reserve_exact(selected.len());
+    let mut entry_bytes = 0;
     for (op, collection, rkey) in selected {
-        let action = match op.action {
-            "create" => RecordAction::Create,
-            "update" => RecordAction::Update,
-            "delete" => {
-                let mut entry = String::with_capacity(writer.overhead());
-                writer.delete(&mut entry, collection, rkey);
-                converted.entries.push(entry);
-                converted.ops.deletes += 1;
-                continue;
-            }
-            _ => {
-                converted.ops.unknown += 1;
-                continue;
-            }
-        };
-        let Some((record_cid, block)) = op.cid.and_then(|cid| Some((cid, blocks.get(cid)?))) else {
-            converted.ops.missing += 1;
-            continue;
-        };
-        match write_record(&writer, action, collection, rkey, record_cid, block) {
+        match write_op(&writer, &blocks, op, collection, rkey, &mut converted.ops) {
             Ok(entry) => {
-                converted.entries.push(entry);
-                match action {
-                    RecordAction::Create => converted.ops.creates += 1,
-                    RecordAction::Update => converted.ops.updates += 1,
-                }
+                entry_bytes += entry.as_ref().map_or(0, String::len);
+                converted.entries.extend(entry);
             }
             Err(error) => converted.reject(reason::BAD_RECORD, &error, Some(op.path)),
         }
+        if entry_bytes > MAX_ENTRY_BYTES {
+            converted.entries = Vec::new();
+            converted.ops = OpCounts::default();
+            return converted.reject(reason::TOO_LARGE, &TooLarge, None);
+        }
     }
+}
+
+/// The entry of one operation; `None` for those that the reference skips.
+fn write_op(
+    writer: &LiveCommitWriter,
+    blocks: &CarBlocks<'_>,
+    op: &Op<'_>,
+    collection: &str,
+    rkey: &str,
+    counts: &mut OpCounts,
+) -> Result<Option<String>, RecordError> {
+    let (action, count) = match op.action {
+        "create" => (RecordAction::Create, &mut counts.creates),
+        "update" => (RecordAction::Update, &mut counts.updates),
+        "delete" => {
+            let mut entry = String::with_capacity(writer.overhead());
+            writer.delete(&mut entry, collection, rkey);
+            counts.deletes += 1;
+            return Ok(Some(entry));
+        }
+        _ => {
+            counts.unknown += 1;
+            return Ok(None);
+        }
+    };
+    let Some((record_cid, block)) = op.cid.and_then(|cid| Some((cid, blocks.get(cid)?))) else {
+        counts.missing += 1;
+        return Ok(None);
+    };
+    let entry = write_record(writer, action, collection, rkey, record_cid, block)?;
+    *count += 1;
+    Ok(Some(entry))
 }
 
 fn write_record(

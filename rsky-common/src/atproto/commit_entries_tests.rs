@@ -159,3 +159,14 @@ fn a_commit_whose_cid_is_none_is_rejected() {
     assert_eq!(converted.rejected.first().map(|rejected| rejected.reason), Some(reason::BAD_CID));
     assert!(converted.counted);
 }
+
+#[test]
+fn a_block_that_is_repeated_beyond_measure_is_refused() {
+    let block = [b"\xa1\x61a\x79\x30\x00".as_slice(), &[1; 0x3000]].concat();
+    let ops = |count: usize| vec![op("create", "a.b.c/1", Some(cid_of(&block))); count];
+    let honest = all(ops(200), car(&[&block]));
+    assert_eq!((honest.entries.len(), honest.ops.creates, honest.rejected.len()), (200, 200, 0));
+    let hostile = all(ops(500), car(&[&block]));
+    assert_eq!((hostile.entries.len(), hostile.ops, hostile.counted), (0, OpCounts::default(), true));
+    assert_eq!(hostile.rejected.first().map(|rejected| rejected.reason), Some(reason::TOO_LARGE));
+}

@@ -3,7 +3,7 @@
 use super::commit_entries::{Converted, undecodable};
 use super::frame::{FrameError, FrameErrorKind};
 use super::frame_parts::{Fields, Header, short_type, split};
-use super::reject::{FrameKind, Rejected, reason};
+use super::reject::{FrameKind, reason};
 use crate::cbor::{Item, Reader, write_label_json};
 use crate::wire::push_label_entry;
 
@@ -94,12 +94,7 @@ impl<'a> Body<'a> {
             let mut entry = String::with_capacity(64 + label.len() * 3 / 2);
             match push_label_entry(&mut entry, |out| write_label_json(label, out)) {
                 Ok(()) => converted.entries.push(entry),
-                Err(error) => converted.rejected.push(Rejected {
-                    reason: reason::BAD_LABEL,
-                    error: error.to_string(),
-                    did: None,
-                    path: None,
-                }),
+                Err(error) => converted.reject(reason::BAD_LABEL, &error, None),
             }
         }
         Ok(converted)

@@ -69,3 +69,9 @@ fn broken_bodies_are_rejected_and_passed_over() {
         assert_eq!(converted.rejected.first().map(|rejected| rejected.reason), Some(reason::BAD_FRAME));
     }
 }
+
+#[test]
+fn of_many_bad_labels_only_some_are_listed() {
+    let converted = labels("#labels", &ipld!({"seq": 5, "labels": Ipld::List(vec![ipld!(7); 1_000])}));
+    assert_eq!((converted.rejected.len(), converted.rejected_unlisted), (100, 900));
+}

@@ -1,5 +1,20 @@
 //! What conversion reports beside the entries it made.
 
+use thiserror::Error;
+
+/// Entries of one frame, in bytes. Frames are at most 5 MB, and no byte of an honest one becomes more than six (a control
+/// character); more comes only of operations that repeat a block, up to many gigabytes if nothing stopped it.
+pub const MAX_ENTRY_BYTES: usize = 32 << 20;
+
+/// Rejected parts that are listed per frame; more are only counted, or a frame of a million bad labels would make a
+/// million dead letters.
+pub const MAX_LISTED: usize = 100;
+
+/// More than [`MAX_ENTRY_BYTES`] out of one frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("entries of the frame exceed {MAX_ENTRY_BYTES} bytes")]
+pub struct TooLarge;
+
 /// Why something was not written to a stream: the closed set of values of [`Rejected::reason`].
 pub mod reason {
     /// The frame is not CBOR or lacks what its type requires.
@@ -17,8 +32,12 @@ pub mod reason {
     /// A label cannot be converted to JSON.
     pub const BAD_LABEL: &str = "bad_label";
 
+    /// The entries of a frame are far larger than the frame: it names the same block again and again.
+    pub const TOO_LARGE: &str = "too_large";
+
     /// All of them, for metrics.
-    pub const ALL: [&str; 7] = [BAD_FRAME, BAD_CAR, HASH_MISMATCH, BAD_PATH, BAD_CID, BAD_RECORD, BAD_LABEL];
+    pub const ALL: [&str; 8] =
+        [BAD_FRAME, BAD_CAR, HASH_MISMATCH, BAD_PATH, BAD_CID, BAD_RECORD, BAD_LABEL, TOO_LARGE];
 }
 
 /// Something that was not written, for the counter and the dead letters.

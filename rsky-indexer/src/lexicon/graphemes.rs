@@ -51,7 +51,7 @@ impl Indicators {
     fn clusters(self) -> usize {
         let alone = usize::from(self.prepended > 0);
         let paired = self.indicators - alone.min(self.indicators);
-        let ends_in_pair = paired > 0 && paired % 2 == 0 || paired == 0 && self.prepended == 1;
+        let ends_in_pair = paired > 0 && paired.is_multiple_of(2) || paired == 0 && self.prepended == 1;
         alone + paired.div_ceil(2) + usize::from(ends_in_pair && self.marks > 1)
     }
 }

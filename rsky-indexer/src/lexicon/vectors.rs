@@ -112,7 +112,7 @@ fn posts_that_are_valid() {
     let family = format!(r#""text":"{}""#, "👩‍👩‍👧‍👧".repeat(120));
     let labels = format!(
         r#""labels":{{"$type":"com.atproto.label.defs#selfLabels","values":[{}]}}"#,
-        vec![r#"{"val":"x"}"#; 10].join(",")
+        [r#"{"val":"x"}"#; 10].join(",")
     );
     for more in [
         r#""extra":{"a":[null]}"#,
@@ -142,7 +142,7 @@ fn posts_that_are_refused() {
     let families = format!(r#""text":"{}""#, "👩‍👩‍👧‍👧".repeat(121));
     let labels = format!(
         r#""labels":{{"$type":"com.atproto.label.defs#selfLabels","values":[{}]}}"#,
-        vec![r#"{"val":"x"}"#; 11].join(",")
+        [r#"{"val":"x"}"#; 11].join(",")
     );
     const NO_TYPE: &str = "Record/embed must be an object which includes the \"$type\" property";
     for (more, reason) in [

@@ -11,7 +11,7 @@ pub fn is_valid_at_uri(text: &str) -> bool {
         None => (text, None),
     };
     // The limit of 8192 is on what stands before the fragment.
-    if body.len() > 8192 || !body.bytes().all(|b| is_uri_char(b)) || !fragment.is_none_or(is_fragment) {
+    if body.len() > 8192 || !body.bytes().all(is_uri_char) || !fragment.is_none_or(is_fragment) {
         return false;
     }
     let Some(rest) = body.strip_prefix("at://") else { return false };

@@ -67,15 +67,11 @@ impl Subscription {
                 break;
             }
             self.report(&end);
-            if let End::Oversized { size, at } = end {
-                let letter = oversized.met(&self, size, at);
-                if let Some(letter) = letter
-                    && self.queue.send(letter).await.is_err()
-                {
-                    break;
-                }
-            } else if !matches!(end, End::Unreachable(_)) {
-                oversized.passed();
+            if let End::Oversized { size, at } = end
+                && let Some(letter) = oversized.met(&self, size, at)
+                && self.queue.send(letter).await.is_err()
+            {
+                break;
             }
             // A pause was our own wish; the wait for the writer comes with the next position.
             if !matches!(end, End::Paused(_)) && !backoff.wait(&self.stop).await {

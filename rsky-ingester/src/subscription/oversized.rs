@@ -24,19 +24,19 @@ pub(super) struct Oversized {
 }
 
 impl Oversized {
-    /// The cursor to ask for instead of the stored one.
-    pub(super) fn adjusted(&self, cursor: i64) -> i64 {
-        if self.at.is_some_and(|at| at >= cursor) { cursor.max(self.at.unwrap_or(cursor)).saturating_add(self.steps) } else { cursor }
+    /// The cursor to ask for when everything up to `cursor` is written.
+    pub(super) fn adjusted(&mut self, cursor: i64) -> i64 {
+        if self.at != Some(cursor) {
+            *self = Self::default();
+        }
+        cursor.saturating_add(self.steps)
     }
 
     /// A frame was too large. `at`: the connection's cursor if the frame was the first after it. Gives the dead letter
     /// for the first time it is in the way.
     pub(super) fn met(&mut self, subscription: &Subscription, size: usize, at: Option<i64>) -> Option<Job> {
         // Frames were read before it (or no cursor was asked for): from the new position it will be the first.
-        let Some(asked) = at else {
-            self.passed();
-            return None;
-        };
+        let asked = at?;
         let base = asked.saturating_sub(self.steps);
         if self.at != Some(base) {
             *self = Self { at: Some(base), attempts: 0, steps: 0 };
@@ -61,9 +61,17 @@ impl Oversized {
             Job::Letter(Box::new(Decoded { letter: Some(letter), ..Decoded::default() }))
         })
     }
+}
 
-    /// A connection got further, or ended for another reason: nothing is in the way.
-    pub(super) fn passed(&mut self) {
-        *self = Self::default();
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stored_cursor_is_asked_for_unless_something_is_in_the_way_right_after_it() {
+        let mut oversized = Oversized { at: Some(7), attempts: 4, steps: 2 };
+        assert_eq!(oversized.adjusted(7), 9);
+        assert_eq!(oversized.adjusted(10), 10);
+        assert_eq!(oversized.adjusted(7), 7, "it was passed");
     }
 }

@@ -143,10 +143,7 @@ pub(super) async fn read(subscription: &Subscription, cursor: Option<i64>, backo
 impl Reader<'_> {
     async fn run(&mut self, backoff: &mut Backoff) -> End {
         loop {
-            let end = match self.fill_chunk().await {
-                Ok(()) => None,
-                Err(end) => Some(end),
-            };
+            let end = self.fill_chunk().await.err();
             if !self.chunk.is_empty() {
                 backoff.reset();
                 self.moved = true;

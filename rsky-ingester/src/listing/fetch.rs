@@ -1,0 +1,216 @@
+//! Getting pages from a host, past what it cannot list.
+//!
+//! A page that keeps failing is narrowed by smaller limits until the failing spot is one repository (DECISIONS 28).
+//! How to get past that one depends on the host's cursors. Where every cursor of this listing has been a growing number,
+//! a cursor means "what comes after this number", and the number that follows the last good one passes over at most the
+//! one repository that has it; numbers are tried one by one, so no other repository is lost. Where cursors are opaque
+//! there is no such way: then the page is tried for ever, and health and metrics say so.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rsky_common::admin::Readiness;
+use rsky_common::redis::LinkError;
+use rsky_common::runtime::backoff::sleep_or_stop;
+use rsky_common::runtime::{Backoff, CancellationToken};
+
+use super::page::Page;
+use crate::VERSION;
+use crate::config::ListingConfig;
+use crate::metrics::Metrics;
+use crate::source::Source;
+
+/// Repositories per page; the most the protocol allows, and what the reference asks for.
+const LIMIT: u32 = 1000;
+/// Failures in a row before a page is narrowed.
+const ATTEMPTS: u32 = 3;
+/// Largest answer in bytes; a page of 1000 has some 200 KB.
+const MOST_BYTES: usize = 8 << 20;
+/// Numbers tried after the last good one.
+const MOST_STEPS: u64 = 10_000;
+/// Longest wait a host may ask for.
+const MOST_WAIT: Duration = Duration::from_secs(600);
+
+/// Gets the pages of one relay.
+#[derive(Debug)]
+pub struct Fetcher {
+    source: Arc<Source>,
+    client: Result<reqwest::Client, String>,
+    backoff: Backoff,
+    metrics: Metrics,
+    pub(super) readiness: Readiness,
+    stop: CancellationToken,
+    limit: u32,
+    /// The last good cursor as a number, and whether all have been growing numbers.
+    number: Option<u64>,
+    numeric: bool,
+}
+
+/// Why there is no page.
+#[derive(Debug)]
+enum Failure {
+    /// The host is not there, or asks for patience: the page itself may be fine.
+    Host { why: String, wait: Option<Duration> },
+    /// The host answered with an error for this page.
+    Page(String),
+}
+
+impl Fetcher {
+    /// A fetcher that starts with whole pages.
+    pub fn new(source: Arc<Source>, config: ListingConfig, metrics: Metrics, readiness: Readiness, stop: CancellationToken) -> Self {
+        let client = reqwest::Client::builder()
+            .user_agent(format!("rsky-ingester/{VERSION}"))
+            .connect_timeout(config.timeout.min(Duration::from_secs(10)))
+            .timeout(config.timeout)
+            .build()
+            .map_err(|error| error.to_string());
+        let (first, cap) = config.retry;
+        let backoff = Backoff::new(first, cap);
+        Self { source, client, backoff, metrics, readiness, stop, limit: LIMIT, number: None, numeric: true }
+    }
+
+    /// The page after `cursor`, trying for as long as it takes.
+    ///
+    /// # Errors
+    /// `Stopped` only.
+    pub(super) async fn next(&mut self, cursor: Option<&str>) -> Result<Page, LinkError> {
+        self.see(cursor);
+        let mut failures = 0_u32;
+        loop {
+            let failure = match self.attempt(cursor, self.limit).await? {
+                Ok(page) => {
+                    self.limit = self.limit.saturating_mul(10).min(LIMIT);
+                    return Ok(self.good(page));
+                }
+                Err(failure) => failure,
+            };
+            let narrows = matches!(failure, Failure::Page(_));
+            failures = if narrows { failures.saturating_add(1) } else { 0 };
+            self.wait_after(&failure, cursor).await?;
+            if failures < ATTEMPTS {
+                continue;
+            }
+            failures = 0;
+            if self.limit > 1 {
+                self.limit = (self.limit / 10).max(1);
+                tracing::info!(source = self.source.name(), cursor, limit = self.limit, "asking for a smaller page");
+            } else if let Some(page) = self.step_over(cursor).await? {
+                return Ok(page);
+            }
+        }
+    }
+
+    /// The page after the one repository that cannot be listed; `None`: the host's cursors allow no way around.
+    async fn step_over(&mut self, cursor: Option<&str>) -> Result<Option<Page>, LinkError> {
+        let (Some(number), Some(cursor), true) = (self.number, cursor, self.numeric) else {
+            self.readiness.not_ready(format!("the repository after cursor {cursor:?} cannot be listed, and the host's cursors allow no way around it"));
+            return Ok(None);
+        };
+        for step in 1..=MOST_STEPS {
+            let Some(next) = number.checked_add(step) else { break };
+            let page = loop {
+                match self.attempt(Some(&next.to_string()), 1).await? {
+                    Ok(page) => break Some(page),
+                    Err(Failure::Page(_)) => break None,
+                    Err(failure) => self.wait_after(&failure, Some(cursor)).await?,
+                }
+            };
+            // A host that answers with something earlier does not mean by its cursors what we took them for.
+            let after = |page: &Page| page.cursor.as_deref().is_none_or(|found| found.parse::<u64>().is_ok_and(|found| found > number));
+            if let Some(mut page) = page.filter(after) {
+                tracing::error!(source = self.source.name(), cursor, next, "passed over a repository that the host cannot list");
+                self.metrics.cursor_skip(&self.source);
+                page.passed_over.push(cursor.to_owned());
+                return Ok(Some(self.good(page)));
+            }
+            if !sleep_or_stop(Duration::from_millis(20), &self.stop).await {
+                return Err(LinkError::Stopped);
+            }
+        }
+        Ok(None)
+    }
+
+    fn good(&mut self, page: Page) -> Page {
+        self.backoff.reset();
+        self.readiness.ready();
+        page
+    }
+
+    /// Learns what kind of cursors the host gives.
+    fn see(&mut self, cursor: Option<&str>) {
+        let Some(cursor) = cursor else {
+            (self.number, self.numeric) = (None, true);
+            return;
+        };
+        let canonical = cursor.parse::<u64>().ok().filter(|number| number.to_string() == cursor);
+        self.numeric &= canonical.is_some_and(|number| self.number.is_none_or(|last| number > last));
+        self.number = canonical;
+    }
+
+    async fn wait_after(&mut self, failure: &Failure, cursor: Option<&str>) -> Result<(), LinkError> {
+        let (why, asked) = match failure {
+            Failure::Host { why, wait } => (why, *wait),
+            Failure::Page(why) => (why, None),
+        };
+        self.metrics.fetch_error(&self.source);
+        self.readiness.not_ready(format!("the page after cursor {cursor:?} cannot be fetched: {why}"));
+        self.source.note(|state| state.last_error = Some(why.clone()));
+        tracing::warn!(source = self.source.name(), cursor, limit = self.limit, "no page: {why}");
+        let wait = self.backoff.next_delay().max(asked.unwrap_or_default().min(MOST_WAIT));
+        if sleep_or_stop(wait, &self.stop).await { Ok(()) } else { Err(LinkError::Stopped) }
+    }
+
+    async fn attempt(&self, cursor: Option<&str>, limit: u32) -> Result<Result<Page, Failure>, LinkError> {
+        tokio::select! {
+            () = self.stop.cancelled() => Err(LinkError::Stopped),
+            outcome = Box::pin(self.request(cursor, limit)) => Ok(outcome),
+        }
+    }
+
+    async fn request(&self, cursor: Option<&str>, limit: u32) -> Result<Page, Failure> {
+        let host = |why: String| Failure::Host { why, wait: None };
+        let client = self.client.as_ref().map_err(|why| host(why.clone()))?;
+        let mut url = url::Url::parse(&format!("{}/xrpc/com.atproto.sync.listRepos", self.source.host.http_url()))
+            .map_err(|error| host(error.to_string()))?;
+        if let Some(cursor) = cursor {
+            url.query_pairs_mut().append_pair("cursor", cursor);
+        }
+        url.query_pairs_mut().append_pair("limit", &limit.to_string());
+        let mut answer = client.get(url).send().await.map_err(|error| {
+            // A host that takes our request and then no time is enough may choke on this very page.
+            let why = describe(&error);
+            if error.is_timeout() && !error.is_connect() { Failure::Page(why) } else { host(why) }
+        })?;
+        let status = answer.status();
+        if status.as_u16() == 429 || status.as_u16() == 503 {
+            let wait = answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
+            return Err(Failure::Host { why: format!("HTTP {status}"), wait: wait.map(Duration::from_secs) });
+        }
+        let mut body = Vec::new();
+        while let Some(more) = answer.chunk().await.map_err(|error| Failure::Page(describe(&error)))? {
+            if body.len().saturating_add(more.len()) > MOST_BYTES {
+                return Err(Failure::Page(format!("more than {MOST_BYTES} bytes")));
+            }
+            body.extend_from_slice(&more);
+        }
+        if !status.is_success() {
+            let text: String = String::from_utf8_lossy(&body).chars().take(200).collect();
+            return Err(Failure::Page(format!("HTTP {status} {text}")));
+        }
+        let page = Page::parse(&body).map_err(|why| Failure::Page(format!("not a page: {why}")))?;
+        if page.cursor.is_some() && page.cursor.as_deref() == cursor {
+            return Err(Failure::Page("the next cursor is the one that was asked for".to_owned()));
+        }
+        Ok(page)
+    }
+}
+
+fn describe(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        text.push_str(&format!(": {inner}"));
+        source = inner.source();
+    }
+    text
+}

@@ -1,0 +1,207 @@
+//! The repositories of a relay: pages of `listRepos` become entries of `repo_backfill`.
+//!
+//! Input: pages, fetched one ahead of the writing. Output: one entry a repository, and the page's cursor in the same
+//! transaction as (the last part of) its entries. A crash repeats at most a page. `!ingester-done` in the cursor key
+//! ends a listing; deleting the key, or `INGESTER_RELIST_INTERVAL`, starts another.
+
+mod fetch;
+mod page;
+mod remembered;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use rsky_common::redis::{Batch, DeadLetter, Gate, LinkError, StreamWriter};
+use rsky_common::runtime::CancellationToken;
+use rsky_common::runtime::backoff::sleep_or_stop;
+use rsky_common::wire::BackfillEvent;
+use rsky_common::wire::names::LISTING_DONE;
+
+pub use fetch::Fetcher;
+use page::{Page, Repo};
+use remembered::Remembered;
+
+use crate::config::ListingConfig;
+use crate::metrics::Metrics;
+use crate::source::Source;
+
+/// The listing of one relay.
+#[derive(Debug)]
+pub struct Listing {
+    /// The relay.
+    pub source: Arc<Source>,
+    /// Gets pages.
+    pub fetcher: Fetcher,
+    /// To the stream, over a connection of its own.
+    pub writer: StreamWriter,
+    /// Before the stream.
+    pub gate: Gate,
+    /// Whether and when it is repeated.
+    pub config: ListingConfig,
+    /// Counted after each page.
+    pub metrics: Metrics,
+    /// The wish to stop.
+    pub stop: CancellationToken,
+}
+
+impl Listing {
+    /// Runs until the listing has ended (and for ever, when it is to be repeated), or until we shall stop.
+    ///
+    /// # Errors
+    /// An error of Redis that waiting does not cure.
+    pub async fn run(mut self) -> anyhow::Result<()> {
+        match self.run_all().await {
+            Ok(()) | Err(LinkError::Stopped) => Ok(()),
+            Err(error) => Err(error).with_context(|| format!("write what {} gives", self.source.name())),
+        }
+    }
+
+    async fn run_all(&mut self) -> Result<(), LinkError> {
+        let remembered = self.config.interval.map(|_| Remembered::new(&self.source, self.config.memory));
+        loop {
+            let mut cursor = self.stored(self.source.cursor_key()).await?;
+            if cursor.as_deref() == Some(LISTING_DONE) {
+                self.note_done();
+                if !self.wait_for_next().await? {
+                    return Ok(());
+                }
+                cursor = None;
+            }
+            self.metrics.complete(&self.source, false);
+            self.list_from(cursor, remembered.as_ref()).await?;
+        }
+    }
+
+    async fn list_from(&mut self, cursor: Option<String>, remembered: Option<&Remembered>) -> Result<(), LinkError> {
+        tracing::info!(source = self.source.name(), cursor, "listing repositories");
+        self.source.note(|state| state.connected = true);
+        let mut page = self.fetcher.next(cursor.as_deref()).await?;
+        // The next page is fetched while this one is written, and held while the gate is shut.
+        while let Some(next) = page.cursor.clone() {
+            let writing = write(&mut self.writer, &self.gate, &self.source, &self.stop, page, remembered);
+            let (written, fetched) = tokio::join!(writing, self.fetcher.next(Some(&next)));
+            self.count(&written?);
+            page = fetched?;
+        }
+        let written = write(&mut self.writer, &self.gate, &self.source, &self.stop, page, remembered).await?;
+        self.count(&written);
+        Ok(())
+    }
+
+    fn count(&self, written: &Counts) {
+        self.metrics.page(&self.source, written.fetched, written.queued, written.unchanged);
+        (0..written.invalid).for_each(|_| self.metrics.rejected(&self.source, page::INVALID));
+        (0..written.unreadable).for_each(|_| self.metrics.rejected(&self.source, page::UNREADABLE));
+        self.source.note(|state| {
+            state.entries += written.queued;
+            state.cursor = Some(written.cursor.clone());
+        });
+    }
+
+    fn note_done(&self) {
+        tracing::info!(source = self.source.name(), "the listing has ended");
+        self.fetcher.readiness.ready();
+        self.metrics.complete(&self.source, true);
+        self.source.note(|state| {
+            state.connected = false;
+            state.cursor = Some(LISTING_DONE.to_owned());
+        });
+    }
+
+    /// Waits for the time of the next listing; `false`: there is none.
+    async fn wait_for_next(&mut self) -> Result<bool, LinkError> {
+        let Some(interval) = self.config.interval else { return Ok(false) };
+        let ended: Option<u64> = self.stored(ended_key(&self.source)).await?.and_then(|text| text.parse().ok());
+        // A listing that ended before the interval was configured is repeated at once.
+        let since = ended.map_or(interval, |ended| Duration::from_millis(now_millis().saturating_sub(ended)));
+        Ok(sleep_or_stop(interval.saturating_sub(since), &self.stop).await)
+    }
+
+    async fn stored(&mut self, key: String) -> Result<Option<String>, LinkError> {
+        let mut command = redis::cmd("GET");
+        command.arg(key);
+        self.writer.link().retry(&command).await
+    }
+}
+
+/// What became of a page.
+struct Counts {
+    fetched: u64,
+    queued: u64,
+    unchanged: u64,
+    invalid: usize,
+    unreadable: usize,
+    cursor: String,
+}
+
+/// Writes a page in as many transactions as the gate asks for; the cursor comes with the last.
+async fn write(
+    writer: &mut StreamWriter,
+    gate: &Gate,
+    source: &Source,
+    stop: &CancellationToken,
+    page: Page,
+    remembered: Option<&Remembered>,
+) -> Result<Counts, LinkError> {
+    let fetched = page.repos.len();
+    let known = match remembered {
+        Some(remembered) => remembered.known(writer.link(), &page.repos).await?,
+        None => vec![false; fetched],
+    };
+    let changed: Vec<&Repo> = page.repos.iter().zip(known).filter_map(|(repo, known)| (!known).then_some(repo)).collect();
+    let host = source.host.in_entries();
+    let cursor = page.cursor.clone().unwrap_or_else(|| LISTING_DONE.to_owned());
+    let (invalid, unreadable) = (page.invalid.len(), page.passed_over.len());
+    let mut letters: Vec<DeadLetter> = page.letters(source);
+    let mut left = changed.as_slice();
+    loop {
+        let permit = gate.pass(writer.link(), stop).await?;
+        let (now, later) = left.split_at(permit.entries.min(left.len()));
+        let mut batch = Batch {
+            field: source.field(),
+            entries: now.iter().map(|repo| entry(repo, &host)).collect(),
+            also: remembered.map(|remembered| remembered.remember(now)).unwrap_or_default(),
+            ..Batch::default()
+        };
+        if later.is_empty() {
+            batch.dead_letters = std::mem::take(&mut letters);
+            batch.cursor = Some((source.cursor_key(), cursor.clone()));
+            if page.cursor.is_none() {
+                let mut ended = redis::cmd("SET");
+                ended.arg(ended_key(source)).arg(now_millis());
+                batch.also.extend(remembered.map(|_| ended));
+            }
+        }
+        gate.note_length(writer.write(&batch).await?);
+        left = later;
+        if left.is_empty() {
+            break;
+        }
+    }
+    let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    let queued = changed.len();
+    let unchanged = fetched.saturating_sub(queued);
+    Ok(Counts { fetched: count(fetched), queued: count(queued), unchanged: count(unchanged), invalid, unreadable, cursor })
+}
+
+fn entry(repo: &Repo, host: &str) -> String {
+    let event = BackfillEvent {
+        did: repo.did.as_str().into(),
+        host: host.into(),
+        rev: repo.rev.as_str().into(),
+        status: repo.status.as_deref().map(Into::into),
+        active: repo.active,
+    };
+    event.to_json()
+}
+
+/// When the last listing ended, in milliseconds since the Unix epoch; only kept when listings are repeated.
+fn ended_key(source: &Source) -> String {
+    format!("{}:ended", source.cursor_key())
+}
+
+fn now_millis() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}

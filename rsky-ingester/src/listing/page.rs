@@ -1,0 +1,149 @@
+//! One page of `listRepos`, checked.
+
+use rsky_common::redis::DeadLetter;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::source::Source;
+
+/// Reason of repositories that are listed in a way that cannot be used.
+pub(super) const INVALID: &str = "invalid_repo";
+/// Reason of a repository the host cannot list.
+pub(super) const UNREADABLE: &str = "unlistable_repo";
+
+/// A page: what is usable, and what is not.
+#[derive(Debug, Default)]
+pub(super) struct Page {
+    /// In the host's order.
+    pub(super) repos: Vec<Repo>,
+    /// Items that are not valid, with why.
+    pub(super) invalid: Vec<(String, String)>,
+    /// Cursors after which a single repository could not be listed.
+    pub(super) passed_over: Vec<String>,
+    /// Where the next page begins; `None`: this is the last.
+    pub(super) cursor: Option<String>,
+}
+
+/// A listed repository.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Repo {
+    pub(super) did: String,
+    pub(super) rev: String,
+    pub(super) status: Option<String>,
+    pub(super) active: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct Answer<'a> {
+    cursor: Option<String>,
+    #[serde(borrow)]
+    repos: Vec<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Item {
+    did: String,
+    head: String,
+    rev: String,
+    status: Option<String>,
+    active: Option<bool>,
+}
+
+impl Page {
+    /// Reads the answer of a host. A single bad item does not spoil the others, as it does in the reference.
+    ///
+    /// # Errors
+    /// The answer is no page at all.
+    pub(super) fn parse(body: &[u8]) -> Result<Self, String> {
+        let answer: Answer<'_> = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+        let mut page = Self { cursor: answer.cursor.filter(|cursor| !cursor.is_empty()), ..Self::default() };
+        for raw in answer.repos {
+            match Repo::parse(raw.get()) {
+                Ok(repo) => page.repos.push(repo),
+                Err(why) => page.invalid.push((raw.get().to_owned(), why)),
+            }
+        }
+        Ok(page)
+    }
+
+    /// The dead letters for what is not usable.
+    pub(super) fn letters(&self, source: &Source) -> Vec<DeadLetter> {
+        let host = source.host.configured();
+        let invalid = self.invalid.iter().map(|(json, why)| DeadLetter::new(source.field(), json, INVALID, why, host));
+        let unreadable = self.passed_over.iter().map(|cursor| {
+            let why = format!("the host cannot list the repository after cursor {cursor}");
+            DeadLetter::new(source.field(), "", UNREADABLE, &why, &format!("{host}@after {cursor}"))
+        });
+        invalid.chain(unreadable).collect()
+    }
+}
+
+impl Repo {
+    fn parse(json: &str) -> Result<Self, String> {
+        let item: Item = serde_json::from_str(json).map_err(|error| error.to_string())?;
+        if !is_did(&item.did) {
+            return Err("did is no DID".to_owned());
+        }
+        // The whole of a CID is checked where its bytes matter; here it only tells a listing from nonsense.
+        if !is_cid_text(&item.head) {
+            return Err("head is no CID".to_owned());
+        }
+        if !is_tid(&item.rev) {
+            return Err("rev is no TID".to_owned());
+        }
+        Ok(Self { did: item.did, rev: item.rev, status: item.status, active: item.active })
+    }
+}
+
+/// `did:method:identifier` as the protocol's syntax has it.
+fn is_did(text: &str) -> bool {
+    let Some((method, id)) = text.strip_prefix("did:").and_then(|rest| rest.split_once(':')) else { return false };
+    let id_ok = |byte: u8| byte.is_ascii_alphanumeric() || b"._:%-".contains(&byte);
+    text.len() <= 2048
+        && !method.is_empty()
+        && method.bytes().all(|byte| byte.is_ascii_lowercase())
+        && !id.is_empty()
+        && id.bytes().all(id_ok)
+        && !id.ends_with([':', '%'])
+}
+
+fn is_cid_text(text: &str) -> bool {
+    (8..=256).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'=')
+}
+
+/// 13 characters of sortable base32, of which the first has its high bit clear.
+fn is_tid(text: &str) -> bool {
+    const ALPHABET: &[u8] = b"234567abcdefghijklmnopqrstuvwxyz";
+    let first_ok = text.bytes().next().is_some_and(|first| b"234567abcdefghij".contains(&first));
+    text.len() == 13 && first_ok && text.bytes().all(|byte| ALPHABET.contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"{"did":"did:plc:abc","head":"bafyreiaaaa","rev":"3jzfcijpj2z2a","active":true,"more":1}"#;
+
+    #[test]
+    fn a_bad_item_does_not_spoil_the_others() {
+        let body = format!(r#"{{"cursor":"20","repos":[{GOOD},{{"did":1}},{}]}}"#, GOOD.replace("abc", "def"));
+        let page = Page::parse(body.as_bytes()).unwrap();
+        assert_eq!(page.repos.iter().map(|repo| repo.did.as_str()).collect::<Vec<_>>(), ["did:plc:abc", "did:plc:def"]);
+        assert_eq!((page.invalid.len(), page.cursor.as_deref()), (1, Some("20")));
+    }
+
+    #[test]
+    fn did_head_and_rev_are_checked() {
+        assert!(Repo::parse(GOOD).is_ok());
+        for (from, to) in [("did:plc:abc", "did:plc:"), ("bafyreiaaaa", "x"), ("3jzfcijpj2z2a", "z2jzfcijpj2z2"), ("3jzfcijpj2z2a", "1")] {
+            assert!(Repo::parse(&GOOD.replace(from, to)).is_err(), "{to}");
+        }
+    }
+
+    #[test]
+    fn an_empty_cursor_is_none_and_no_page_is_an_error() {
+        assert_eq!(Page::parse(br#"{"repos":[],"cursor":""}"#).unwrap().cursor, None);
+        assert!(Page::parse(b"<html>").is_err());
+        assert!(Page::parse(br#"{"error":"x"}"#).is_err());
+    }
+}
