@@ -5,11 +5,19 @@
 //! | bytes of the network: frames, CARs, DAG-CBOR | [`cbor`], [`atproto`] |
 //! | the JSON that travels through Redis | [`wire`] |
 //! | Redis: connections, writing behind a gate, consumer groups, dead letters | [`redis`] |
+//! | whole repositories: blocks, commit, signature, tree | [`repo`] |
+//! | who an account is, and which addresses may be asked | [`identity`], [`net`] |
 //! | how a daemon is configured, starts, reports and stops | [`config`], [`runtime`], [`admin`] |
 
 pub mod cbor;
 
 pub mod atproto;
+
+pub mod repo;
+
+pub mod identity;
+
+pub mod net;
 
 pub mod wire;
 

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rsky_common::redis::consumer::Consumer;
+use rsky_common::redis::consumer::{Consumer, Entry};
 use rsky_common::redis::{DeadLetter, LinkError, RedisLink};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::lane::Job;
-use crate::metrics::{ConsumerMetrics, Metrics, OutcomeLabels, StreamLabels};
+use crate::metrics::{Metrics, OutcomeLabels, StreamLabels, StreamMetrics};
 
 /// Entries acknowledged in one transaction: bounds the size of a command.
 const CHUNK: usize = 1000;
@@ -27,33 +27,40 @@ pub struct Source {
     /// Labels of its metrics.
     pub labels: StreamLabels,
     /// Its metrics.
-    pub metrics: ConsumerMetrics,
+    pub metrics: StreamMetrics,
     /// Length that the dead-letter stream is kept to.
     pub dlq_max_len: u64,
     /// Ids between reading and settling: as many as the memory budget and the lanes' bounds allow.
-    pub in_flight: Mutex<HashSet<String>>,
+    pub in_flight: Mutex<HashSet<EntryId>>,
 }
 
 impl Source {
-    /// Marks an entry as on its way; `false` when it is already.
-    pub fn enter(&self, id: &str) -> bool {
-        let entered = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
-        if entered {
-            self.metrics.waiting.get_or_create(&self.labels).inc();
-        }
-        entered
+    /// Marks entries as on their way; those that are already are left out.
+    pub fn enter(&self, entries: &mut Vec<Entry>) {
+        let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.retain(|entry| in_flight.insert(entry_id(&entry.id)));
+        self.metrics.waiting.inc_by(i64::try_from(entries.len()).unwrap_or(0));
     }
 
-    /// An entry that was entered and not handed to a lane.
-    pub fn leave(&self, id: &str) {
-        if self.in_flight.lock().unwrap_or_else(PoisonError::into_inner).remove(id) {
-            self.metrics.waiting.get_or_create(&self.labels).dec();
-        }
+    /// A batch of these entries is being written.
+    pub fn started(&self, count: i64) {
+        self.metrics.waiting.dec_by(count);
+        self.metrics.running.inc_by(count);
     }
 
     fn outcome(&self, outcome: &'static str, reason: &'static str) -> OutcomeLabels {
         OutcomeLabels { stream: self.consumer.stream.clone(), outcome, reason }
     }
+}
+
+/// The two numbers of a stream id.
+pub type EntryId = (u64, u64);
+
+/// Reads `<ms>-<n>`. Redis writes nothing else; anything else would share one place, which delays it until the next
+/// claim.
+fn entry_id(id: &str) -> EntryId {
+    let (ms, n) = id.split_once('-').unwrap_or((id, "0"));
+    (ms.parse().unwrap_or(0), n.parse().unwrap_or(0))
 }
 
 /// Why an entry becomes a dead letter.
@@ -104,6 +111,18 @@ impl Acks {
         Self { link, stop }
     }
 
+    /// Connects before there is anything to acknowledge, so that the admin pages tell whether it could be.
+    pub async fn connect(&mut self) {
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            outcome = self.link.connection() => {
+                if let Err(error) = outcome {
+                    warn!("connect to acknowledge entries: {error}");
+                }
+            }
+        }
+    }
+
     /// Settles a batch. What cannot be acknowledged stays pending and is read again: repeating it is harmless.
     pub async fn settle(&mut self, batch: &[Job], fates: Vec<Fate>, metrics: &Metrics) {
         let mut shares: BTreeMap<&str, (Arc<Source>, Share<'_>)> = BTreeMap::new();
@@ -127,13 +146,13 @@ impl Acks {
             self.settle_share(&source, share, metrics).await;
         }
         for job in batch {
-            job.source.in_flight.lock().unwrap_or_else(PoisonError::into_inner).remove(&job.id);
-            job.source.metrics.running.get_or_create(&job.source.labels).dec();
+            job.source.in_flight.lock().unwrap_or_else(PoisonError::into_inner).remove(&entry_id(&job.id));
+            job.source.metrics.running.dec();
         }
     }
 
     async fn settle_share(&mut self, source: &Source, share: Share<'_>, metrics: &Metrics) {
-        let processed = source.metrics.processed.get_or_create_owned(&source.labels);
+        let processed = &source.metrics.processed;
         for ids in share.done.chunks(CHUNK) {
             if !self.acknowledge(source, ids).await {
                 return;
@@ -144,7 +163,7 @@ impl Acks {
         for (reason, count) in share.nothing {
             metrics.outcomes.get_or_create(&source.outcome("nothing", reason)).inc_by(count);
         }
-        let failed = source.metrics.failed.get_or_create_owned(&source.labels);
+        let failed = &source.metrics.failed;
         failed.inc_by(u64::try_from(share.abandoned).unwrap_or(0));
         for dead in share.dead.chunks(LETTERS) {
             if !self.bury(source, dead).await {
@@ -180,7 +199,7 @@ impl Acks {
         let letters: Vec<(&str, DeadLetter)> = dead
             .iter()
             .map(|(job, death)| {
-                let payload = job.payload.as_deref().unwrap_or_default();
+                let payload = job.payload.legible();
                 debug!(
                     stream = source.consumer.stream,
                     id = job.id,
@@ -199,7 +218,10 @@ impl Acks {
                     return true;
                 }
                 Err(LinkError::Redis(error)) if error.to_string().contains("OOM") => {
-                    warn!(entries = letters.len(), "Redis is full: dead letters stay pending until there is room");
+                    warn!(
+                        entries = letters.len(),
+                        "Redis is full: dead letters stay pending until there is room"
+                    );
                     return false;
                 }
                 Err(error) => {

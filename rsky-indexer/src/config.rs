@@ -87,7 +87,7 @@ const INDEXER_BATCH_SIZE: Variable = Variable {
     name: "INDEXER_BATCH_SIZE",
     alias: None,
     expects: "entries, 1 to 10000",
-    default: Some("1000"),
+    default: Some("2000"),
     help: "Most entries of one transaction. Larger is faster until rows stay locked too long.",
 };
 const INDEXER_MEMORY: Variable = Variable {
@@ -262,7 +262,8 @@ mod tests {
 
     #[test]
     fn lanes_fit_the_connections() {
-        let url = [("REDIS_HOST", "r"), ("DB_POSTGRES_URL", "postgres://h/d"), ("INDEXER_CONCURRENCY", "100")];
+        let url =
+            [("REDIS_HOST", "r"), ("DB_POSTGRES_URL", "postgres://h/d"), ("INDEXER_CONCURRENCY", "100")];
         assert_eq!(read(&[&url[..], &[("DB_POOL_MAX_SIZE", "5")]].concat()).unwrap().lanes, 4);
         let labels_apart = [&url[..], &[("DB_POOL_MAX_SIZE", "5"), ("INDEXER_MODE", "stream")]].concat();
         assert_eq!(read(&labels_apart).unwrap().lanes, 5);

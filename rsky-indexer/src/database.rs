@@ -77,7 +77,8 @@ pub async fn inspect(connection: &mut PgConnection) -> Result<Vec<String>, sqlx:
     }
     if has("record", "rev") == Some(&true) {
         differences.push(
-            "record.\"rev\" may be NULL: this is another generation of the schema, not supported yet".to_owned(),
+            "record.\"rev\" may be NULL: this is another generation of the schema, not supported yet"
+                .to_owned(),
         );
     }
     differences.sort();

@@ -34,10 +34,13 @@ fn of_sqlstate(code: &str) -> Disposition {
     match code {
         // serialization failure, deadlock
         "40001" | "40P01" => Disposition::Again,
+        // a permission taken away: an operator's hand, no entry's fault
+        "42501" => Disposition::Transient,
         _ => match code.get(..2) {
             // connection, resources (disk full, too many connections), operator intervention (shutdown,
-            // starting up, terminated), system error, lock not available, read-only transaction
-            Some("08" | "53" | "57" | "58" | "55" | "25") => Disposition::Transient,
+            // starting up, terminated), system error, lock not available, read-only transaction; password or database
+            // changed under a running process
+            Some("08" | "53" | "57" | "58" | "55" | "25" | "28" | "3D") => Disposition::Transient,
             // data, integrity
             Some("22" | "23" | "21" | "54") => Disposition::Data,
             _ => Disposition::Unknown,
@@ -51,7 +54,7 @@ mod tests {
 
     #[test]
     fn states_are_sorted_by_what_helps() {
-        for code in ["57P01", "57P03", "53300", "53100", "08006", "25006", "55P03", "58030"] {
+        for code in ["57P01", "57P03", "53300", "53100", "08006", "25006", "55P03", "58030", "28P01", "42501"] {
             assert_eq!(of_sqlstate(code), Disposition::Transient, "{code}");
         }
         for code in ["22021", "22P05", "23502", "23505", "54000"] {

@@ -41,7 +41,7 @@ pub fn read(payload: &str) -> Intake<Work> {
         }
         StreamEvent::Account(_) => Intake::Nothing("account_not_yet_supported"),
         StreamEvent::Identity(_) => Intake::Nothing("identity_not_yet_supported"),
-        StreamEvent::Unknown(_) => Intake::Nothing("unknown_type"),
+        StreamEvent::Unknown(kind) => rejected("unknown_type", format!("events of type {kind} are not known")),
     }
 }
 
@@ -78,7 +78,8 @@ fn read_write(write: &RecordEvent<'_>, update: bool) -> Intake<Work> {
 
 fn read_delete(delete: &DeleteEvent<'_>) -> Intake<Work> {
     let seen = seen_commit(delete.seq, &delete.did, &delete.commit, &delete.rev);
-    let collection = collections::declaration_of(&delete.collection).filter(|collection| collection.supported);
+    let collection =
+        collections::declaration_of(&delete.collection).filter(|collection| collection.supported);
     let change = collection.map(|collection| Change {
         uri: uri(&delete.did, &delete.collection, &delete.rkey),
         did: delete.did.as_ref().into(),

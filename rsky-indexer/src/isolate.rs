@@ -1,7 +1,9 @@
 //! Writes a batch whatever is in it: waits out what passes, and finds the entries that Postgres will never take.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use rsky_common::admin::Readiness;
 use rsky_common::runtime::backoff::Backoff;
 use sqlx::{Connection as _, PgConnection};
 use tokio_util::sync::CancellationToken;
@@ -25,8 +27,9 @@ pub struct Writer {
     statements: Statements,
     connection: Option<PgConnection>,
     max_attempts: u32,
+    readiness: Readiness,
     stop: CancellationToken,
-    metrics: std::sync::Arc<Metrics>,
+    metrics: Arc<Metrics>,
 }
 
 /// What became of a batch.
@@ -39,15 +42,17 @@ pub struct Written {
 }
 
 impl Writer {
-    /// A writer that connects when it is first needed.
+    /// A writer that connects when it is first needed. `readiness` counts as ready until a batch has to wait.
     pub fn new(
         database: Database,
         statements: Statements,
         max_attempts: u32,
+        readiness: Readiness,
         stop: CancellationToken,
-        metrics: std::sync::Arc<Metrics>,
+        metrics: Arc<Metrics>,
     ) -> Self {
-        Self { database, statements, connection: None, max_attempts, stop, metrics }
+        readiness.ready();
+        Self { database, statements, connection: None, max_attempts, readiness, stop, metrics }
     }
 
     /// Writes items in order. Everything that is neither refused nor abandoned has committed.
@@ -83,23 +88,26 @@ impl Writer {
         let mut reported = false;
         loop {
             attempts += 1;
-            let failure = match self.attempt::<K>(part).await {
+            let (failure, what_to_do) = match self.attempt::<K>(part).await {
                 Ok(()) => {
                     if reported {
                         warn!(attempts, "Postgres takes batches again");
+                        self.readiness.ready();
                     }
                     return Part::Committed;
                 }
-                Err(failure) => failure,
+                // No entry is to blame for it.
+                Err(Failure::Connect(error)) => (error.to_string(), Disposition::Transient),
+                Err(Failure::Write(error)) => (error.to_string(), disposition(&error)),
             };
-            match disposition(&failure) {
-                Disposition::Data => return Part::Refused(failure.to_string(), attempts),
+            match what_to_do {
+                Disposition::Data => return Part::Refused(failure, attempts),
                 Disposition::Unknown => {
                     unknown += 1;
                     self.retried("unknown");
                     error!(entries = part.len(), attempt = unknown, "write a batch: {failure}");
                     if unknown >= self.max_attempts {
-                        return Part::Refused(failure.to_string(), attempts);
+                        return Part::Refused(failure, attempts);
                     }
                     // What nobody foresaw may have left the connection in a state nobody foresaw.
                     self.disconnect().await;
@@ -117,6 +125,7 @@ impl Writer {
                         warn!(entries = part.len(), "Postgres does not take a batch, waiting: {failure}");
                         reported = true;
                     }
+                    self.readiness.not_ready(failure);
                     self.disconnect().await;
                 }
             }
@@ -126,17 +135,18 @@ impl Writer {
         }
     }
 
-    async fn attempt<K: Kind>(&mut self, part: &[&K::Item]) -> Result<(), EngineError> {
+    async fn attempt<K: Kind>(&mut self, part: &[&K::Item]) -> Result<(), Failure> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
-            none => none.insert(self.database.connect().await?),
+            none => none.insert(self.database.connect().await.map_err(Failure::Connect)?),
         };
         let outcome = tokio::time::timeout(BATCH_TIMEOUT, K::apply(connection, &self.statements, part)).await;
-        outcome.unwrap_or_else(|_| {
+        let outcome = outcome.unwrap_or_else(|_| {
             // The connection is in the middle of a statement: it is of no more use.
             self.connection = None;
             Err(sqlx::Error::Io(std::io::Error::from(std::io::ErrorKind::TimedOut)).into())
-        })
+        });
+        outcome.map_err(Failure::Write)
     }
 
     async fn disconnect(&mut self) {
@@ -149,6 +159,11 @@ impl Writer {
     fn retried(&self, cause: &'static str) {
         self.metrics.retries.get_or_create(&RetryLabels { cause }).inc();
     }
+}
+
+enum Failure {
+    Connect(sqlx::Error),
+    Write(EngineError),
 }
 
 enum Part {

@@ -35,7 +35,9 @@ pub struct LabelRow {
 pub fn read(payload: &str) -> Intake<Vec<LabelRow>> {
     match wire::parse_labels(payload) {
         Ok(LabelEntry::Labels(labels)) => Intake::Work(labels.into_iter().map(LabelRow::from).collect()),
-        Ok(LabelEntry::Unknown(_)) => Intake::Nothing("unknown_type"),
+        Ok(LabelEntry::Unknown(kind)) => {
+            Intake::Rejected { reason: "unknown_type", error: format!("entries of type {kind} are not known") }
+        }
         Err(error) => Intake::Rejected { reason: "malformed_entry", error: error.to_string() },
     }
 }
@@ -95,7 +97,8 @@ fn rounds<'l>(labels: &[&'l LabelRow]) -> Vec<Vec<&'l LabelRow>> {
         *times += 1;
     }
     for round in &mut rounds {
-        round.sort_unstable_by(|a, b| (&a.src, &a.uri, &a.cid, &a.val).cmp(&(&b.src, &b.uri, &b.cid, &b.val)));
+        round
+            .sort_unstable_by(|a, b| (&a.src, &a.uri, &a.cid, &a.val).cmp(&(&b.src, &b.uri, &b.cid, &b.val)));
     }
     rounds
 }
@@ -109,7 +112,8 @@ async fn write(
         SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bool[], $6::text[], $7::text[])
         ON CONFLICT (src, uri, cid, val) DO UPDATE SET neg = excluded.neg, cts = excluded.cts, exp = excluded.exp
             WHERE label.cts < excluded.cts"#;
-    let column = |value: fn(&LabelRow) -> &str| -> Vec<&str> { labels.iter().map(|label| value(label)).collect() };
+    let column =
+        |value: fn(&LabelRow) -> &str| -> Vec<&str> { labels.iter().map(|label| value(label)).collect() };
     statements
         .query(sql)
         .bind(column(|label| &label.src))
@@ -144,8 +148,10 @@ mod tests {
     fn labels_of_one_key_keep_their_order_in_rounds_of_their_own() {
         let labels = [label("b", "1"), label("a", "2"), label("b", "3"), label("b", "2")];
         let labels: Vec<&LabelRow> = labels.iter().collect();
-        let rounds: Vec<Vec<&str>> =
-            rounds(&labels).into_iter().map(|round| round.into_iter().map(|l| l.cts.as_str()).collect()).collect();
+        let rounds: Vec<Vec<&str>> = rounds(&labels)
+            .into_iter()
+            .map(|round| round.into_iter().map(|l| l.cts.as_str()).collect())
+            .collect();
         assert_eq!(rounds, [vec!["2", "1"], vec!["3"], vec!["2"]]);
     }
 }

@@ -18,9 +18,9 @@ pub mod reader;
 pub mod kind;
 pub mod lane;
 
+pub mod collections;
 pub mod intake;
 pub mod labels;
-pub mod collections;
 pub mod lexicon;
 pub mod text;
 

@@ -12,6 +12,9 @@ use rsky_indexer::check_records::check_records;
 use rsky_indexer::config::Config;
 use rsky_indexer::pipeline;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Drains the event streams and the label stream into the AppView's Postgres.
 ///
 /// Without a subcommand it runs until SIGTERM or SIGINT. It is configured by environment variables.
@@ -57,7 +60,8 @@ fn check(file: Option<PathBuf>) -> io::Result<()> {
     let mut out = io::BufWriter::new(io::stdout().lock());
     match file.filter(|path| path.as_os_str() != "-") {
         Some(path) => {
-            let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+            let named =
+                |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
             check_records(BufReader::new(File::open(&path).map_err(named)?), &mut out)?;
         }
         None => check_records(io::stdin().lock(), &mut out)?,

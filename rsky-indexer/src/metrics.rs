@@ -53,11 +53,28 @@ pub struct ConsumerMetrics {
     pub running: Family<StreamLabels, Gauge>,
 }
 
+/// One stream's share of [`ConsumerMetrics`].
+#[derive(Debug, Clone)]
+pub struct StreamMetrics {
+    /// See [`ConsumerMetrics::processed`].
+    pub processed: Counter,
+    /// See [`ConsumerMetrics::failed`].
+    pub failed: Counter,
+    /// See [`ConsumerMetrics::waiting`].
+    pub waiting: Gauge,
+    /// See [`ConsumerMetrics::running`].
+    pub running: Gauge,
+}
+
 impl ConsumerMetrics {
-    /// Makes a stream's series, so that they are there before the first entry.
-    pub fn touch(&self, labels: &StreamLabels) {
-        drop((self.processed.get_or_create(labels), self.failed.get_or_create(labels)));
-        drop((self.waiting.get_or_create(labels), self.running.get_or_create(labels)));
+    /// A stream's series, which are there from now on.
+    pub fn of_stream(&self, labels: &StreamLabels) -> StreamMetrics {
+        StreamMetrics {
+            processed: self.processed.get_or_create_owned(labels),
+            failed: self.failed.get_or_create_owned(labels),
+            waiting: self.waiting.get_or_create_owned(labels),
+            running: self.running.get_or_create_owned(labels),
+        }
     }
 }
 
@@ -87,7 +104,9 @@ pub struct Metrics {
 }
 
 fn milliseconds() -> Histogram {
-    Histogram::new([1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0, 60_000.0])
+    Histogram::new([
+        1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0, 60_000.0,
+    ])
 }
 
 impl Metrics {
@@ -107,7 +126,9 @@ impl Metrics {
             lag_seconds: Family::default(),
             claimed: Family::default(),
             retries: Family::default(),
-            batch_entries: Histogram::new([1.0, 10.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0]),
+            batch_entries: Histogram::new([
+                1.0, 10.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0,
+            ]),
             batch_seconds: Histogram::new([0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 30.0]),
             bytes_in_memory: Gauge::default(),
         };
@@ -120,7 +141,11 @@ impl Metrics {
             let mut register = |name: &str, help: &str, metric: Family<StreamLabels, Gauge>| {
                 registry.register(format!("{prefix}_{name}"), help, metric);
             };
-            register("messages_waiting_count", "Entries read and not yet in a batch", consumer.waiting.clone());
+            register(
+                "messages_waiting_count",
+                "Entries read and not yet in a batch",
+                consumer.waiting.clone(),
+            );
             register("messages_running_count", "Entries in a batch", consumer.running.clone());
         }
         registry.register(
@@ -130,7 +155,11 @@ impl Metrics {
         );
         registry.register("indexer_entries", "Entries by outcome and reason", metrics.outcomes.clone());
         registry.register("indexer_lag_seconds", "Age of the entry read last", metrics.lag_seconds.clone());
-        registry.register("indexer_claimed", "Entries taken over from other consumers", metrics.claimed.clone());
+        registry.register(
+            "indexer_claimed",
+            "Entries taken over from other consumers",
+            metrics.claimed.clone(),
+        );
         registry.register("indexer_batch_retries", "Retries of batches by cause", metrics.retries.clone());
         registry.register("indexer_batch_entries", "Entries per transaction", metrics.batch_entries.clone());
         registry.register_with_unit(

@@ -27,7 +27,7 @@ use crate::isolate::Writer;
 use crate::kind::{Events, Kind, Labels};
 use crate::lane::{Job, Lane};
 use crate::metrics::{ConsumerMetrics, Metrics, StreamLabels};
-use crate::reader::{BLOCK, Reader};
+use crate::reader::{BLOCK, COUNT, Page, Reader};
 
 /// The daemon's name, in logs and on the pages.
 pub const NAME: &str = "indexer";
@@ -46,7 +46,8 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     let metrics = Metrics::register(&mut registry);
     let listener = Admin::bind(config.common.admin).await?;
     let mut stages = Stages::new(&context);
-    let pages = Admin { name: NAME, version: VERSION, registry, health: health.clone(), status: status.clone() };
+    let pages =
+        Admin { name: NAME, version: VERSION, registry, health: health.clone(), status: status.clone() };
     stages.spawn("admin pages", pages.serve(listener, context.stop.clone()));
 
     let daemon = Daemon { config, server, database, health, status, metrics, stop: context.stop.clone() };
@@ -167,23 +168,28 @@ impl Daemon {
             group: consumer.group.clone(),
             consumer: consumer.name.clone(),
         };
-        metrics.touch(&labels);
         self.metrics.touch(&labels);
         Arc::new(Source {
             consumer,
             field: names::FIELD_EVENT,
+            metrics: metrics.of_stream(&labels),
             labels,
-            metrics: metrics.clone(),
             dlq_max_len: self.config.common.dlq_max_len,
             in_flight: Mutex::new(HashSet::new()),
         })
     }
 
-    fn spawn_lanes<K: Kind>(&self, stages: &mut Stages, kind: &str, count: usize) -> Vec<mpsc::Sender<Job>> {
+    fn spawn_lanes<K: Kind>(
+        &self,
+        stages: &mut Stages,
+        kind: &str,
+        count: usize,
+    ) -> Vec<mpsc::Sender<Vec<Job>>> {
         let mut senders = Vec::with_capacity(count);
         for number in 0..count {
-            // Room for the next batch while one is being written.
-            let (sender, jobs) = mpsc::channel(self.config.batch_size.saturating_mul(2));
+            // Room for the next batch or two while one is being written, in parts of one read.
+            let parts = self.config.batch_size.saturating_mul(2 * count) / COUNT;
+            let (sender, jobs) = mpsc::channel(parts.max(2));
             senders.push(sender);
             let name = format!("{kind} lane {number}");
             // Acknowledgements go on while the process stops; the drain deadline is the end of them.
@@ -197,6 +203,7 @@ impl Daemon {
                     self.database.clone(),
                     Statements::new(self.config.statement_cache > 0),
                     self.config.max_attempts,
+                    self.health.part(format!("{name}: postgres")),
                     self.stop.clone(),
                     Arc::clone(&self.metrics),
                 ),
@@ -213,7 +220,7 @@ impl Daemon {
         &self,
         stages: &mut Stages,
         source: Arc<Source>,
-        lanes: Vec<mpsc::Sender<Job>>,
+        lanes: Vec<mpsc::Sender<Vec<Job>>>,
         budget: ByteBudget,
     ) {
         let name = format!("reader of {}", source.consumer.stream);
@@ -222,6 +229,7 @@ impl Daemon {
             source,
             link,
             lanes,
+            page: Page::default(),
             budget,
             claim_idle: self.config.claim_idle,
             stop: self.stop.clone(),

@@ -19,18 +19,39 @@ use tracing::{info, warn};
 
 use crate::acks::Source;
 use crate::kind::Kind;
-use crate::lane::Job;
+use crate::lane::{Job, Payload};
 use crate::metrics::Metrics;
 
-/// Entries per read. What is read is in memory before it can be charged to the budget, so this times the largest
-/// entry (a record is at most 1 MiB on the network) is the most that can be over it. More is not faster.
-const COUNT: usize = 250;
+/// Most entries of a read. More is not faster.
+pub const COUNT: usize = 250;
+
+/// Bytes that a read aims at. What is read is in memory before it can be charged to the budget.
+const PAGE_BYTES: usize = 4 << 20;
 
 /// How long a read waits for the first entry: also the longest that a stop waits for the reader.
 pub const BLOCK: Duration = Duration::from_millis(500);
 
 /// A consumer of our name that was heard of this recently may be a second process.
 const RECENT_MS: u64 = 1500;
+
+/// How many entries the next read asks for: fewer at once when they are large, more again step by step.
+#[derive(Debug)]
+pub struct Page(usize);
+
+impl Default for Page {
+    fn default() -> Self {
+        Self(32)
+    }
+}
+
+impl Page {
+    fn learn(&mut self, entries: &[Entry]) {
+        let bytes: usize = entries.iter().map(Entry::size).sum();
+        let Some(average) = bytes.checked_div(entries.len()) else { return };
+        let fitting = PAGE_BYTES.checked_div(average).unwrap_or(COUNT);
+        self.0 = fitting.min(self.0.saturating_mul(2)).clamp(1, COUNT);
+    }
+}
 
 /// A stream's reader.
 pub struct Reader {
@@ -39,7 +60,9 @@ pub struct Reader {
     /// Connection of its own: its reads block.
     pub link: RedisLink,
     /// The lanes.
-    pub lanes: Vec<mpsc::Sender<Job>>,
+    pub lanes: Vec<mpsc::Sender<Vec<Job>>>,
+    /// Size of reads.
+    pub page: Page,
     /// Bytes of entries on their way, over all streams.
     pub budget: ByteBudget,
     /// Age at which other consumers' entries are claimed.
@@ -86,7 +109,7 @@ impl Reader {
         let mut after = "0".to_owned();
         let mut found = 0;
         while !self.stop.is_cancelled() {
-            let entries = source.consumer.read_pending(&mut self.link, &after, COUNT).await?;
+            let entries = source.consumer.read_pending(&mut self.link, &after, self.page.0).await?;
             let Some(last) = entries.last() else { break };
             last.id.clone_into(&mut after);
             found += entries.len();
@@ -102,7 +125,7 @@ impl Reader {
                 self.claim_stale::<K>().await?;
                 claim_at = Instant::now() + pause;
             }
-            let entries = source.consumer.read_new(&mut self.link, COUNT, BLOCK).await?;
+            let entries = source.consumer.read_new(&mut self.link, self.page.0, BLOCK).await?;
             self.link.succeeded();
             self.note_lag(entries.last());
             self.deal::<K>(entries).await?;
@@ -115,8 +138,7 @@ impl Reader {
         let source = Arc::clone(&self.source);
         let mut start = "0-0".to_owned();
         while !self.stop.is_cancelled() {
-            let claimed =
-                source.consumer.claim_stale(&mut self.link, self.claim_idle, &start, COUNT).await?;
+            let claimed = source.consumer.claim_stale(&mut self.link, self.claim_idle, &start, self.page.0).await?;
             if !claimed.entries.is_empty() {
                 let count = u64::try_from(claimed.entries.len()).unwrap_or(0);
                 self.metrics.claimed.get_or_create(&source.labels).inc_by(count);
@@ -131,31 +153,29 @@ impl Reader {
         Ok(())
     }
 
-    async fn deal<K: Kind>(&mut self, entries: Vec<Entry>) -> Result<(), LinkError> {
+    /// Hands everything that was read to the lanes, also while the process stops: what is read and not handed on
+    /// would stay pending. The lanes go on until their channels are closed, so this ends.
+    async fn deal<K: Kind>(&mut self, mut entries: Vec<Entry>) -> Result<(), LinkError> {
+        self.page.learn(&entries);
+        self.source.enter(&mut entries);
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let size = entries.iter().map(|entry| entry.size() + entry.id.len()).sum();
+        let charge = Arc::new(self.budget.charge(size).await);
+        let read_at = Instant::now();
+        let mut parts: Vec<Vec<Job>> = self.lanes.iter().map(|_| Vec::new()).collect();
         for mut entry in entries {
-            if !self.source.enter(&entry.id) {
-                continue;
+            let payload = Payload::of(K::FIELDS, &mut entry);
+            let lane = payload.text().and_then(K::route).map_or(0, |route| self.lane_of(&route));
+            let (source, charge) = (Arc::clone(&self.source), Arc::clone(&charge));
+            let job = Job { source, id: entry.id, payload, read_at, charge };
+            if let Some(part) = parts.get_mut(lane) {
+                part.push(job);
             }
-            let size = entry.size() + entry.id.len();
-            let payload = K::FIELDS.iter().find_map(|field| entry.take_field(field));
-            // A payload that is not UTF-8 is not JSON either: it becomes a dead letter that can be looked at.
-            let payload = payload.map(|bytes| {
-                String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
-            });
-            let lane = payload.as_deref().and_then(K::route).map_or(0, |route| self.lane_of(&route));
-            let Some(sender) = self.lanes.get(lane) else { continue };
-            let id = entry.id.clone();
-            let handed = async {
-                let charge = self.budget.charge(size).await;
-                let source = Arc::clone(&self.source);
-                sender.send(Job { source, id: entry.id, payload, read_at: Instant::now(), charge }).await
-            };
-            let handed = tokio::select! {
-                () = self.stop.cancelled() => false,
-                sent = handed => sent.is_ok(),
-            };
-            if !handed {
-                self.source.leave(&id);
+        }
+        for (lane, part) in self.lanes.iter().zip(parts) {
+            if !part.is_empty() && lane.send(part).await.is_err() {
                 return Err(LinkError::Stopped);
             }
         }
@@ -171,7 +191,8 @@ impl Reader {
 
     fn note_lag(&self, last: Option<&Entry>) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |now| now.as_secs_f64());
-        let lag = last.and_then(Entry::written_ms).map_or(0.0, |written| (now - written as f64 / 1000.0).max(0.0));
+        let lag =
+            last.and_then(Entry::written_ms).map_or(0.0, |written| (now - written as f64 / 1000.0).max(0.0));
         self.metrics.lag_seconds.get_or_create(&self.source.labels).set(lag);
     }
 
@@ -187,5 +208,30 @@ impl Reader {
                  give every indexer its own INDEXER_CONSUMER"
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_shrinks_at_once_and_grows_by_steps() {
+        let entries = |count: usize, size: usize| {
+            let entry = Entry { id: "1-1".into(), fields: vec![(Vec::new(), vec![0; size])] };
+            vec![entry; count]
+        };
+        let mut page = Page::default();
+        page.learn(&entries(32, 100));
+        assert_eq!(page.0, 64);
+        (0..9).for_each(|_| page.learn(&entries(5, 100)));
+        assert_eq!(page.0, COUNT);
+        page.learn(&entries(3, 1 << 20));
+        assert_eq!(page.0, 4);
+        page.learn(&entries(1, 5 << 20));
+        assert_eq!(page.0, 1);
+        page.learn(&[]);
+        page.learn(&entries(1, 0));
+        assert_eq!(page.0, 2);
     }
 }

@@ -77,7 +77,9 @@ impl Backlog {
 
     /// Whether a whole batch waits.
     pub fn is_full(&self) -> bool {
-        self.entries >= self.limits.entries || self.bytes >= self.limits.bytes || self.frames.len() >= MOST_FRAMES
+        self.entries >= self.limits.entries
+            || self.bytes >= self.limits.bytes
+            || self.frames.len() >= MOST_FRAMES
     }
 
     /// Whether anything but cursors waits to be written.
@@ -92,7 +94,8 @@ impl Backlog {
 
     /// Takes at most `entries` entries from the front, but at least one frame.
     pub fn cut(&mut self, entries: usize, rules: &Rules<'_>) -> Cut {
-        let mut cut = Cut { batch: Batch { field: rules.source.field(), ..Batch::default() }, ..Cut::default() };
+        let mut cut =
+            Cut { batch: Batch { field: rules.source.field(), ..Batch::default() }, ..Cut::default() };
         let (mut used_entries, mut used_bytes) = (0, 0);
         while let Some(frame) = self.frames.front() {
             let (more_entries, more_bytes) = (frame.entries(), frame.bytes());

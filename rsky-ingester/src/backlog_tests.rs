@@ -4,7 +4,8 @@ use rsky_common::atproto::{Converted, convert};
 use rsky_common::redis::DeadLetter;
 use std::time::Duration;
 
-const LIMITS: BatchLimits = BatchLimits { entries: 10, small: 2, bytes: 1000, timeout: Duration::from_secs(1) };
+const LIMITS: BatchLimits =
+    BatchLimits { entries: 10, small: 2, bytes: 1000, timeout: Duration::from_secs(1) };
 
 fn source(number: usize) -> std::sync::Arc<Source> {
     Source::new(Kind::Firehose, Host::parse("relay").unwrap(), "firehose_live", number)
@@ -80,7 +81,8 @@ fn what_does_not_count_does_not_move_the_cursor_but_is_seen() {
     let source = source(0);
     let mut sync = commit(9, 0);
     let converted = sync.converted.as_mut().unwrap();
-    (converted.kind, converted.counted, converted.resync) = (FrameKind::Sync, false, Some("did:plc:a".to_owned()));
+    (converted.kind, converted.counted, converted.resync) =
+        (FrameKind::Sync, false, Some("did:plc:a".to_owned()));
     let mut backlog = backlog([commit(8, 1), sync]);
     assert!(backlog.has_output());
     let cut = backlog.cut(10, &rules(&source));
@@ -108,7 +110,8 @@ fn dead_letters_travel_with_the_batch_and_a_partly_bad_commit_is_not_remembered(
     let source = source(0);
     let mut bad = commit(1, 1);
     bad.letter = Some(DeadLetter::new("event", "x", "bad_record", "why", "relay@1"));
-    bad.converted.as_mut().unwrap().rejected = convert(b"", &rsky_common::atproto::CollectionFilter::all()).rejected;
+    bad.converted.as_mut().unwrap().rejected =
+        convert(b"", &rsky_common::atproto::CollectionFilter::all()).rejected;
     let rules = Rules { source: &source, duplicates: Some(&duplicates), priority: None };
     let cut = backlog([bad]).cut(10, &rules);
     assert_eq!((cut.batch.dead_letters.len(), cut.reasons.as_slice()), (1, &["bad_record".to_owned()][..]));

@@ -120,9 +120,15 @@ impl Config {
         let known: Vec<&Variable> = v::all().collect();
         let notices = environment.misspelt(&["INGESTER_", "METRICS_", "REDIS_"], &known);
         let mut s = Settings::new(environment);
-        let modes = [("all", Mode::All), ("firehose", Mode::Firehose), ("backfill", Mode::Backfill), ("labeler", Mode::Labeler)];
+        let modes = [
+            ("all", Mode::All),
+            ("firehose", Mode::Firehose),
+            ("backfill", Mode::Backfill),
+            ("labeler", Mode::Labeler),
+        ];
         let mode = s.one_of(&v::MODE, &modes, Mode::All);
-        let reconnect = (s.millis(&v::RECONNECT_MIN, 10..=60_000), s.millis(&v::RECONNECT_MAX, 10..=3_600_000));
+        let reconnect =
+            (s.millis(&v::RECONNECT_MIN, 10..=60_000), s.millis(&v::RECONNECT_MAX, 10..=3_600_000));
         s.one_of(&v::VERIFY, &[("off", ())], ());
         let config = Self {
             common: CommonConfig::read(&mut s, &v::METRICS_PORT),
@@ -149,7 +155,8 @@ impl Config {
                 reconnect,
             },
             labeler_idle: duration(&mut s, &v::LABELER_IDLE_TIMEOUT),
-            collections: s.parse(&v::COLLECTIONS, CollectionFilter::all(), |text| CollectionFilter::parse(text).ok()),
+            collections: s
+                .parse(&v::COLLECTIONS, CollectionFilter::all(), |text| CollectionFilter::parse(text).ok()),
             resync: s.flag(&v::RESYNC),
             listing: ListingConfig {
                 interval: duration(&mut s, &v::RELIST_INTERVAL),
@@ -175,7 +182,12 @@ impl Config {
 
     /// The gate of a stream.
     pub fn gate(&self, stream: &Stream) -> GateConfig {
-        GateConfig { mark: stream.mark, batch: self.batch.entries, small_batch: self.batch.small, memory: self.memory }
+        GateConfig {
+            mark: stream.mark,
+            batch: self.batch.entries,
+            small_batch: self.batch.small,
+            memory: self.memory,
+        }
     }
 }
 
@@ -189,9 +201,16 @@ fn hosts(s: &mut Settings, variable: &Variable, required: bool) -> Vec<Host> {
     for text in listed {
         match Host::parse(&text) {
             // Two writers of one cursor would undo each other's.
-            Some(host) if hosts.iter().any(|other| key(other) == key(&host)) => s.fault(format!("{} names {text} twice", variable.name)),
+            Some(host) if hosts.iter().any(|other| key(other) == key(&host)) => {
+                s.fault(format!("{} names {text} twice", variable.name))
+            }
             Some(host) => hosts.push(host),
-            None => s.fault(format!("{} has \"{}\": expected {}", variable.name, text.escape_debug(), variable.expects)),
+            None => s.fault(format!(
+                "{} has \"{}\": expected {}",
+                variable.name,
+                text.escape_debug(),
+                variable.expects
+            )),
         }
     }
     hosts
@@ -254,7 +273,10 @@ mod tests {
         let config = with(&[]).unwrap();
         assert_eq!((config.batch.entries, config.batch.small, config.batch.bytes), (500, 100, 4 << 20));
         assert_eq!(config.firehose.name, "firehose_live");
-        assert_eq!((config.firehose.mark, config.labels.mark, config.repos.mark), (100_000, 100_000, 100_000));
+        assert_eq!(
+            (config.firehose.mark, config.labels.mark, config.repos.mark),
+            (100_000, 100_000, 100_000)
+        );
         assert_eq!(config.socket.idle, Some(Duration::from_secs(60)));
         assert_eq!(config.labeler_idle, None);
         assert_eq!(config.listing.interval, None);
@@ -268,7 +290,11 @@ mod tests {
         let config = with(&[("INGESTER_LABEL_STREAM_HIGH_WATER_MARK", "7")]).unwrap();
         assert_eq!((config.labels.mark, config.repos.mark), (7, 100_000));
         let both = with(&[("INGESTER_HIGH_WATER_MARK", "1"), ("INGESTER_REPO_STREAM_HIGH_WATER_MARK", "2")]);
-        assert!(both.unwrap_err().to_string().contains("INGESTER_REPO_STREAM_HIGH_WATER_MARK and INGESTER_HIGH_WATER_MARK"));
+        assert!(
+            both.unwrap_err()
+                .to_string()
+                .contains("INGESTER_REPO_STREAM_HIGH_WATER_MARK and INGESTER_HIGH_WATER_MARK")
+        );
     }
 
     #[test]
@@ -289,14 +315,29 @@ mod tests {
         ])
         .unwrap_err()
         .to_string();
-        for name in ["REDIS_URL", "INGESTER_RELAY_HOSTS", "INGESTER_MODE", "INGESTER_BATCH_SIZE", "INGESTER_IDLE_TIMEOUT", "INGESTER_LABELER_HOSTS", "METRICS_PORT"] {
+        for name in [
+            "REDIS_URL",
+            "INGESTER_RELAY_HOSTS",
+            "INGESTER_MODE",
+            "INGESTER_BATCH_SIZE",
+            "INGESTER_IDLE_TIMEOUT",
+            "INGESTER_LABELER_HOSTS",
+            "METRICS_PORT",
+        ] {
             assert!(said.contains(name), "{name}: {said}");
         }
     }
 
     #[test]
     fn labeler_mode_needs_labelers_only() {
-        assert!(read(&[("REDIS_URL", "redis://r"), ("INGESTER_MODE", "labeler"), ("INGESTER_LABELER_HOSTS", "l")]).is_ok());
+        assert!(
+            read(&[
+                ("REDIS_URL", "redis://r"),
+                ("INGESTER_MODE", "labeler"),
+                ("INGESTER_LABELER_HOSTS", "l")
+            ])
+            .is_ok()
+        );
         assert!(read(&[("REDIS_URL", "redis://r"), ("INGESTER_MODE", "labeler")]).is_err());
     }
 
@@ -311,7 +352,8 @@ mod tests {
 
     #[test]
     fn a_default_of_every_variable_is_acceptable() {
-        let pairs: Vec<_> = v::OWN.iter().filter_map(|v| Some((v.name.to_owned(), v.default?.to_owned()))).collect();
+        let pairs: Vec<_> =
+            v::OWN.iter().filter_map(|v| Some((v.name.to_owned(), v.default?.to_owned()))).collect();
         let least = LEAST.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         Config::read(Environment::from_pairs(pairs.into_iter().chain(least))).unwrap();
     }

@@ -37,7 +37,8 @@ impl Decoded {
 
     /// Bytes of what will be written for it.
     pub fn bytes(&self) -> usize {
-        let entries = self.converted.iter().flat_map(|converted| &converted.entries).map(String::len).sum::<usize>();
+        let entries =
+            self.converted.iter().flat_map(|converted| &converted.entries).map(String::len).sum::<usize>();
         entries + self.letter.as_ref().map_or(0, DeadLetter::size)
     }
 }
@@ -57,12 +58,18 @@ impl DecodePool {
     }
 
     /// Starts decoding a chunk as soon as a core is free.
-    pub async fn submit(&self, source: &Arc<Source>, frames: Vec<Bytes>, charge: Charge) -> JoinHandle<Vec<Decoded>> {
+    pub async fn submit(
+        &self,
+        source: &Arc<Source>,
+        frames: Vec<Bytes>,
+        charge: Charge,
+    ) -> JoinHandle<Vec<Decoded>> {
         // The semaphore is never closed; without a permit the chunk would merely not be counted.
         let core = Arc::clone(&self.cores).acquire_owned().await.ok();
         let (source, filter) = (Arc::clone(source), Arc::clone(&self.filter));
         tokio::task::spawn_blocking(move || {
-            let mut decoded: Vec<Decoded> = frames.into_iter().map(|frame| decode(&source, &frame, &filter)).collect();
+            let mut decoded: Vec<Decoded> =
+                frames.into_iter().map(|frame| decode(&source, &frame, &filter)).collect();
             if let Some(last) = decoded.last_mut() {
                 last.charge = Some(charge);
             }
@@ -80,7 +87,8 @@ fn decode(source: &Source, frame: &Bytes, filter: &CollectionFilter) -> Decoded 
         }
         Err(_) => {
             let host = source.host.configured();
-            let letter = DeadLetter::binary(source.field(), frame, PANIC, "the frame made the decoder fail", host);
+            let letter =
+                DeadLetter::binary(source.field(), frame, PANIC, "the frame made the decoder fail", host);
             Decoded { converted: None, letter: Some(letter), charge: None }
         }
     }

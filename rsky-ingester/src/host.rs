@@ -57,7 +57,12 @@ mod tests {
         for (text, http, socket, entries) in [
             ("bsky.network", "https://bsky.network", "wss://bsky.network", "https://bsky.network"),
             ("https://bsky.network/", "https://bsky.network", "wss://bsky.network", "https://bsky.network/"),
-            ("http://127.0.0.1:5590", "http://127.0.0.1:5590", "ws://127.0.0.1:5590", "http://127.0.0.1:5590"),
+            (
+                "http://127.0.0.1:5590",
+                "http://127.0.0.1:5590",
+                "ws://127.0.0.1:5590",
+                "http://127.0.0.1:5590",
+            ),
             ("ws://relay:80/path", "http://relay:80/path", "ws://relay:80/path", "http://relay:80/path"),
             ("[::1]:9", "https://[::1]:9", "wss://[::1]:9", "https://[::1]:9"),
         ] {

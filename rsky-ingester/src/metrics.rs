@@ -61,28 +61,65 @@ impl Metrics {
     /// Registers everything.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        let mut counter = |name: &str, help: &str, family: &Counters| registry.register(name, help, family.clone());
-        counter("firehose_ingester_incoming_events", "Accepted frames whose entries are in Redis", &metrics.firehose_incoming);
+        let mut counter =
+            |name: &str, help: &str, family: &Counters| registry.register(name, help, family.clone());
+        counter(
+            "firehose_ingester_incoming_events",
+            "Accepted frames whose entries are in Redis",
+            &metrics.firehose_incoming,
+        );
         counter("firehose_ingester_stream_events", "Entries written", &metrics.firehose_written);
-        counter("labeler_ingester_incoming_events", "Frames of labelers, informational ones included", &metrics.labeler_incoming);
+        counter(
+            "labeler_ingester_incoming_events",
+            "Frames of labelers, informational ones included",
+            &metrics.labeler_incoming,
+        );
         counter("labeler_ingester_stream_events", "Labels written", &metrics.labeler_written);
         counter("ingester_frames", "Frames decoded, by kind", &metrics.frames);
         counter("ingester_operations", "Operations of commits, by what became of them", &metrics.operations);
         counter("ingester_rejected", "What was dead-lettered, by reason", &metrics.rejected);
         counter("ingester_duplicate_commits", "Commits that another relay had brought", &metrics.duplicates);
         counter("ingester_disconnects", "Connections that ended, by reason", &metrics.disconnects);
-        counter("ingester_outdated_cursors", "Times a host said our cursor is older than what it keeps", &metrics.outdated);
-        counter("ingester_cursor_skips", "Times a cursor was moved past something that cannot be read", &metrics.skips);
-        counter("ingester_resyncs", "Repositories queued because their events did not tell what changed", &metrics.resyncs);
+        counter(
+            "ingester_outdated_cursors",
+            "Times a host said our cursor is older than what it keeps",
+            &metrics.outdated,
+        );
+        counter(
+            "ingester_cursor_skips",
+            "Times a cursor was moved past something that cannot be read",
+            &metrics.skips,
+        );
+        counter(
+            "ingester_resyncs",
+            "Repositories queued because their events did not tell what changed",
+            &metrics.resyncs,
+        );
         counter("ingester_backfill_repos_fetched", "Repositories listed", &metrics.repos_fetched);
         counter("ingester_backfill_repos_written", "Repositories queued", &metrics.repos_written);
-        counter("ingester_backfill_repos_unchanged", "Repositories not queued again", &metrics.repos_unchanged);
+        counter(
+            "ingester_backfill_repos_unchanged",
+            "Repositories not queued again",
+            &metrics.repos_unchanged,
+        );
         counter("ingester_backfill_fetch_errors", "Pages that could not be fetched", &metrics.fetch_errors);
         registry.register("ingester_websocket_connections", "Open sockets", metrics.connections.clone());
         registry.register("ingester_cursor", "Cursor in Redis", metrics.cursor.clone());
-        registry.register("ingester_lag_seconds", "Age of the newest event when it was written", metrics.lag.clone());
-        registry.register("ingester_backfill_complete", "1 when the listing has ended", metrics.complete.clone());
-        registry.register("ingester_events_in_memory", "Frames read and not yet in Redis", metrics.memory_items.clone());
+        registry.register(
+            "ingester_lag_seconds",
+            "Age of the newest event when it was written",
+            metrics.lag.clone(),
+        );
+        registry.register(
+            "ingester_backfill_complete",
+            "1 when the listing has ended",
+            metrics.complete.clone(),
+        );
+        registry.register(
+            "ingester_events_in_memory",
+            "Frames read and not yet in Redis",
+            metrics.memory_items.clone(),
+        );
         registry.register("ingester_bytes_in_memory", "Their size", metrics.memory_bytes.clone());
         metrics
     }
@@ -94,7 +131,9 @@ impl Metrics {
         match source.kind {
             Kind::Firehose | Kind::Labels => self.batch(source, &Written::default()),
             Kind::Listing => {
-                for family in [&self.repos_fetched, &self.repos_written, &self.repos_unchanged, &self.fetch_errors] {
+                for family in
+                    [&self.repos_fetched, &self.repos_written, &self.repos_unchanged, &self.fetch_errors]
+                {
                     drop(family.get_or_create(&host));
                 }
                 drop(self.complete.get_or_create(&host));

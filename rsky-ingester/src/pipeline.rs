@@ -1,6 +1,8 @@
 //! Which sources there are, and how their stages are joined.
 //!
-//!     read (socket or page)  ─►  decode (CPU, ordered, in parallel)  ─►  write (gate, MULTI: XADD … SET cursor)
+//! ```text
+//! read (socket or page)  ─►  decode (CPU, ordered, in parallel)  ─►  write (gate, MULTI: XADD … SET cursor)
+//! ```
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,7 +60,9 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     let mut registry = admin::registry(NAME, VERSION);
     let metrics = Metrics::register(&mut registry);
     let probe = Arc::new(MemoryProbe::detect());
-    let gate = |stream: &crate::config::Stream| Gate::new(stream.name.as_str(), config.gate(stream), Arc::clone(&probe));
+    let gate = |stream: &crate::config::Stream| {
+        Gate::new(stream.name.as_str(), config.gate(stream), Arc::clone(&probe))
+    };
     let shared = Shared {
         firehose: gate(&config.firehose),
         labels: gate(&config.labels),
@@ -81,26 +85,41 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     let admin = Admin { name: NAME, version: VERSION, registry, health, status };
     let mut stages = Stages::new(&context);
     stages.spawn("admin pages", admin.serve(listener, shared.writers.clone()));
-    stages.spawn("last write", give_writers_time(shared.stop.clone(), shared.writers.clone()));
-    match shared.check_redis().await {
-        Ok(()) => shared.spawn_sources(&mut stages),
-        // Stopped while waiting for Redis.
-        Err(StartupError::Link(LinkError::Stopped)) => {}
-        Err(error) => {
-            shared.writers.cancel();
-            return Err(error).context("look at Redis");
-        }
+    let ended = run_sources(&shared, &context).await;
+    // The admin pages tell about the drain and go last.
+    shared.writers.cancel();
+    if ended.is_err() {
+        context.stop.cancel();
     }
-    stages.join().await
+    ended.and(stages.join().await)
+}
+
+async fn run_sources(shared: &Shared, context: &Context) -> anyhow::Result<()> {
+    match shared.check_redis().await {
+        Ok(()) => {}
+        // Stopped while waiting for Redis.
+        Err(StartupError::Link(LinkError::Stopped)) => return Ok(()),
+        Err(error) => return Err(error).context("look at Redis"),
+    }
+    let mut stages = Stages::new(context);
+    shared.spawn_sources(&mut stages);
+    let writers_time = give_writers_time(shared.stop.clone(), shared.writers.clone());
+    let mut sources = std::pin::pin!(stages.join());
+    tokio::select! {
+        ended = &mut sources => ended?,
+        () = writers_time => sources.await?,
+    }
+    // In labeler mode without a labeler, or when every listing has ended, the process stays for its pages.
+    shared.stop.cancelled().await;
+    Ok(())
 }
 
 /// After the wish to stop, writers finish what they hold; when Redis does not take it in time, it is left: the cursor
 /// has not passed it.
-async fn give_writers_time(stop: CancellationToken, writers: CancellationToken) -> anyhow::Result<()> {
+async fn give_writers_time(stop: CancellationToken, writers: CancellationToken) {
     stop.cancelled().await;
     tokio::time::sleep(LAST_WRITE).await;
     writers.cancel();
-    Ok(())
 }
 
 impl Shared {
@@ -135,18 +154,27 @@ impl Shared {
         let reads = |mode| config.mode == Mode::All || config.mode == mode;
         if reads(Mode::Firehose) {
             config.relays.iter().zip(0..).for_each(|(host, number)| {
-                self.spawn_subscription(stages, Source::new(Kind::Firehose, host.clone(), &config.firehose.name, number));
+                self.spawn_subscription(
+                    stages,
+                    Source::new(Kind::Firehose, host.clone(), &config.firehose.name, number),
+                );
             });
         }
         if reads(Mode::Labeler) {
             for host in &config.labelers {
-                self.spawn_subscription(stages, Source::new(Kind::Labels, host.clone(), &config.labels.name, 0));
+                self.spawn_subscription(
+                    stages,
+                    Source::new(Kind::Labels, host.clone(), &config.labels.name, 0),
+                );
             }
         }
         if reads(Mode::Backfill) {
             config.relays.iter().for_each(|host| self.spawn_listing(stages, host));
         }
-        stages.spawn("gauge of memory", report::watch_memory(self.budget.clone(), self.metrics.clone(), self.stop.clone()));
+        stages.spawn(
+            "gauge of memory",
+            report::watch_memory(self.budget.clone(), self.metrics.clone(), self.stop.clone()),
+        );
         let streams = [&config.firehose, &config.labels, &config.repos, &config.priority];
         let streams = streams.into_iter().map(|stream| stream.name.clone()).collect();
         let link = self.server.link("pages", Readiness::unheard(), &self.stop);
@@ -192,7 +220,13 @@ impl Shared {
         let source = Source::new(Kind::Listing, host.clone(), &self.config.repos.name, 0);
         self.introduce(&source);
         let listing = Listing {
-            fetcher: Fetcher::new(Arc::clone(&source), self.config.listing, self.metrics.clone(), self.health.part(source.name()), self.stop.clone()),
+            fetcher: Fetcher::new(
+                Arc::clone(&source),
+                self.config.listing,
+                self.metrics.clone(),
+                self.health.part(source.name()),
+                self.stop.clone(),
+            ),
             writer: self.writer(&source),
             gate: self.repos.clone(),
             config: self.config.listing,

@@ -22,11 +22,14 @@ pub fn remarkable_frame(source: &Source, metrics: &Metrics, converted: &Converte
             tracing::warn!(source = source.name(), "the host informs: {name} {message}");
             if name == "OutdatedCursor" {
                 metrics.outdated_cursor(source);
-                source.note(|state| state.last_error = Some(format!("OutdatedCursor {message}: events were missed")));
+                source.note(|state| {
+                    state.last_error = Some(format!("OutdatedCursor {message}: events were missed"))
+                });
             }
         }
         FrameKind::Undecodable => {
-            let error = converted.rejected.first().map(|rejected| rejected.error.as_str()).unwrap_or_default();
+            let error =
+                converted.rejected.first().map(|rejected| rejected.error.as_str()).unwrap_or_default();
             tracing::warn!(source = source.name(), seq = converted.seq, "undecodable frame: {error}");
         }
         _ => {}
@@ -37,7 +40,11 @@ pub fn remarkable_frame(source: &Source, metrics: &Metrics, converted: &Converte
 ///
 /// # Errors
 /// None.
-pub async fn watch_memory(budget: ByteBudget, metrics: Metrics, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn watch_memory(
+    budget: ByteBudget,
+    metrics: Metrics,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let mut readings = 0_u32;
     while sleep_or_stop(GAUGE_EVERY, &stop).await {
         metrics.memory(&budget);
@@ -69,7 +76,8 @@ fn unix_seconds(time: &str) -> Option<f64> {
     let era = year.div_euclid(400);
     let year_of_era = year.rem_euclid(400);
     let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let days = era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468;
+    let days =
+        era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468;
     Some(f64::from(days) * 86_400.0 + f64::from(hour * 3600 + minute * 60 + second))
 }
 

@@ -139,7 +139,9 @@ impl Writing {
             Job::Frames(handle) => match handle.await {
                 Ok(frames) => frames.into_iter().for_each(|frame| self.push(frame)),
                 // Decoding catches panics frame by frame; this is the runtime going down.
-                Err(error) => tracing::error!(source = self.sink.source.name(), %error, "a chunk was not decoded"),
+                Err(error) => {
+                    tracing::error!(source = self.sink.source.name(), %error, "a chunk was not decoded")
+                }
             },
             Job::Letter(letter) => self.push(*letter),
             Job::Settle(_) => {}
@@ -170,7 +172,9 @@ impl Writing {
         };
         let mut cut = self.backlog.cut(permit.entries, &rules);
         let _elsewhere = match &sink.priority {
-            Some((_, gate)) if !cut.batch.elsewhere.is_empty() => Some(gate.pass(sink.writer.link(), &sink.stop).await?),
+            Some((_, gate)) if !cut.batch.elsewhere.is_empty() => {
+                Some(gate.pass(sink.writer.link(), &sink.stop).await?)
+            }
             _ => None,
         };
         let moved = cut.cursor.filter(|cursor| self.cursor.is_none_or(|stored| *cursor > stored));

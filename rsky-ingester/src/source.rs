@@ -114,9 +114,15 @@ mod tests {
         let host = Host::parse("http://relay:1/").unwrap();
         let relay = Source::new(Kind::Firehose, host.clone(), "firehose_live", 0);
         assert_eq!(relay.subscription_url(None), "ws://relay:1/xrpc/com.atproto.sync.subscribeRepos");
-        assert_eq!(relay.subscription_url(Some(7)), "ws://relay:1/xrpc/com.atproto.sync.subscribeRepos?cursor=7");
+        assert_eq!(
+            relay.subscription_url(Some(7)),
+            "ws://relay:1/xrpc/com.atproto.sync.subscribeRepos?cursor=7"
+        );
         assert_eq!(relay.cursor_key(), "firehose_live:cursor:relay:1/");
         let labels = Source::new(Kind::Labels, host, "label_live", 0);
-        assert_eq!(labels.subscription_url(None), "ws://relay:1/xrpc/com.atproto.label.subscribeLabels?cursor=0");
+        assert_eq!(
+            labels.subscription_url(None),
+            "ws://relay:1/xrpc/com.atproto.label.subscribeLabels?cursor=0"
+        );
     }
 }

@@ -39,8 +39,13 @@ pub const MODE: Variable = setting(
     "What this process reads: everything, or one kind of source only.",
 );
 /// Stream of live events.
-pub const FIREHOSE_STREAM: Variable =
-    setting("INGESTER_FIREHOSE_STREAM", None, "a stream name", Some(names::FIREHOSE_LIVE), "Stream of live events.");
+pub const FIREHOSE_STREAM: Variable = setting(
+    "INGESTER_FIREHOSE_STREAM",
+    None,
+    "a stream name",
+    Some(names::FIREHOSE_LIVE),
+    "Stream of live events.",
+);
 /// Stream of labels.
 pub const LABEL_STREAM: Variable =
     setting("INGESTER_LABEL_STREAM", None, "a stream name", Some(names::LABEL_LIVE), "Stream of labels.");
@@ -261,11 +266,37 @@ pub const METRICS_PORT: Variable =
 
 /// The variables of this daemon alone.
 pub const OWN: &[&Variable] = &[
-    &RELAY_HOSTS, &LABELER_HOSTS, &MODE, &FIREHOSE_STREAM, &LABEL_STREAM, &REPO_STREAM, &REPO_PRIORITY_STREAM,
-    &HIGH_WATER_MARK, &FIREHOSE_MARK, &LABEL_MARK, &REPO_MARK, &BATCH_SIZE, &SMALL_BATCH_SIZE, &BATCH_BYTES,
-    &BATCH_TIMEOUT, &QUEUE_BYTES, &MAX_FRAME_BYTES, &MEMORY_PERCENT, &IDLE_TIMEOUT, &LABELER_IDLE_TIMEOUT,
-    &PING_INTERVAL, &PAUSE_CLOSE, &RECONNECT_MIN, &RECONNECT_MAX, &COLLECTIONS, &VERIFY, &RESYNC, &RELIST_INTERVAL,
-    &RELIST_MEMORY, &LIST_TIMEOUT, &METRICS_PORT,
+    &RELAY_HOSTS,
+    &LABELER_HOSTS,
+    &MODE,
+    &FIREHOSE_STREAM,
+    &LABEL_STREAM,
+    &REPO_STREAM,
+    &REPO_PRIORITY_STREAM,
+    &HIGH_WATER_MARK,
+    &FIREHOSE_MARK,
+    &LABEL_MARK,
+    &REPO_MARK,
+    &BATCH_SIZE,
+    &SMALL_BATCH_SIZE,
+    &BATCH_BYTES,
+    &BATCH_TIMEOUT,
+    &QUEUE_BYTES,
+    &MAX_FRAME_BYTES,
+    &MEMORY_PERCENT,
+    &IDLE_TIMEOUT,
+    &LABELER_IDLE_TIMEOUT,
+    &PING_INTERVAL,
+    &PAUSE_CLOSE,
+    &RECONNECT_MIN,
+    &RECONNECT_MAX,
+    &COLLECTIONS,
+    &VERIFY,
+    &RESYNC,
+    &RELIST_INTERVAL,
+    &RELIST_MEMORY,
+    &LIST_TIMEOUT,
+    &METRICS_PORT,
 ];
 
 /// Every variable this daemon reads.

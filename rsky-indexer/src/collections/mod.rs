@@ -11,7 +11,7 @@ mod graph;
 mod row;
 
 pub use declaration::{Aggregate, Collection, Counter, FeedItem, Ownership, RkeyRule, Source, Table};
-pub use row::{Row, RecordContext, build_row, check_ownership};
+pub use row::{RecordContext, Row, build_row, check_ownership};
 
 use declaration::Column;
 

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 
 use super::{Collection, Ownership, RkeyRule, Source};
-use crate::text::json::Json;
 use crate::text::at_uri::AtUri;
 use crate::text::datetime::normalize_datetime;
+use crate::text::json::Json;
 
 /// The values of a typed row, in the order of the table's columns.
 ///
@@ -83,7 +83,9 @@ fn cell(source: &Source, record: &Json<'_>) -> Cell {
         },
         Source::Text(path) => own(text_at(record, path).map(Cow::Borrowed)),
         Source::BlobCid(key) => own(record.get(key).and_then(blob_cid).map(Cow::Borrowed)),
-        Source::JsonText(key) => own(record.get(key).map(|value| crate::text::json_text::to_json_text(value).into())),
+        Source::JsonText(key) => {
+            own(record.get(key).map(|value| crate::text::json_text::to_json_text(value).into()))
+        }
     }
 }
 
@@ -124,9 +126,6 @@ pub fn check_ownership(
         Ownership::SameAuthorAndRkey(field) => (field, true),
     };
     let uri = record.get(field).and_then(Json::as_str).and_then(AtUri::parse);
-    let holds = uri.is_some_and(|uri| {
-        uri.host() == did && (!with_rkey || uri.rkey() == rkey)
-    });
+    let holds = uri.is_some_and(|uri| uri.host() == did && (!with_rkey || uri.rkey() == rkey));
     if holds { Ok(()) } else { Err(format!("the author of {} does not own its {field}", collection.nsid)) }
 }
-

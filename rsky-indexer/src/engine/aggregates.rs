@@ -6,7 +6,10 @@
 //!
 //! Indexes used: the primary keys, and for the counts the typed tables' indexes on the counted column.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
+
+use foldhash::fast::RandomState;
 
 use sqlx::{PgConnection, Row as _};
 
@@ -15,14 +18,21 @@ use crate::collections::Counter;
 
 /// How far each counter of each subject has to move.
 #[derive(Debug, Default)]
-pub(super) struct Deltas {
-    by_counter: HashMap<(Counter, String), i64>,
+pub(super) struct Deltas<'c> {
+    by_counter: HashMap<(Counter, Cow<'c, str>), i64, RandomState>,
 }
 
-impl Deltas {
+impl<'c> Deltas<'c> {
     /// A row of the counted table came (`1`) or went (`-1`).
-    pub(super) fn add(&mut self, counter: Counter, subject: &str, change: i64) {
-        *self.by_counter.entry((counter, subject.to_owned())).or_insert(0) += change;
+    pub(super) fn add(&mut self, counter: Counter, subject: Cow<'c, str>, change: i64) {
+        *self.by_counter.entry((counter, subject)).or_insert(0) += change;
+    }
+
+    /// Takes over the moves of rows that do not live as long as the batch.
+    pub(super) fn absorb(&mut self, other: &Deltas<'_>) {
+        for ((counter, subject), change) in &other.by_counter {
+            self.add(*counter, Cow::Owned(subject.as_ref().to_owned()), *change);
+        }
     }
 
     /// Writes all counters.
@@ -71,10 +81,7 @@ static POST_AGG: AggregateTable = AggregateTable {
 };
 
 static PROFILE_AGG: AggregateTable = AggregateTable {
-    columns: [
-        AggregateColumn { counter: Counter::Followers },
-        AggregateColumn { counter: Counter::Follows },
-    ],
+    columns: [AggregateColumn { counter: Counter::Followers }, AggregateColumn { counter: Counter::Follows }],
     update: r#"UPDATE profile_agg a
             SET "followersCount" = a."followersCount" + v.c0, "followsCount" = a."followsCount" + v.c1
         FROM unnest($1::text[], $2::int8[], $3::int8[]) AS v(key, c0, c1) WHERE a.did = v.key RETURNING a.did"#,

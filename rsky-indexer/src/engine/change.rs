@@ -54,7 +54,13 @@ impl Change {
 
     /// What a row takes from the event around the record.
     pub fn context<'a>(&'a self, content: &'a Content) -> RecordContext<'a> {
-        RecordContext { uri: &self.uri, cid: &content.cid, did: &self.did, rkey: &self.rkey, time: &self.time }
+        RecordContext {
+            uri: &self.uri,
+            cid: &content.cid,
+            did: &self.did,
+            rkey: &self.rkey,
+            time: &self.time,
+        }
     }
 
     /// The values of the duplicate key, where the row has one.

@@ -4,39 +4,48 @@
 //! Indexes used: `record_pkey`, each typed table's primary key, `duplicate_record_pkey` and its index on
 //! `"duplicateOf"`.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use sqlx::{PgConnection, Row as _};
 
 use super::change::{Action, Change};
+use super::duplicates;
 use super::sql::Statements;
+use super::wave::by_collection;
 
 /// The state of a batch's uris in the database.
 #[derive(Debug, Default)]
-pub(super) struct Known {
-    records: HashMap<String, Stored>,
+pub(super) struct Known<'c> {
+    records: HashMap<Cow<'c, str>, Stored<'c>>,
     duplicate_keys: HashMap<String, Vec<String>>,
     with_duplicates: HashSet<String>,
+    taken: HashSet<String>,
 }
 
 /// What `record` holds of a uri.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Stored {
+pub(super) struct Stored<'c> {
     /// Empty for a tombstone.
-    pub cid: String,
+    pub cid: Cow<'c, str>,
     /// The rev that wrote it.
-    pub rev: String,
+    pub rev: Cow<'c, str>,
 }
 
-impl Known {
+impl<'c> Known<'c> {
     /// What `record` holds of a uri; `None` for one never seen.
-    pub(super) fn stored(&self, uri: &str) -> Option<&Stored> {
+    pub(super) fn stored(&self, uri: &str) -> Option<&Stored<'c>> {
         self.records.get(uri)
     }
 
+    /// Whether another record holds the duplicate key of this uri's new row.
+    pub(super) fn is_taken(&self, uri: &str) -> bool {
+        self.taken.contains(uri)
+    }
+
     /// A wave has stored this.
-    pub(super) fn store(&mut self, uri: &str, cid: &str, rev: &str) {
-        self.records.insert(uri.to_owned(), Stored { cid: cid.to_owned(), rev: rev.to_owned() });
+    pub(super) fn store(&mut self, uri: &'c str, cid: &'c str, rev: &'c str) {
+        self.records.insert(Cow::Borrowed(uri), Stored { cid: cid.into(), rev: rev.into() });
     }
 
     /// The duplicate key of the uri's typed row.
@@ -51,11 +60,11 @@ impl Known {
 }
 
 /// Reads the state of the batch's uris.
-pub(super) async fn load(
+pub(super) async fn load<'c>(
     connection: &mut PgConnection,
     statements: &Statements,
-    changes: &[&Change],
-) -> Result<Known, sqlx::Error> {
+    changes: &[&'c Change],
+) -> Result<Known<'c>, sqlx::Error> {
     let mut known = Known::default();
     if changes.is_empty() {
         return Ok(known);
@@ -63,7 +72,9 @@ pub(super) async fn load(
     let uris: Vec<&str> = changes.iter().map(|change| change.uri.as_str()).collect();
     let rows = statements.query("SELECT uri, cid, rev FROM record WHERE uri = ANY($1)").bind(&uris);
     for row in rows.fetch_all(&mut *connection).await? {
-        known.records.insert(row.try_get(0)?, Stored { cid: row.try_get(1)?, rev: row.try_get(2)? });
+        let stored =
+            Stored { cid: row.try_get::<String, _>(1)?.into(), rev: row.try_get::<String, _>(2)?.into() };
+        known.records.insert(row.try_get::<String, _>(0)?.into(), stored);
     }
     if known.records.is_empty() {
         return Ok(known);
@@ -77,13 +88,13 @@ async fn load_replaced(
     connection: &mut PgConnection,
     statements: &Statements,
     changes: &[&Change],
-    known: &mut Known,
+    known: &mut Known<'_>,
 ) -> Result<(), sqlx::Error> {
     let mut by_table: HashMap<&'static str, (&'static crate::collections::Table, Vec<&str>)> = HashMap::new();
     let mut replaced: Vec<&str> = Vec::new();
     for change in changes {
         let Some(table) = change.collection.table else { continue };
-        let Some(stored) = known.records.get(&change.uri) else { continue };
+        let Some(stored) = known.records.get(change.uri.as_str()) else { continue };
         // Such a create may bring back a row that is missing, but its key is the one it has itself.
         let same = matches!(&change.action, Action::Create(content) if content.cid == stored.cid);
         if same || table.duplicate_key.is_empty() {
@@ -106,6 +117,21 @@ async fn load_replaced(
         for row in rows.fetch_all(&mut *connection).await? {
             known.with_duplicates.insert(row.try_get(0)?);
         }
+    }
+    Ok(())
+}
+
+/// Which new records have a duplicate key that a row holds already.
+pub(super) async fn load_taken_keys(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    changes: &[&Change],
+    known: &mut Known<'_>,
+) -> Result<(), sqlx::Error> {
+    let new = changes.iter().copied().filter(|change| !known.records.contains_key(change.uri.as_str()));
+    for (_, group) in by_collection(new, |change| change) {
+        let holders = duplicates::holders(connection, statements, &group).await?;
+        known.taken.extend(holders.into_keys().map(str::to_owned));
     }
     Ok(())
 }

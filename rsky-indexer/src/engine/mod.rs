@@ -16,12 +16,12 @@ mod load;
 mod plan;
 mod wave;
 
-mod records;
-mod duplicates;
-mod typed;
-mod promotion;
-mod sync_state;
 mod aggregates;
+mod duplicates;
+mod promotion;
+mod records;
+mod sync_state;
+mod typed;
 
 mod sql;
 
@@ -45,10 +45,26 @@ pub enum EngineError {
     Database(#[from] sqlx::Error),
 }
 
+/// An insert that expected no row in its place: a unique violation means that another process was faster.
+fn unseen(error: sqlx::Error) -> EngineError {
+    let violation = error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation);
+    if violation { EngineError::Overtaken } else { EngineError::Database(error) }
+}
+
 /// Every statement finds its rows by key. A plan that reads a whole table would be one made while the table was
 /// empty; one that hashes would touch rows in no order.
 const BEGIN: &str = "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL jit = off; \
                      SET LOCAL plan_cache_mode = force_custom_plan";
+
+/// How rows that should be new are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    /// What was loaded before the batch still holds: new rows go in without looking for a row in their place, which
+    /// saves Postgres a look into each unique index. One that is there all the same ends the batch, to be done again.
+    Loaded,
+    /// Another process may write the same rows at this moment: statements that can meet a row.
+    Nothing,
+}
 
 /// Applies a batch in one transaction.
 ///
@@ -59,8 +75,20 @@ pub async fn apply(
     statements: &Statements,
     batch: &[&Work],
 ) -> Result<(), EngineError> {
+    match apply_trusting(connection, statements, batch, Trust::Loaded).await {
+        Err(EngineError::Overtaken) => apply_trusting(connection, statements, batch, Trust::Nothing).await,
+        outcome => outcome,
+    }
+}
+
+async fn apply_trusting(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    batch: &[&Work],
+    trust: Trust,
+) -> Result<(), EngineError> {
     sqlx::raw_sql(BEGIN).execute(&mut *connection).await?;
-    let outcome = apply_in_transaction(connection, statements, batch).await;
+    let outcome = apply_in_transaction(connection, statements, batch, trust).await;
     let end = if outcome.is_ok() { "COMMIT" } else { "ROLLBACK" };
     let ended = sqlx::raw_sql(end).execute(&mut *connection).await;
     outcome?;
@@ -72,16 +100,22 @@ async fn apply_in_transaction(
     connection: &mut PgConnection,
     statements: &Statements,
     batch: &[&Work],
+    trust: Trust,
 ) -> Result<(), EngineError> {
     let changes: Vec<&Change> = batch.iter().filter_map(|work| work.change.as_ref()).collect();
-    let known = load::load(connection, statements, &changes).await?;
+    let mut known = load::load(connection, statements, &changes).await?;
+    if trust == Trust::Loaded {
+        load::load_taken_keys(connection, statements, &changes, &mut known).await?;
+    }
     let waves = plan::plan(&changes, &known);
-    let mut batch_state = Batch { connection, statements, known, deltas: Deltas::default() };
+    let mut batch_state = Batch { connection, statements, known, deltas: Deltas::default(), trust };
     for wave in waves {
         let mut wave: Vec<&Change> = wave.iter().filter_map(|at| changes.get(*at).copied()).collect();
         // Every process locks rows in one order.
         wave.sort_unstable_by(|a, b| a.uri.cmp(&b.uri));
         batch_state.apply(&wave).await?;
+        // The first wave has used up what was loaded of duplicate keys.
+        batch_state.trust = Trust::Nothing;
     }
     let Batch { connection, deltas, .. } = batch_state;
     sync_state::note(connection, statements, batch.iter().filter_map(|work| work.seen.as_ref())).await?;

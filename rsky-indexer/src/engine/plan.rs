@@ -11,7 +11,9 @@
 //! collection: everything of that collection before it runs before it, everything after it after it.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
+
+use foldhash::fast::RandomState;
 
 use super::change::Change;
 use super::load::Known;
@@ -20,7 +22,7 @@ use super::load::Known;
 pub(super) type Wave = Vec<usize>;
 
 /// Plans a batch. `known` is what the database held of the batch's uris before it.
-pub(super) fn plan(changes: &[&Change], known: &Known) -> Vec<Wave> {
+pub(super) fn plan(changes: &[&Change], known: &Known<'_>) -> Vec<Wave> {
     let mut planner = Planner::default();
     let mut waves: Vec<Wave> = Vec::new();
     for (index, change) in changes.iter().enumerate() {
@@ -40,17 +42,17 @@ pub(super) fn plan(changes: &[&Change], known: &Known) -> Vec<Wave> {
 struct Planner {
     hasher: RandomState,
     /// The first wave that may touch a key again.
-    free_from: HashMap<u64, usize>,
+    free_from: HashMap<u64, usize, RandomState>,
     /// Duplicate keys that a uri has had in the batch.
-    keys_of_uri: HashMap<u64, Vec<u64>>,
+    keys_of_uri: HashMap<u64, Vec<u64>, RandomState>,
     /// The first wave that may follow any change seen so far of an author's collection.
-    collection_free_from: HashMap<u64, usize>,
+    collection_free_from: HashMap<u64, usize, RandomState>,
     /// The first wave that anything of an author's collection may be in: set by a barrier.
-    barrier: HashMap<u64, usize>,
+    barrier: HashMap<u64, usize, RandomState>,
 }
 
 impl Planner {
-    fn place(&mut self, change: &Change, known: &Known) -> usize {
+    fn place(&mut self, change: &Change, known: &Known<'_>) -> usize {
         let uri = self.hasher.hash_one(("uri", &change.uri));
         let scope = self.hasher.hash_one(("scope", &change.did, change.collection.nsid));
 

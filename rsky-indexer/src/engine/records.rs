@@ -8,9 +8,25 @@ use sqlx::{PgConnection, Row as _};
 
 use super::change::{Change, Content};
 use super::sql::Statements;
+use super::{EngineError, unseen};
 
-/// Inserts records that the database has never seen. Returns how many went in: fewer than given means that
-/// another process was faster with one of them.
+/// Inserts records that the database has never seen.
+///
+/// # Errors
+/// [`EngineError::Overtaken`] when one is there all the same.
+pub(super) async fn insert_unseen(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    records: &[(&Change, &Content)],
+) -> Result<(), EngineError> {
+    let sql = r#"INSERT INTO record (uri, cid, did, json, "indexedAt", rev)
+        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])"#;
+    bind_records(statements, sql, records).execute(connection).await.map_err(unseen)?;
+    Ok(())
+}
+
+/// Inserts records that the database had not seen when the batch was loaded. Returns how many went in: fewer than
+/// given means that another process was faster with one of them.
 pub(super) async fn insert_new(
     connection: &mut PgConnection,
     statements: &Statements,

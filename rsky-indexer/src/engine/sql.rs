@@ -21,6 +21,7 @@ pub struct Statements {
 #[derive(Debug, Default)]
 pub struct TableStatements {
     insert: String,
+    insert_unseen: String,
     delete: String,
     find_duplicate: String,
     select_duplicate_key: String,
@@ -40,6 +41,7 @@ impl Statements {
     pub fn table(&self, table: &Table) -> &TableStatements {
         static NONE: TableStatements = TableStatements {
             insert: String::new(),
+            insert_unseen: String::new(),
             delete: String::new(),
             find_duplicate: String::new(),
             select_duplicate_key: String::new(),
@@ -59,10 +61,9 @@ impl TableStatements {
         let name = quoted(table.name);
         let columns: Vec<String> = table.columns.iter().map(|column| quoted(column.name)).collect();
         let arrays = arrays(columns.len());
-        let insert = format!(
-            "INSERT INTO {name} ({}) SELECT * FROM unnest({arrays}) ON CONFLICT DO NOTHING RETURNING uri",
-            columns.join(", ")
-        );
+        let insert_unseen =
+            format!("INSERT INTO {name} ({}) SELECT * FROM unnest({arrays})", columns.join(", "));
+        let insert = format!("{insert_unseen} ON CONFLICT DO NOTHING RETURNING uri");
         let counted: String = collection
             .aggregates
             .iter()
@@ -70,7 +71,7 @@ impl TableStatements {
             .map(|column| format!(", {column}"))
             .collect();
         let delete = format!("DELETE FROM {name} WHERE uri = ANY($1) RETURNING uri{counted}");
-        let mut statements = Self { insert, delete, ..Self::default() };
+        let mut statements = Self { insert, insert_unseen, delete, ..Self::default() };
         let key: Vec<&String> = table.duplicate_key.iter().filter_map(|at| columns.get(*at)).collect();
         if !key.is_empty() {
             let names: Vec<String> = (0..key.len()).map(|at| format!("k{at}")).collect();
@@ -92,6 +93,11 @@ impl TableStatements {
     /// One array a column; returns the uris of the rows that went in.
     pub fn insert(&self) -> &str {
         &self.insert
+    }
+
+    /// One array a column; a row in the place of a new one is an error.
+    pub fn insert_unseen(&self) -> &str {
+        &self.insert_unseen
     }
 
     /// An array of uris; returns the rows that were there: uri, then the column of each aggregate.

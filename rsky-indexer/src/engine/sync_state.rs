@@ -28,7 +28,8 @@ pub(super) async fn note(
     if newest.is_empty() {
         return Ok(());
     }
-    let column = |value: fn(&SeenCommit) -> &str| -> Vec<&str> { newest.values().map(|c| value(c)).collect() };
+    let column =
+        |value: fn(&SeenCommit) -> &str| -> Vec<&str> { newest.values().map(|c| value(c)).collect() };
     let sql = r#"INSERT INTO actor_sync (did, "commitCid", "repoRev")
         SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
         ON CONFLICT (did) DO UPDATE SET "commitCid" = excluded."commitCid", "repoRev" = excluded."repoRev"

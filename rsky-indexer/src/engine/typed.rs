@@ -1,49 +1,91 @@
 //! The typed tables: rows in and out, with the feed items and counters that follow them (INDEXING §4).
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
-use sqlx::{PgConnection, Row as _};
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+use sqlx::{PgConnection, Postgres, Row as _};
 
 use super::aggregates::Deltas;
 use super::change::{Change, Content};
 use super::sql::Statements;
-use crate::collections::{Collection, FeedItem, Row};
+use super::{EngineError, unseen};
+use crate::collections::{Collection, FeedItem, Row, Table};
 
 /// A row to insert: the change it comes from, its content, its cells.
 pub(super) type NewRow<'c> = (&'c Change, &'c Content, &'c Row);
 
-/// Inserts rows of one collection; returns the uris of those that went in. The others met a row that is there
-/// already, their own or the holder of their duplicate key.
-pub(super) async fn insert(
+/// Inserts rows of one collection that are known to be new, their duplicate keys free.
+///
+/// # Errors
+/// [`EngineError::Overtaken`] when one meets a row all the same.
+pub(super) async fn insert_unseen<'c>(
     connection: &mut PgConnection,
     statements: &Statements,
     collection: &Collection,
-    rows: &[NewRow<'_>],
-    deltas: &mut Deltas,
+    rows: &[NewRow<'c>],
+    deltas: &mut Deltas<'c>,
+) -> Result<(), EngineError> {
+    let Some(table) = collection.table.filter(|_| !rows.is_empty()) else { return Ok(()) };
+    let query = bind_rows(statements, statements.table(table).insert_unseen(), table, rows);
+    query.execute(&mut *connection).await.map_err(unseen)?;
+    count(collection, rows.iter(), deltas);
+    if let Some(item) = collection.feed_item {
+        insert_feed_items(connection, statements, item, rows).await?;
+    }
+    Ok(())
+}
+
+/// Inserts rows of one collection; returns the uris of those that went in. The others met a row that is there
+/// already, their own or the holder of their duplicate key.
+pub(super) async fn insert<'c>(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    collection: &Collection,
+    rows: &[NewRow<'c>],
+    deltas: &mut Deltas<'c>,
 ) -> Result<HashSet<String>, sqlx::Error> {
-    let Some(table) = collection.table else { return Ok(HashSet::new()) };
-    if rows.is_empty() {
-        return Ok(HashSet::new());
-    }
-    let mut query = statements.query(statements.table(table).insert());
-    for column in 0..table.columns.len() {
-        query = query.bind(rows.iter().map(|row| value(row, column)).collect::<Vec<Option<&str>>>());
-    }
+    let Some(table) = collection.table.filter(|_| !rows.is_empty()) else { return Ok(HashSet::new()) };
+    let query = bind_rows(statements, statements.table(table).insert(), table, rows);
     let mut inserted = HashSet::with_capacity(rows.len());
     for row in query.fetch_all(&mut *connection).await? {
         inserted.insert(row.try_get::<String, _>(0)?);
     }
-    for row in rows.iter().filter(|(change, _, _)| inserted.contains(&change.uri)) {
-        for aggregate in collection.aggregates {
-            if let Some(subject) = value(row, aggregate.by) {
-                deltas.add(aggregate.counter, subject, 1);
-            }
-        }
-    }
+    count(collection, rows.iter().filter(|(change, _, _)| inserted.contains(&change.uri)), deltas);
     if let Some(item) = collection.feed_item {
         insert_feed_items(connection, statements, item, rows).await?;
     }
     Ok(inserted)
+}
+
+/// One array a column.
+fn bind_rows<'q>(
+    statements: &Statements,
+    sql: &'q str,
+    table: &Table,
+    rows: &[NewRow<'q>],
+) -> Query<'q, Postgres, PgArguments> {
+    let mut query = statements.query(sql);
+    for column in 0..table.columns.len() {
+        query = query.bind(rows.iter().map(|row| value(row, column)).collect::<Vec<Option<&str>>>());
+    }
+    query
+}
+
+/// Moves the counters for rows that came.
+fn count<'r, 'c: 'r>(
+    collection: &Collection,
+    rows: impl Iterator<Item = &'r NewRow<'c>>,
+    deltas: &mut Deltas<'c>,
+) {
+    for row in rows {
+        for aggregate in collection.aggregates {
+            if let Some(subject) = value(row, aggregate.by) {
+                deltas.add(aggregate.counter, Cow::Borrowed(subject), 1);
+            }
+        }
+    }
 }
 
 /// Deletes the rows of these uris; returns the uris of those that were there.
@@ -52,22 +94,19 @@ pub(super) async fn delete(
     statements: &Statements,
     collection: &Collection,
     uris: &[&str],
-    deltas: &mut Deltas,
+    deltas: &mut Deltas<'_>,
 ) -> Result<HashSet<String>, sqlx::Error> {
     let Some(table) = collection.table else { return Ok(HashSet::new()) };
     if uris.is_empty() {
         return Ok(HashSet::new());
     }
-    let rows = statements
-        .query(statements.table(table).delete())
-        .bind(uris)
-        .fetch_all(&mut *connection)
-        .await?;
+    let rows =
+        statements.query(statements.table(table).delete()).bind(uris).fetch_all(&mut *connection).await?;
     let mut deleted = HashSet::with_capacity(rows.len());
     for row in rows {
         deleted.insert(row.try_get(0)?);
         for (at, aggregate) in collection.aggregates.iter().enumerate() {
-            deltas.add(aggregate.counter, row.try_get(at + 1)?, -1);
+            deltas.add(aggregate.counter, Cow::Owned(row.try_get(at + 1)?), -1);
         }
     }
     if collection.feed_item.is_some() {

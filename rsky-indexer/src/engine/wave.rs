@@ -9,15 +9,16 @@ use super::change::{Action, Change, Content};
 use super::load::Known;
 use super::sql::Statements;
 use super::typed::NewRow;
-use super::{EngineError, duplicates, promotion, records, typed};
+use super::{EngineError, Trust, duplicates, promotion, records, typed};
 use crate::collections::Collection;
 
 /// What a batch's transaction carries from wave to wave.
-pub(super) struct Batch<'a> {
+pub(super) struct Batch<'a, 'c> {
     pub connection: &'a mut PgConnection,
     pub statements: &'a Statements,
-    pub known: Known,
-    pub deltas: Deltas,
+    pub known: Known<'c>,
+    pub deltas: Deltas<'c>,
+    pub trust: Trust,
 }
 
 /// Changes that write the record, sorted by how the stored record stands to them (INDEXING §2.1, §2.2,
@@ -32,10 +33,11 @@ struct Writes<'c> {
     same: Vec<(&'c Change, &'c Content)>,
 }
 
-impl Batch<'_> {
+impl<'c> Batch<'_, 'c> {
     /// Applies a wave.
-    pub(super) async fn apply(&mut self, wave: &[&Change]) -> Result<(), EngineError> {
-        let deletes: Vec<&Change> = wave.iter().copied().filter(|change| self.is_new_delete(change)).collect();
+    pub(super) async fn apply(&mut self, wave: &[&'c Change]) -> Result<(), EngineError> {
+        let deletes: Vec<&'c Change> =
+            wave.iter().copied().filter(|change| self.is_new_delete(change)).collect();
         if !deletes.is_empty() {
             self.delete(&deletes).await?;
         }
@@ -50,7 +52,7 @@ impl Batch<'_> {
             && !stored.is_some_and(|stored| stored.cid.is_empty() && stored.rev == change.rev)
     }
 
-    fn sort_writes<'c>(&self, wave: &[&'c Change]) -> Writes<'c> {
+    fn sort_writes(&self, wave: &[&'c Change]) -> Writes<'c> {
         let mut writes = Writes::default();
         for change in wave {
             let Some(content) = change.content() else { continue };
@@ -68,9 +70,11 @@ impl Batch<'_> {
         writes
     }
 
-    async fn write(&mut self, writes: Writes<'_>) -> Result<(), EngineError> {
+    async fn write(&mut self, writes: Writes<'c>) -> Result<(), EngineError> {
         let Writes { new, mut replacing, mut same } = writes;
-        if !new.is_empty() {
+        if !new.is_empty() && self.trust == Trust::Loaded {
+            records::insert_unseen(self.connection, self.statements, &new).await?;
+        } else if !new.is_empty() {
             let inserted = records::insert_new(self.connection, self.statements, &new).await?;
             if inserted < u64::try_from(new.len()).unwrap_or(u64::MAX) {
                 return Err(EngineError::Overtaken);
@@ -92,8 +96,16 @@ impl Batch<'_> {
         for (collection, group) in by_collection(replacing.iter().copied(), |(change, _)| change) {
             self.make_room(collection, &group).await?;
         }
-        let all = new.iter().chain(&replacing).chain(&same).copied();
-        for (collection, group) in by_collection(all, |(change, _)| change) {
+        let (free, contested): (Vec<_>, Vec<_>) = new
+            .into_iter()
+            .partition(|(change, _)| self.trust == Trust::Loaded && !self.known.is_taken(&change.uri));
+        for (collection, group) in by_collection(free.into_iter(), |(change, _)| change) {
+            let rows = rows_of(&group);
+            typed::insert_unseen(self.connection, self.statements, collection, &rows, &mut self.deltas)
+                .await?;
+        }
+        let contested = contested.iter().chain(&replacing).chain(&same).copied();
+        for (collection, group) in by_collection(contested, |(change, _)| change) {
             self.insert_typed(collection, &group).await?;
         }
         Ok(())
@@ -103,7 +115,7 @@ impl Batch<'_> {
     async fn make_room(
         &mut self,
         collection: &'static Collection,
-        group: &[(&Change, &Content)],
+        group: &[(&'c Change, &'c Content)],
     ) -> Result<(), EngineError> {
         let changes: Vec<&Change> = group.iter().map(|(change, _)| *change).collect();
         let holders = duplicates::holders(self.connection, self.statements, &changes).await?;
@@ -127,12 +139,9 @@ impl Batch<'_> {
     async fn insert_typed(
         &mut self,
         collection: &'static Collection,
-        group: &[(&Change, &Content)],
+        group: &[(&'c Change, &'c Content)],
     ) -> Result<(), EngineError> {
-        let rows: Vec<NewRow<'_>> = group
-            .iter()
-            .filter_map(|(change, content)| Some((*change, *content, content.row.as_ref()?)))
-            .collect();
+        let rows = rows_of(group);
         let inserted =
             typed::insert(self.connection, self.statements, collection, &rows, &mut self.deltas).await?;
         let refused: Vec<NewRow<'_>> =
@@ -155,9 +164,9 @@ impl Batch<'_> {
     }
 
     /// Deletions (INDEXING §2.3).
-    async fn delete(&mut self, deletes: &[&Change]) -> Result<(), EngineError> {
+    async fn delete(&mut self, deletes: &[&'c Change]) -> Result<(), EngineError> {
         let applied: HashSet<String> = records::bury(self.connection, self.statements, deletes).await?;
-        let applied: Vec<&Change> =
+        let applied: Vec<&'c Change> =
             deletes.iter().copied().filter(|change| applied.contains(&change.uri)).collect();
         let mut uris = Vec::new();
         for change in &applied {
@@ -197,13 +206,20 @@ impl Batch<'_> {
             .iter()
             .filter_map(|(change, content)| Some((change, content, content.row.as_ref()?)))
             .collect();
-        typed::insert(self.connection, self.statements, collection, &rows, &mut self.deltas).await?;
+        let mut gained = Deltas::default();
+        typed::insert(self.connection, self.statements, collection, &rows, &mut gained).await?;
+        self.deltas.absorb(&gained);
         Ok(())
     }
 }
 
+/// The typed rows of changes; those that have none are left out.
+fn rows_of<'c>(group: &[(&'c Change, &'c Content)]) -> Vec<NewRow<'c>> {
+    group.iter().filter_map(|(change, content)| Some((*change, *content, content.row.as_ref()?))).collect()
+}
+
 /// Groups changes by collection, in the order of the wave.
-fn by_collection<'c, T: Copy>(
+pub(super) fn by_collection<'c, T: Copy>(
     items: impl Iterator<Item = T>,
     change_of: impl Fn(T) -> &'c Change,
 ) -> Vec<(&'static Collection, Vec<T>)> {

@@ -49,7 +49,9 @@ mod tests {
 
     #[test]
     fn text_comes_back_as_it_was() {
-        for text in [r#"[{"index":{"byteEnd":5,"byteStart":0},"features":[{"tag":"é\n","n":1.5}]},null,true]"#, "[]"] {
+        for text in
+            [r#"[{"index":{"byteEnd":5,"byteStart":0},"features":[{"tag":"é\n","n":1.5}]},null,true]"#, "[]"]
+        {
             assert_eq!(to_json_text(&Json::parse(text).unwrap()), text);
         }
     }

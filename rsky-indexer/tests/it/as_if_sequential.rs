@@ -36,9 +36,8 @@ enum Rev {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let rev = prop_oneof![9 => Just(Rev::Next), 1 => Just(Rev::Same), 1 => (1u8..6).prop_map(Rev::Stale)];
-    let step = (0..7usize, 0..DIDS, 0..KEYS, 0..SUBJECTS, 0..6usize, rev).prop_map(
-        |(kind, did, rkey, subject, action, rev)| Step { kind, did, rkey, subject, action, rev },
-    );
+    let step = (0..7usize, 0..DIDS, 0..KEYS, 0..SUBJECTS, 0..6usize, rev)
+        .prop_map(|(kind, did, rkey, subject, action, rev)| Step { kind, did, rkey, subject, action, rev });
     prop::collection::vec(step, 1..40)
 }
 
@@ -46,7 +45,8 @@ fn record(kind: usize, did: usize, subject: usize) -> (&'static str, Value) {
     let post = format!("at://did:plc:s{subject}/app.bsky.feed.post/1");
     let cid = "bafyreiclp443lavogvhj3d2ob2cxbfuscni2k5jk7bebjzg7khl3esabwq";
     let at = "2024-01-01T00:00:00.000Z";
-    let nsid = ["feed.like", "graph.follow", "feed.repost", "graph.listitem", "graph.verification", "graph.list"];
+    let nsid =
+        ["feed.like", "graph.follow", "feed.repost", "graph.listitem", "graph.verification", "graph.list"];
     let subject_did = format!("did:plc:s{subject}");
     match kind {
         0 => ("app.bsky.feed.like", json!({"subject": {"uri": post, "cid": cid}, "createdAt": at})),

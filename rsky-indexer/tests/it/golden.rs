@@ -84,7 +84,8 @@ fn deleted_posts(payloads: &[String]) -> HashSet<String> {
             let event: Value = serde_json::from_str(payload).ok()?;
             let gone = ["delete", "update"].iter().any(|kind| event["type"] == *kind);
             let post = gone && event["collection"] == "app.bsky.feed.post";
-            let uri = format!("at://{}/app.bsky.feed.post/{}", event["did"].as_str()?, event["rkey"].as_str()?);
+            let uri =
+                format!("at://{}/app.bsky.feed.post/{}", event["did"].as_str()?, event["rkey"].as_str()?);
             post.then_some(uri)
         })
         .collect()
@@ -102,7 +103,11 @@ fn is_iso(value: &Value) -> bool {
     value.as_str().is_some_and(|text| text.len() >= 20 && text.ends_with('Z') && text.as_bytes()[10] == b'T')
 }
 
-fn differences(set: &str, ours: BTreeMap<&'static str, Vec<String>>, deleted: &HashSet<String>) -> (usize, BTreeSet<Difference>) {
+fn differences(
+    set: &str,
+    ours: BTreeMap<&'static str, Vec<String>>,
+    deleted: &HashSet<String>,
+) -> (usize, BTreeSet<Difference>) {
     let mut found = BTreeSet::new();
     let mut compared = 0;
     for (table, rows) in ours {
@@ -162,7 +167,10 @@ fn explained(set: &str, deleted: &HashSet<String>) -> BTreeSet<Difference> {
         assert!(line["decision"].is_u64(), "{line}: no decision named");
         let table = line["table"].as_str().unwrap().to_owned();
         let mut add = |side, row: &Row| {
-            assert!(explained.insert(Difference { table: table.clone(), side, row: canonical(row) }), "{line} stands twice");
+            assert!(
+                explained.insert(Difference { table: table.clone(), side, row: canonical(row) }),
+                "{line} stands twice"
+            );
         };
         if let Some(row) = line["row"].as_object() {
             add(if line["side"] == "+" { "+" } else { "-" }, row);
@@ -170,7 +178,8 @@ fn explained(set: &str, deleted: &HashSet<String>) -> BTreeSet<Difference> {
         }
         let rows = golden.entry(table.clone()).or_insert_with(|| {
             let rows = golden_rows(set, &table).into_iter().filter_map(|row| in_scope(&table, row, deleted));
-            rows.map(|row| (row.get("uri").or(row.get("did")).unwrap().as_str().unwrap().to_owned(), row)).collect()
+            rows.map(|row| (row.get("uri").or(row.get("did")).unwrap().as_str().unwrap().to_owned(), row))
+                .collect()
         });
         let mut row = rows[line["key"].as_str().unwrap()].clone();
         add("-", &row);
@@ -184,7 +193,12 @@ fn explained(set: &str, deleted: &HashSet<String>) -> BTreeSet<Difference> {
 }
 
 /// Holds a database against a golden set; `at_least` keeps the test from passing on nothing.
-pub fn assert_golden(set: &str, ours: BTreeMap<&'static str, Vec<String>>, payloads: &[String], at_least: usize) {
+pub fn assert_golden(
+    set: &str,
+    ours: BTreeMap<&'static str, Vec<String>>,
+    payloads: &[String],
+    at_least: usize,
+) {
     let deleted = deleted_posts(payloads);
     let (compared, found) = differences(set, ours, &deleted);
     assert!(compared >= at_least, "only {compared} rows compared");
@@ -206,7 +220,11 @@ pub fn assert_golden(set: &str, ours: BTreeMap<&'static str, Vec<String>>, paylo
     }
 }
 
-async fn index(connection: &mut PgConnection, payloads: &[String], batch: usize) -> BTreeMap<&'static str, usize> {
+async fn index(
+    connection: &mut PgConnection,
+    payloads: &[String],
+    batch: usize,
+) -> BTreeMap<&'static str, usize> {
     let statements = Statements::new(true);
     let mut rejected: BTreeMap<&'static str, usize> = BTreeMap::new();
     for chunk in payloads.chunks(batch) {
@@ -214,7 +232,9 @@ async fn index(connection: &mut PgConnection, payloads: &[String], batch: usize)
         for payload in chunk {
             match intake::read(payload) {
                 Intake::Work(work) => works.push(work),
-                Intake::Nothing(reason) | Intake::Rejected { reason, .. } => *rejected.entry(reason).or_default() += 1,
+                Intake::Nothing(reason) | Intake::Rejected { reason, .. } => {
+                    *rejected.entry(reason).or_default() += 1
+                }
             }
         }
         engine::apply(connection, &statements, &works.iter().collect::<Vec<_>>()).await.unwrap();

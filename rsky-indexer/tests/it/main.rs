@@ -1,7 +1,25 @@
 //! Flows of the indexer on a real Postgres and a real Redis.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
+#![allow(
+    unreachable_pub,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice
+)]
 
+mod load;
+mod process;
 mod support;
 
 mod as_if_sequential;
 mod golden;
+
+mod drains_a_full_redis;
+mod drains_the_recording;
+mod outlives_postgres_outage;
+mod outlives_redis_outage;
+mod sets_poison_aside;
+mod survives_kill_9;
+mod takes_over_from_the_dead;

@@ -19,6 +19,11 @@ impl Db {
         &self.database.url
     }
 
+    /// A statement, and the rows it gives.
+    pub fn sql(&self, statement: &str) -> String {
+        self.database.sql(statement).unwrap()
+    }
+
     pub async fn truncate(&self, connection: &mut PgConnection) {
         let tables: Vec<String> = TABLES.iter().map(|table| format!("\"{table}\"")).collect();
         // DELETE, since TRUNCATE makes new files each time and the tables are small.
@@ -68,7 +73,11 @@ pub fn unlike(a: &BTreeMap<&'static str, Vec<String>>, b: &BTreeMap<&'static str
     let mut unlike = String::new();
     for (table, rows) in a {
         let only = |these: &[String], those: &[String], side: char| -> String {
-            these.iter().filter(|row| !those.contains(row)).map(|row| format!("\n{side} {table} {row}")).collect()
+            these
+                .iter()
+                .filter(|row| !those.contains(row))
+                .map(|row| format!("\n{side} {table} {row}"))
+                .collect()
         };
         unlike.push_str(&only(rows, &b[table], '-'));
         unlike.push_str(&only(&b[table], rows, '+'));

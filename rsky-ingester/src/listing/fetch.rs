@@ -57,7 +57,13 @@ enum Failure {
 
 impl Fetcher {
     /// A fetcher that starts with whole pages.
-    pub fn new(source: Arc<Source>, config: ListingConfig, metrics: Metrics, readiness: Readiness, stop: CancellationToken) -> Self {
+    pub fn new(
+        source: Arc<Source>,
+        config: ListingConfig,
+        metrics: Metrics,
+        readiness: Readiness,
+        stop: CancellationToken,
+    ) -> Self {
         let client = reqwest::Client::builder()
             .user_agent(format!("rsky-ingester/{VERSION}"))
             .connect_timeout(config.timeout.min(Duration::from_secs(10)))
@@ -93,7 +99,12 @@ impl Fetcher {
             failures = 0;
             if self.limit > 1 {
                 self.limit = (self.limit / 10).max(1);
-                tracing::info!(source = self.source.name(), cursor, limit = self.limit, "asking for a smaller page");
+                tracing::info!(
+                    source = self.source.name(),
+                    cursor,
+                    limit = self.limit,
+                    "asking for a smaller page"
+                );
             } else if let Some(page) = self.step_over(cursor).await? {
                 return Ok(page);
             }
@@ -116,9 +127,18 @@ impl Fetcher {
                 }
             };
             // A host that answers with something earlier does not mean by its cursors what we took them for.
-            let after = |page: &Page| page.cursor.as_deref().is_none_or(|found| found.parse::<u64>().is_ok_and(|found| found > number));
+            let after = |page: &Page| {
+                page.cursor
+                    .as_deref()
+                    .is_none_or(|found| found.parse::<u64>().is_ok_and(|found| found > number))
+            };
             if let Some(mut page) = page.filter(after) {
-                tracing::error!(source = self.source.name(), cursor, next, "passed over a repository that the host cannot list");
+                tracing::error!(
+                    source = self.source.name(),
+                    cursor,
+                    next,
+                    "passed over a repository that the host cannot list"
+                );
                 self.metrics.cursor_skip(&self.source);
                 page.passed_over.push(cursor.to_owned());
                 return Ok(Some(self.good(page)));
@@ -170,8 +190,9 @@ impl Fetcher {
     async fn request(&self, cursor: Option<&str>, limit: u32) -> Result<Page, Failure> {
         let host = |why: String| Failure::Host { why, wait: None };
         let client = self.client.as_ref().map_err(|why| host(why.clone()))?;
-        let mut url = url::Url::parse(&format!("{}/xrpc/com.atproto.sync.listRepos", self.source.host.http_url()))
-            .map_err(|error| host(error.to_string()))?;
+        let mut url =
+            url::Url::parse(&format!("{}/xrpc/com.atproto.sync.listRepos", self.source.host.http_url()))
+                .map_err(|error| host(error.to_string()))?;
         if let Some(cursor) = cursor {
             url.query_pairs_mut().append_pair("cursor", cursor);
         }
@@ -183,7 +204,8 @@ impl Fetcher {
         })?;
         let status = answer.status();
         if status.as_u16() == 429 || status.as_u16() == 503 {
-            let wait = answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
+            let wait =
+                answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
             return Err(Failure::Host { why: format!("HTTP {status}"), wait: wait.map(Duration::from_secs) });
         }
         let mut body = Vec::new();

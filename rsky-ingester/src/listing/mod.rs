@@ -73,7 +73,11 @@ impl Listing {
         }
     }
 
-    async fn list_from(&mut self, cursor: Option<String>, remembered: Option<&Remembered>) -> Result<(), LinkError> {
+    async fn list_from(
+        &mut self,
+        cursor: Option<String>,
+        remembered: Option<&Remembered>,
+    ) -> Result<(), LinkError> {
         tracing::info!(source = self.source.name(), cursor, "listing repositories");
         self.source.note(|state| state.connected = true);
         let mut page = self.fetcher.next(cursor.as_deref()).await?;
@@ -112,7 +116,8 @@ impl Listing {
     /// Waits for the time of the next listing; `false`: there is none.
     async fn wait_for_next(&mut self) -> Result<bool, LinkError> {
         let Some(interval) = self.config.interval else { return Ok(false) };
-        let ended: Option<u64> = self.stored(ended_key(&self.source)).await?.and_then(|text| text.parse().ok());
+        let ended: Option<u64> =
+            self.stored(ended_key(&self.source)).await?.and_then(|text| text.parse().ok());
         // A listing that ended before the interval was configured is repeated at once.
         let since = ended.map_or(interval, |ended| Duration::from_millis(now_millis().saturating_sub(ended)));
         Ok(sleep_or_stop(interval.saturating_sub(since), &self.stop).await)
@@ -149,7 +154,8 @@ async fn write(
         Some(remembered) => remembered.known(writer.link(), &page.repos).await?,
         None => vec![false; fetched],
     };
-    let changed: Vec<&Repo> = page.repos.iter().zip(known).filter_map(|(repo, known)| (!known).then_some(repo)).collect();
+    let changed: Vec<&Repo> =
+        page.repos.iter().zip(known).filter_map(|(repo, known)| (!known).then_some(repo)).collect();
     let host = source.host.in_entries();
     let cursor = page.cursor.clone().unwrap_or_else(|| LISTING_DONE.to_owned());
     let (invalid, unreadable) = (page.invalid.len(), page.passed_over.len());
@@ -182,7 +188,14 @@ async fn write(
     let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
     let queued = changed.len();
     let unchanged = fetched.saturating_sub(queued);
-    Ok(Counts { fetched: count(fetched), queued: count(queued), unchanged: count(unchanged), invalid, unreadable, cursor })
+    Ok(Counts {
+        fetched: count(fetched),
+        queued: count(queued),
+        unchanged: count(unchanged),
+        invalid,
+        unreadable,
+        cursor,
+    })
 }
 
 fn entry(repo: &Repo, host: &str) -> String {

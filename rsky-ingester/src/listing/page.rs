@@ -69,7 +69,8 @@ impl Page {
     /// The dead letters for what is not usable.
     pub(super) fn letters(&self, source: &Source) -> Vec<DeadLetter> {
         let host = source.host.configured();
-        let invalid = self.invalid.iter().map(|(json, why)| DeadLetter::new(source.field(), json, INVALID, why, host));
+        let invalid =
+            self.invalid.iter().map(|(json, why)| DeadLetter::new(source.field(), json, INVALID, why, host));
         let unreadable = self.passed_over.iter().map(|cursor| {
             let why = format!("the host cannot list the repository after cursor {cursor}");
             DeadLetter::new(source.field(), "", UNREADABLE, &why, &format!("{host}@after {cursor}"))
@@ -97,7 +98,9 @@ impl Repo {
 
 /// `did:method:identifier` as the protocol's syntax has it.
 fn is_did(text: &str) -> bool {
-    let Some((method, id)) = text.strip_prefix("did:").and_then(|rest| rest.split_once(':')) else { return false };
+    let Some((method, id)) = text.strip_prefix("did:").and_then(|rest| rest.split_once(':')) else {
+        return false;
+    };
     let id_ok = |byte: u8| byte.is_ascii_alphanumeric() || b"._:%-".contains(&byte);
     text.len() <= 2048
         && !method.is_empty()
@@ -108,7 +111,8 @@ fn is_did(text: &str) -> bool {
 }
 
 fn is_cid_text(text: &str) -> bool {
-    (8..=256).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'=')
+    (8..=256).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'=')
 }
 
 /// 13 characters of sortable base32, of which the first has its high bit clear.
@@ -122,20 +126,30 @@ fn is_tid(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    const GOOD: &str = r#"{"did":"did:plc:abc","head":"bafyreiaaaa","rev":"3jzfcijpj2z2a","active":true,"more":1}"#;
+    const GOOD: &str =
+        r#"{"did":"did:plc:abc","head":"bafyreiaaaa","rev":"3jzfcijpj2z2a","active":true,"more":1}"#;
 
     #[test]
     fn a_bad_item_does_not_spoil_the_others() {
-        let body = format!(r#"{{"cursor":"20","repos":[{GOOD},{{"did":1}},{}]}}"#, GOOD.replace("abc", "def"));
+        let body =
+            format!(r#"{{"cursor":"20","repos":[{GOOD},{{"did":1}},{}]}}"#, GOOD.replace("abc", "def"));
         let page = Page::parse(body.as_bytes()).unwrap();
-        assert_eq!(page.repos.iter().map(|repo| repo.did.as_str()).collect::<Vec<_>>(), ["did:plc:abc", "did:plc:def"]);
+        assert_eq!(
+            page.repos.iter().map(|repo| repo.did.as_str()).collect::<Vec<_>>(),
+            ["did:plc:abc", "did:plc:def"]
+        );
         assert_eq!((page.invalid.len(), page.cursor.as_deref()), (1, Some("20")));
     }
 
     #[test]
     fn did_head_and_rev_are_checked() {
         assert!(Repo::parse(GOOD).is_ok());
-        for (from, to) in [("did:plc:abc", "did:plc:"), ("bafyreiaaaa", "x"), ("3jzfcijpj2z2a", "z2jzfcijpj2z2"), ("3jzfcijpj2z2a", "1")] {
+        for (from, to) in [
+            ("did:plc:abc", "did:plc:"),
+            ("bafyreiaaaa", "x"),
+            ("3jzfcijpj2z2a", "z2jzfcijpj2z2"),
+            ("3jzfcijpj2z2a", "1"),
+        ] {
             assert!(Repo::parse(&GOOD.replace(from, to)).is_err(), "{to}");
         }
     }

@@ -44,7 +44,11 @@ impl Remembered {
             match link.pipeline::<Vec<Vec<u8>>>(&pipeline).await {
                 Ok(found) => {
                     link.succeeded();
-                    return Ok(repos.iter().zip(found).map(|(repo, found)| found == fingerprint(repo)).collect());
+                    return Ok(repos
+                        .iter()
+                        .zip(found)
+                        .map(|(repo, found)| found == fingerprint(repo))
+                        .collect());
                 }
                 Err(error) => link.wait_out(error).await?,
             }
@@ -76,7 +80,8 @@ fn fingerprint(repo: &Repo) -> [u8; 8] {
 /// FNV-1a with a final mix; it must stay the same over releases, since its values are stored.
 fn hash(seed: u64, bytes: &[u8]) -> u64 {
     let start = 0xcbf2_9ce4_8422_2325 ^ seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let mixed = bytes.iter().fold(start, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    let mixed =
+        bytes.iter().fold(start, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
     let mixed = (mixed ^ (mixed >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
     mixed ^ (mixed >> 32)
 }
@@ -92,7 +97,10 @@ mod tests {
     #[test]
     fn values_are_stable_because_they_are_stored() {
         assert_eq!(hash(0, b"did:plc:abc"), hash(0, b"did:plc:abc"));
-        assert_eq!(fingerprint(&repo("did:plc:abc", "3jzfcijpj2z2a")), hash(hash(1, b"did:plc:abc"), b"3jzfcijpj2z2a").to_be_bytes());
+        assert_eq!(
+            fingerprint(&repo("did:plc:abc", "3jzfcijpj2z2a")),
+            hash(hash(1, b"did:plc:abc"), b"3jzfcijpj2z2a").to_be_bytes()
+        );
         assert_ne!(fingerprint(&repo("a", "1")), fingerprint(&repo("a", "2")));
         assert_ne!(fingerprint(&repo("a", "1")), fingerprint(&repo("b", "1")));
     }

@@ -59,7 +59,9 @@ impl Subscription {
         while !self.stop.is_cancelled() {
             let Some(position) = self.position().await else { break };
             let end = match position {
-                Ok(position) => read(&self, position.map(|cursor| oversized.adjusted(cursor)), &mut backoff).await,
+                Ok(position) => {
+                    read(&self, position.map(|cursor| oversized.adjusted(cursor)), &mut backoff).await
+                }
                 Err(why) => End::BadCursor(why),
             };
             self.source.note(|state| state.connected = false);
@@ -93,7 +95,10 @@ impl Subscription {
         let name = self.source.name();
         self.metrics.disconnected(&self.source, end.reason());
         if let End::Paused(pause) = end {
-            tracing::info!(source = name, "closed after {pause:.1?} without reading; opened again when there is room");
+            tracing::info!(
+                source = name,
+                "closed after {pause:.1?} without reading; opened again when there is room"
+            );
             self.readiness.not_ready("paused: the gate is shut");
             return;
         }

@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use super::socket::{Socket, open};
 use super::{SEND_TIMEOUT, Subscription};
 use crate::decode::error_of;
+use crate::metrics::Connected;
 use crate::sink::Job;
 
 /// Frames per chunk: what one hop between tasks is shared by.
@@ -95,7 +96,10 @@ enum Received {
 /// One open connection.
 struct Reader<'a> {
     subscription: &'a Subscription,
-    socket: Socket,
+    /// Gone once a pause lasted too long.
+    socket: Option<Socket>,
+    /// The socket in the gauge.
+    connected: Option<Connected>,
     cursor: Option<i64>,
     chunk: Vec<Bytes>,
     chunk_bytes: usize,
@@ -117,13 +121,14 @@ pub(super) async fn read(subscription: &Subscription, cursor: Option<i64>, backo
         Some(Ok(socket)) => socket,
     };
     tracing::info!(source = source.name(), cursor, "connected");
-    let _connected = subscription.metrics.connected(source);
+    let connected = Some(subscription.metrics.connected(source));
     subscription.readiness.ready();
     source.note(|state| state.connected = true);
     let now = Instant::now();
     let mut reader = Reader {
         subscription,
-        socket,
+        socket: Some(socket),
+        connected,
         cursor,
         chunk: Vec::new(),
         chunk_bytes: 0,
@@ -133,11 +138,24 @@ pub(super) async fn read(subscription: &Subscription, cursor: Option<i64>, backo
         moved: false,
     };
     let end = reader.run(backoff).await;
-    if !matches!(end, End::Lost(_) | End::Stopped) {
-        // Politeness; the peer may be gone.
-        drop(tokio::time::timeout(Duration::from_millis(200), reader.socket.close(None)).await);
+    if let Some(socket) = reader.socket.take()
+        && !matches!(end, End::Lost(_) | End::Stopped)
+    {
+        say_goodbye(socket).await;
     }
     end
+}
+
+async fn next_message(socket: &mut Option<Socket>) -> Option<Result<Message, Error>> {
+    match socket {
+        Some(socket) => socket.next().await,
+        None => None,
+    }
+}
+
+/// Closes and drops a socket. The close frame is politeness: the peer may be gone, or stuck in sending.
+async fn say_goodbye(mut socket: Socket) {
+    drop(tokio::time::timeout(Duration::from_millis(200), socket.close(None)).await);
 }
 
 impl Reader<'_> {
@@ -167,7 +185,7 @@ impl Reader<'_> {
             let message = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Err(End::Stopped),
-                message = timeout_at(deadline, self.socket.next()) => message,
+                message = timeout_at(deadline, next_message(&mut self.socket)) => message,
             };
             // A deadline that passed is looked at by `keep_alive`.
             let Ok(message) = message else { continue };
@@ -176,7 +194,7 @@ impl Reader<'_> {
             }
         }
         while self.chunk.len() < CHUNK_FRAMES && self.chunk_bytes < CHUNK_BYTES {
-            match self.socket.next().now_or_never() {
+            match next_message(&mut self.socket).now_or_never() {
                 Some(message) => drop(self.accept(message)?),
                 None => break,
             }
@@ -211,7 +229,8 @@ impl Reader<'_> {
             // Not part of the protocol; decoding will say so, and it is kept.
             Some(Ok(Message::Text(text))) => Received::Frame(Bytes::copy_from_slice(text.as_bytes())),
             Some(Ok(Message::Close(frame))) => {
-                let why = frame.map(|frame| format!(" with {} {}", frame.code, frame.reason)).unwrap_or_default();
+                let why =
+                    frame.map(|frame| format!(" with {} {}", frame.code, frame.reason)).unwrap_or_default();
                 Received::End(End::Lost(format!("closed by the host{why}")))
             }
             Some(Ok(_)) => Received::Nothing,
@@ -247,7 +266,8 @@ impl Reader<'_> {
         }
         self.heard = false;
         self.next_ping = now + config.ping;
-        match tokio::time::timeout(SEND_TIMEOUT, self.socket.send(Message::Ping(Bytes::new()))).await {
+        let Some(socket) = &mut self.socket else { return Ok(()) };
+        match tokio::time::timeout(SEND_TIMEOUT, socket.send(Message::Ping(Bytes::new()))).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(End::Lost(error.to_string())),
             Err(_) => Err(End::NoPong),
@@ -257,7 +277,7 @@ impl Reader<'_> {
     /// Charges the chunk, starts its decoding and queues it. While the writer is held up this waits, and nothing is
     /// read; the chunk is never given up but to a stop. `Some`: the wait was so long that the socket is to be closed.
     async fn deliver(&mut self) -> Option<End> {
-        let Subscription { source, queue, pool, budget, config, stop, .. } = self.subscription;
+        let Subscription { source, queue, pool, budget, config, readiness, stop, .. } = self.subscription;
         let (frames, bytes) = (std::mem::take(&mut self.chunk), std::mem::take(&mut self.chunk_bytes));
         let started = Instant::now();
         let hand_over = async {
@@ -279,9 +299,13 @@ impl Reader<'_> {
             // The writer ends only when we stop, or when its failure is about to stop us.
             Ok(Err(_)) => Some(End::Stopped),
             Err(_) => {
-                // Politeness; then the socket is of no use, but the chunk is.
-                drop(tokio::time::timeout(Duration::from_millis(200), self.socket.close(None)).await);
+                // The socket goes now, not when there is room; the chunk is kept.
+                if let Some(socket) = self.socket.take() {
+                    say_goodbye(socket).await;
+                }
+                self.connected = None;
                 source.note(|state| state.connected = false);
+                readiness.not_ready("paused: the gate is shut");
                 tokio::select! {
                     () = stop.cancelled() => Some(End::Stopped),
                     sent = hand_over => Some(sent.map_or(End::Stopped, |()| End::Paused(started.elapsed()))),

@@ -15,7 +15,11 @@ use crate::VERSION;
 pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// Opens one; `None`: we stop.
-pub(super) async fn open(url: &str, max_frame: usize, stop: &CancellationToken) -> Option<Result<Socket, String>> {
+pub(super) async fn open(
+    url: &str,
+    max_frame: usize,
+    stop: &CancellationToken,
+) -> Option<Result<Socket, String>> {
     tokio::select! {
         () = stop.cancelled() => None,
         opened = tokio::time::timeout(CONNECT_TIMEOUT, Box::pin(connect(url, max_frame))) => {
@@ -26,7 +30,8 @@ pub(super) async fn open(url: &str, max_frame: usize, stop: &CancellationToken) 
 
 async fn connect(url: &str, max_frame: usize) -> Result<Socket, String> {
     let mut request = url.into_client_request().map_err(|error| error.to_string())?;
-    let agent = HeaderValue::from_str(&format!("rsky-ingester/{VERSION}")).map_err(|error| error.to_string())?;
+    let agent =
+        HeaderValue::from_str(&format!("rsky-ingester/{VERSION}")).map_err(|error| error.to_string())?;
     request.headers_mut().insert(USER_AGENT, agent);
     let config = WebSocketConfig::default().max_message_size(Some(max_frame)).max_frame_size(Some(max_frame));
     let nodelay = true;

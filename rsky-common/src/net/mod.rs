@@ -1,0 +1,10 @@
+//! Contacting hosts whose names come from the network.
+//!
+//! DID documents and redirects may name any host, so a request made for them could be aimed at the machines beside us.
+//! [`Outbound`] decides what may be contacted; it looks at the address that is connected to, not at the name.
+
+mod address;
+mod outbound;
+
+pub use address::is_public;
+pub use outbound::{Outbound, Refused, refusal};

@@ -1,0 +1,16 @@
+//! A whole repository, from the bytes of its CAR to its records: [`CarStream`] takes the blocks out, [`BlockStore`]
+//! keeps them in memory or in a file, [`Commit`] and [`VerifyingKey`] say whose it is, [`Walk`] goes through its tree.
+
+mod block_index;
+mod block_store;
+mod car_stream;
+mod commit;
+mod mst;
+mod mst_node;
+mod signature;
+
+pub use block_store::{BlockStore, StoreLimits};
+pub use car_stream::{CarStream, CarStreamError, MAX_BLOCK_BYTES};
+pub use commit::{Commit, CommitError};
+pub use mst::{Leaf, MstError, Walk, key_layer};
+pub use signature::{Curve, KeyError, SignatureError, VerifyingKey};

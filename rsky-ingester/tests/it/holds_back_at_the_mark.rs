@@ -1,0 +1,92 @@
+//! The owner's test: a stream at its mark stops the reading, memory stays flat, and nothing is lost or repeated.
+
+use std::time::{Duration, Instant};
+
+use rsky_testnet::network::{Network, Script};
+use rsky_testnet::servers::Redis;
+
+use crate::support::{Ingester, drain, length, padded_like, range, seq_of, wait_until};
+
+const MARK: i64 = 100;
+/// The batch near the mark (INGESTER_SMALL_BATCH_SIZE).
+const BATCH: i64 = 100;
+const PEAK: u64 = 150 << 20;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_stream_pauses_the_socket_and_a_consumer_gets_everything_once_in_order() {
+    // 5 KB a frame, as on the network, for ever.
+    let network = Network::builder()
+        .relay(Script::endless(1, |seq| padded_like(seq, 4500)))
+        .send_buffer(256 << 10)
+        .start()
+        .await
+        .unwrap();
+    let relay = network.relay().control();
+    let redis = Redis::start().unwrap();
+    let mut ingester = Ingester::start(
+        &redis.url(),
+        &[
+            ("INGESTER_RELAY_HOSTS", &network.url()),
+            ("INGESTER_MODE", "firehose"),
+            ("INGESTER_HIGH_WATER_MARK", "100"),
+            ("INGESTER_PAUSE_CLOSE_MS", "1500"),
+        ],
+    );
+
+    wait_until("the mark is reached", || length(&redis, "firehose_live") >= MARK);
+    // The relay is stopped by TCP: what it has sent stops growing although it would send for ever.
+    let mut sent = (relay.frames_sent(), Instant::now());
+    wait_until("the relay is paused", || {
+        if relay.frames_sent() != sent.0 {
+            sent = (relay.frames_sent(), Instant::now());
+        }
+        sent.1.elapsed() > Duration::from_secs(1)
+    });
+    assert!(length(&redis, "firehose_live") <= MARK + BATCH);
+    assert_eq!(ingester.metric("ingester_backpressure_active", "firehose_live"), Some(1.0));
+    assert!(ingester.metric("ingester_events_in_memory", "").unwrap() > 0.0);
+    wait_until("the socket is closed after the long pause", || relay.open_sockets() == 0);
+    assert!(ingester.peak_memory() < PEAK, "{}", ingester.peak_memory());
+
+    // A consumer takes 30 entries at a time, while the relay throws its clients out now and then.
+    let mut seen: Vec<i64> = Vec::new();
+    while seen.len() < 20_000 {
+        let taken = drain(&redis, "firehose_live", 60);
+        let longest = length(&redis, "firehose_live");
+        assert!(longest <= MARK + BATCH, "{longest}");
+        if taken.is_empty() {
+            wait_until("more arrives", || length(&redis, "firehose_live") > 0);
+        }
+        seen.extend(taken.iter().map(|event| seq_of(event)));
+        if seen.len() % 2_000 < 60 {
+            relay.reset_all();
+        }
+    }
+    assert_eq!(seen, range(1, seen.len() as u64), "every event once, in order");
+    assert!(relay.connections() > 3, "{}", relay.connections());
+    assert!(ingester.peak_memory() < PEAK, "{}", ingester.peak_memory());
+    assert!(ingester.log().contains("the gate is shut"));
+    assert_eq!(ingester.terminate(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_shuts_the_gate_as_well() {
+    let network =
+        Network::builder().relay(Script::endless(1, |seq| padded_like(seq, 10))).start().await.unwrap();
+    let redis = Redis::start().unwrap();
+    // Every machine has more than one percent of its memory in use.
+    let mut ingester = Ingester::start(
+        &redis.url(),
+        &[
+            ("INGESTER_RELAY_HOSTS", &network.url()),
+            ("INGESTER_MODE", "firehose"),
+            ("INGESTER_MEMORY_PERCENT", "1"),
+        ],
+    );
+    wait_until("the gate is shut", || {
+        ingester.metric("ingester_backpressure_active", "firehose_live") == Some(1.0)
+    });
+    assert!(ingester.get("/status").1.contains(r#""reason":"memory""#), "{}", ingester.get("/status").1);
+    assert_eq!(length(&redis, "firehose_live"), 0);
+    assert_eq!(ingester.terminate(), Some(0));
+}

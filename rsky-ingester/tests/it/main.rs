@@ -1,0 +1,21 @@
+//! The real `ingester` against a simulated network and a private Redis.
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice
+)]
+
+mod support;
+
+mod holds_back_at_the_mark;
+mod keeps_sockets_alive;
+mod lists_all_repositories;
+mod loses_nothing_when_killed;
+mod passes_over_bad_input;
+mod refuses_bad_configuration;
+mod shares_commits_between_relays;
+mod survives_redis;
+mod writes_what_the_reference_wrote;
