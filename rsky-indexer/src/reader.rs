@@ -23,7 +23,7 @@ use crate::lane::{Job, Payload};
 use crate::metrics::Metrics;
 
 /// Most entries of a read. More is not faster.
-pub const COUNT: usize = 250;
+pub const COUNT: usize = 500;
 
 /// Bytes that a read aims at. What is read is in memory before it can be charged to the budget.
 const PAGE_BYTES: usize = 4 << 20;

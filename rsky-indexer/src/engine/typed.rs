@@ -32,7 +32,7 @@ pub(super) async fn insert_unseen<'c>(
     query.execute(&mut *connection).await.map_err(unseen)?;
     count(collection, rows.iter(), deltas);
     if let Some(item) = collection.feed_item {
-        insert_feed_items(connection, statements, item, rows).await?;
+        insert_feed_items(connection, statements, item, rows, FEED_ITEMS).await.map_err(unseen)?;
     }
     Ok(())
 }
@@ -54,7 +54,7 @@ pub(super) async fn insert<'c>(
     }
     count(collection, rows.iter().filter(|(change, _, _)| inserted.contains(&change.uri)), deltas);
     if let Some(item) = collection.feed_item {
-        insert_feed_items(connection, statements, item, rows).await?;
+        insert_feed_items(connection, statements, item, rows, FEED_ITEMS_THAT_MAY_EXIST).await?;
     }
     Ok(inserted)
 }
@@ -117,6 +117,15 @@ pub(super) async fn delete(
     Ok(deleted)
 }
 
+const FEED_ITEMS: &str = r#"INSERT INTO feed_item (uri, cid, type, "postUri", "originatorDid", "sortAt")
+    SELECT v.uri, v.cid, $6, v.post, v.did, v.sort
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[]) AS v(uri, cid, post, did, sort)"#;
+
+const FEED_ITEMS_THAT_MAY_EXIST: &str = r#"INSERT INTO feed_item (uri, cid, type, "postUri", "originatorDid", "sortAt")
+    SELECT v.uri, v.cid, $6, v.post, v.did, v.sort
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[]) AS v(uri, cid, post, did, sort)
+    ON CONFLICT DO NOTHING"#;
+
 /// Puts the items of these rows into their authors' feeds, also of rows that were refused as duplicates
 /// (CONFORMANCE-TRAPS 58).
 async fn insert_feed_items(
@@ -124,11 +133,8 @@ async fn insert_feed_items(
     statements: &Statements,
     item: FeedItem,
     rows: &[NewRow<'_>],
+    sql: &str,
 ) -> Result<(), sqlx::Error> {
-    let sql = r#"INSERT INTO feed_item (uri, cid, type, "postUri", "originatorDid", "sortAt")
-        SELECT v.uri, v.cid, $6, v.post, v.did, v.sort
-        FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[]) AS v(uri, cid, post, did, sort)
-        ON CONFLICT DO NOTHING"#;
     statements
         .query(sql)
         .bind(rows.iter().map(|(change, _, _)| change.uri.as_str()).collect::<Vec<_>>())

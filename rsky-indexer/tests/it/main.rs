@@ -21,5 +21,7 @@ mod drains_the_recording;
 mod outlives_postgres_outage;
 mod outlives_redis_outage;
 mod sets_poison_aside;
+mod stays_within_memory;
+mod stops_and_starts;
 mod survives_kill_9;
 mod takes_over_from_the_dead;
