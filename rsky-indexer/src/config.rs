@@ -79,15 +79,16 @@ const INDEXER_CONCURRENCY: Variable = Variable {
     name: "INDEXER_CONCURRENCY",
     alias: None,
     expects: "lanes, 1 to 256",
-    default: Some("4"),
+    default: None,
     help: "Lanes that index side by side, each with one Postgres connection; a repository always goes to the same \
-           lane. More lanes help while Postgres has idle cores, and make batches smaller.",
+           lane. Unset: one for each core of this machine, 2 to 8. More help only while Postgres has idle cores: they \
+           make batches smaller and meet on hot rows.",
 };
 const INDEXER_BATCH_SIZE: Variable = Variable {
     name: "INDEXER_BATCH_SIZE",
     alias: None,
     expects: "entries, 1 to 10000",
-    default: Some("2000"),
+    default: Some("4000"),
     help: "Most entries of one transaction. Larger is faster until rows stay locked too long.",
 };
 const INDEXER_MEMORY: Variable = Variable {
@@ -186,7 +187,10 @@ impl Config {
         );
         // One connection is the label lane's.
         let for_events = if mode == Mode::All { pool.saturating_sub(1).max(1) } else { pool };
-        let lanes: usize = s.integer(&INDEXER_CONCURRENCY, 1..=256);
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        let lanes = s
+            .parse_optional(&INDEXER_CONCURRENCY, |text| text.parse().ok().filter(|n| (1..=256).contains(n)))
+            .unwrap_or_else(|| cores.clamp(2, 8));
         let config = Self {
             common: CommonConfig::read(s, &METRICS_PORT),
             database_url: s.secret_url(&DATABASE_URL, &["postgres", "postgresql"]),

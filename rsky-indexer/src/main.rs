@@ -12,6 +12,9 @@ use rsky_indexer::check_records::check_records;
 use rsky_indexer::config::Config;
 use rsky_indexer::pipeline;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Drains the event streams and the label stream into the AppView's Postgres.
 ///
 /// Without a subcommand it runs until SIGTERM or SIGINT. It is configured by environment variables.
