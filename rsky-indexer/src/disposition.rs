@@ -54,7 +54,8 @@ mod tests {
 
     #[test]
     fn states_are_sorted_by_what_helps() {
-        for code in ["57P01", "57P03", "53300", "53100", "08006", "25006", "55P03", "58030", "28P01", "42501"] {
+        for code in ["57P01", "57P03", "53300", "53100", "08006", "25006", "55P03", "58030", "28P01", "42501"]
+        {
             assert_eq!(of_sqlstate(code), Disposition::Transient, "{code}");
         }
         for code in ["22021", "22P05", "23502", "23505", "54000"] {

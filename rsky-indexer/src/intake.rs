@@ -41,7 +41,9 @@ pub fn read(payload: &str) -> Intake<Work> {
         }
         StreamEvent::Account(_) => Intake::Nothing("account_not_yet_supported"),
         StreamEvent::Identity(_) => Intake::Nothing("identity_not_yet_supported"),
-        StreamEvent::Unknown(kind) => rejected("unknown_type", format!("events of type {kind} are not known")),
+        StreamEvent::Unknown(kind) => {
+            rejected("unknown_type", format!("events of type {kind} are not known"))
+        }
     }
 }
 

@@ -35,9 +35,10 @@ pub struct LabelRow {
 pub fn read(payload: &str) -> Intake<Vec<LabelRow>> {
     match wire::parse_labels(payload) {
         Ok(LabelEntry::Labels(labels)) => Intake::Work(labels.into_iter().map(LabelRow::from).collect()),
-        Ok(LabelEntry::Unknown(kind)) => {
-            Intake::Rejected { reason: "unknown_type", error: format!("entries of type {kind} are not known") }
-        }
+        Ok(LabelEntry::Unknown(kind)) => Intake::Rejected {
+            reason: "unknown_type",
+            error: format!("entries of type {kind} are not known"),
+        },
         Err(error) => Intake::Rejected { reason: "malformed_entry", error: error.to_string() },
     }
 }

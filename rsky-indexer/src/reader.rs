@@ -138,7 +138,8 @@ impl Reader {
         let source = Arc::clone(&self.source);
         let mut start = "0-0".to_owned();
         while !self.stop.is_cancelled() {
-            let claimed = source.consumer.claim_stale(&mut self.link, self.claim_idle, &start, self.page.0).await?;
+            let claimed =
+                source.consumer.claim_stale(&mut self.link, self.claim_idle, &start, self.page.0).await?;
             if !claimed.entries.is_empty() {
                 let count = u64::try_from(claimed.entries.len()).unwrap_or(0);
                 self.metrics.claimed.get_or_create(&source.labels).inc_by(count);

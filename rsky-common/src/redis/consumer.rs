@@ -182,7 +182,11 @@ impl Consumer {
 }
 
 fn shape(what: &'static str) -> RedisError {
-    RedisError::from((ErrorKind::UnexpectedReturnType, "unexpected reply to a stream command", what.to_owned()))
+    RedisError::from((
+        ErrorKind::UnexpectedReturnType,
+        "unexpected reply to a stream command",
+        what.to_owned(),
+    ))
 }
 
 fn items(value: Value) -> RedisResult<Vec<Value>> {

@@ -24,20 +24,28 @@ fn like_of(number: usize, more: &str) -> String {
     let cid = "bafyreiclp443lavogvhj3d2ob2cxbfuscni2k5jk7bebjzg7khl3esabwq";
     let did = format!("did:plc:like{}", number % 50);
     let subject = format!(r#"{{"uri":"at://did:plc:s/app.bsky.feed.post/{number}","cid":"{cid}"}}"#);
-    let record =
-        format!(r#"{{"$type":"app.bsky.feed.like",{more}"subject":{subject},"createdAt":"2024-01-01T00:00:00.000Z"}}"#);
+    let record = format!(
+        r#"{{"$type":"app.bsky.feed.like",{more}"subject":{subject},"createdAt":"2024-01-01T00:00:00.000Z"}}"#
+    );
     format!(
         r#"{{"type":"create","record":{record},"cid":"{cid}","seq":{number},"time":"2024-02-01T00:00:00.000Z","did":"{did}","commit":"{cid}","rev":"3k{number:011}","collection":"app.bsky.feed.like","rkey":"r{number}"}}"#
     )
 }
 
 /// The rows that do not speak of any of the accounts of these entries.
-pub fn without(rows: &BTreeMap<&'static str, Vec<String>>, entries: &[String]) -> BTreeMap<&'static str, Vec<String>> {
+pub fn without(
+    rows: &BTreeMap<&'static str, Vec<String>>,
+    entries: &[String],
+) -> BTreeMap<&'static str, Vec<String>> {
     let dids: HashSet<String> = entries
         .iter()
-        .map(|entry| serde_json::from_str::<serde_json::Value>(entry).unwrap()["did"].as_str().unwrap().to_owned())
+        .map(|entry| {
+            serde_json::from_str::<serde_json::Value>(entry).unwrap()["did"].as_str().unwrap().to_owned()
+        })
         .collect();
-    let speaks = |row: &str| row.match_indices("did:plc:").any(|(at, _)| dids.contains(&row[at..row.len().min(at + 32)]));
+    let speaks = |row: &str| {
+        row.match_indices("did:plc:").any(|(at, _)| dids.contains(&row[at..row.len().min(at + 32)]))
+    };
     rows.iter()
         .map(|(table, rows)| (*table, rows.iter().filter(|row| !speaks(row)).cloned().collect()))
         .collect()

@@ -6,7 +6,8 @@ use rsky_testnet::servers::{Postgres, Redis};
 
 use crate::load::{events, like};
 use crate::process::{
-    Indexer, LIVE, add, assert_as_undisturbed, assert_no_dead_letters, count, length, pending, wait_drained, wait_until,
+    Indexer, LIVE, add, assert_as_undisturbed, assert_no_dead_letters, count, length, pending, wait_drained,
+    wait_until,
 };
 use crate::support::Db;
 

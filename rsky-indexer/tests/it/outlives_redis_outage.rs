@@ -40,7 +40,8 @@ fn a_server_that_is_killed_and_started_again() {
 fn a_server_that_is_loading() {
     let builder = Redis::builder().appendonly(true).wait_for_loading(false);
     // A millisecond for each key makes a small file load for seconds; commands are answered every KiB.
-    let builder = builder.setting("key-load-delay", "1000").setting("loading-process-events-interval-bytes", "1024");
+    let builder =
+        builder.setting("key-load-delay", "1000").setting("loading-process-events-interval-bytes", "1024");
     let (mut redis, db) = (builder.start().unwrap(), Db::new("redis_loading"));
     wait_until("Redis answers", || redis.command(&["PING"]).is_ok());
     let payloads = events(22, 1500);

@@ -4,7 +4,8 @@ use rsky_testnet::servers::{Postgres, Redis};
 
 use crate::load::{events, like, padded_like};
 use crate::process::{
-    Indexer, LIVE, add, assert_as_undisturbed, assert_no_dead_letters, length, pending, wait_drained, wait_until,
+    Indexer, LIVE, add, assert_as_undisturbed, assert_no_dead_letters, length, pending, wait_drained,
+    wait_until,
 };
 use crate::support::Db;
 
@@ -79,7 +80,8 @@ fn a_hundred_lanes_and_three_connections() {
     add(&redis, LIVE, &payloads);
     let settings = [("INDEXER_CONCURRENCY", "100"), ("DB_POOL_MAX_SIZE", "3"), ("INDEXER_BATCH_SIZE", "50")];
     let _indexer = Indexer::start(&redis.url(), db.url(), &settings);
-    let connections = "pg_stat_activity WHERE datname = current_database() AND application_name = 'rsky-indexer'";
+    let connections =
+        "pg_stat_activity WHERE datname = current_database() AND application_name = 'rsky-indexer'";
     let mut most = 0;
     wait_until("it is drained", || {
         most = most.max(crate::process::count(&db, connections));

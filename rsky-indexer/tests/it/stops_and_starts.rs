@@ -60,7 +60,8 @@ fn a_stop_while_postgres_is_away_keeps_the_entries_pending() {
 /// Started before both its servers: alive, not ready, with the reason; ready when they are there.
 #[test]
 fn it_starts_before_its_servers() {
-    let (mut redis, mut postgres) = (Redis::start().unwrap(), Postgres::builder().durable(true).start().unwrap());
+    let (mut redis, mut postgres) =
+        (Redis::start().unwrap(), Postgres::builder().durable(true).start().unwrap());
     let database = postgres.create_database("starts_first").unwrap();
     redis.stop().unwrap();
     postgres.stop_fast().unwrap();
@@ -136,9 +137,19 @@ fn what_does_not_fit_ends_it() {
     ends(&redis.url(), &missing, &[], &["DATABASE_URL", "nowhere"]);
     let nobody = db.url().replacen("postgres@", "nobody:hunter2@", 1);
     ends(&redis.url(), &nobody, &[], &["DATABASE_URL", "nobody"]);
-    ends(&redis.url(), db.url(), &[("DATABASE_SCHEMA", "elsewhere")], &["DATABASE_SCHEMA", "record.\"uri\" is missing"]);
+    ends(
+        &redis.url(),
+        db.url(),
+        &[("DATABASE_SCHEMA", "elsewhere")],
+        &["DATABASE_SCHEMA", "record.\"uri\" is missing"],
+    );
     db.sql("ALTER TABLE record DROP COLUMN rev; DROP TABLE \"like\" CASCADE");
-    ends(&redis.url(), db.url(), &[], &["record.\"rev\" is missing", "like.\"uri\" is missing", "nothing is changed"]);
+    ends(
+        &redis.url(),
+        db.url(),
+        &[],
+        &["record.\"rev\" is missing", "like.\"uri\" is missing", "nothing is changed"],
+    );
 
     redis.command(&["CONFIG", "SET", "requirepass", "secret"]).unwrap();
     let wrong = redis.url().replacen("redis://", "redis://:hunter2@", 1);
@@ -197,7 +208,8 @@ fn check_records_reads_standard_input_and_files() {
     ];
     for ran in outputs {
         assert_eq!(ran.code, Some(0), "{}", ran.err);
-        let lines: Vec<serde_json::Value> = ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let lines: Vec<serde_json::Value> =
+            ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines.len(), 3);
         assert_eq!(lines[0], serde_json::json!({"valid": true}));
         for line in &lines[1..] {
