@@ -8,7 +8,7 @@ use rsky_common::redis::{DeadLetter, LinkError, RedisLink};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::lane::Job;
+use crate::job::Job;
 use crate::metrics::{Metrics, OutcomeLabels, StreamLabels, StreamMetrics};
 
 /// Entries acknowledged in one transaction: bounds the size of a command.

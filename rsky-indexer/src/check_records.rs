@@ -103,7 +103,7 @@ mod tests {
             "\r\n",
             r#"{"collection":"com.example.x","record":{}}"#,
             "\n\n[]\n",
-            r#"{"collection":"chat.bsky.actor.declaration","record":{}}"#,
+            r#"{"collection":"chat.bsky.actor.declaration","record":{"$type":"chat.bsky.actor.declaration","allowIncoming":"x"}}"#,
         );
         let results = run(input.as_bytes());
         let valid: Vec<_> = results.iter().map(|result| result["valid"].as_bool().unwrap()).collect();
@@ -116,7 +116,8 @@ mod tests {
     #[test]
     fn the_wording_of_the_output() {
         let mut output = Vec::new();
-        let line = r#"{"collection":"chat.bsky.actor.declaration","record":1}"#;
+        let record = r#"{"$type":"chat.bsky.actor.declaration","allowIncoming":"all"}"#;
+        let line = format!(r#"{{"collection":"chat.bsky.actor.declaration","record":{record}}}"#);
         check_records(format!("{line}\n\u{1}\n").as_bytes(), &mut output).unwrap();
         let text = String::from_utf8(output).unwrap();
         assert!(text.starts_with("{\"valid\": true}\n{\"valid\": false, \"reason\": \""), "{text}");

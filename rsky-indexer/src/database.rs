@@ -59,10 +59,13 @@ impl Database {
 /// # Errors
 /// The differences, all of them, or that the database could not be asked. Nothing is ever changed
 /// (DECISIONS 26).
-pub async fn inspect(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+pub async fn inspect(
+    connection: &mut PgConnection,
+    schema: Option<&str>,
+) -> Result<Vec<String>, sqlx::Error> {
     let sql = "SELECT table_name::text, column_name::text, is_nullable::text
         FROM information_schema.columns WHERE table_schema = ANY(current_schemas(false))";
-    let rows = sqlx::query(sql).persistent(false).fetch_all(connection).await?;
+    let rows = sqlx::query(sql).persistent(false).fetch_all(&mut *connection).await?;
     let mut columns = std::collections::HashMap::new();
     for row in &rows {
         let key: (String, String) = (row.try_get(0)?, row.try_get(1)?);
@@ -80,6 +83,13 @@ pub async fn inspect(connection: &mut PgConnection) -> Result<Vec<String>, sqlx:
             "record.\"rev\" may be NULL: this is another generation of the schema, not supported yet"
                 .to_owned(),
         );
+    }
+    if let Some(schema) = schema {
+        // The tables would be looked for, and perhaps found, in the next schema of the path.
+        let sql = "SELECT current_schema() IS NOT DISTINCT FROM $1";
+        if !sqlx::query_scalar(sql).bind(schema).persistent(false).fetch_one(connection).await? {
+            differences.push(format!("DATABASE_SCHEMA: there is no schema \"{schema}\" that may be used"));
+        }
     }
     differences.sort();
     Ok(differences)

@@ -55,7 +55,12 @@ fn read_write(write: &RecordEvent<'_>, update: bool) -> Intake<Work> {
         Ok(record) => record,
         Err(error) => return rejected("malformed_record", error),
     };
-    if let Err(invalid) = lexicon::validate(collection.nsid, &record) {
+    let verdict = if collection.validated {
+        lexicon::validate(collection.nsid, &record)
+    } else {
+        lexicon::check_decodable(&record).map_err(lexicon::Invalid::from)
+    };
+    if let Err(invalid) = verdict {
         return rejected("invalid_record", invalid);
     }
     if let Err(error) = check_ownership(collection, &write.did, &write.rkey, &record) {

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | settings, start, how the stages are joined | [`config`], [`pipeline`] |
 //! | a stream's entries are read and dealt out to lanes by repository | [`reader`] |
-//! | a lane collects a batch | [`lane`], [`kind`] |
+//! | a lane collects batches, writes and settles them | [`lane`], [`job`], [`kind`] |
 //! | an entry becomes work, or the reason why it does not | [`intake`] ([`text`], [`lexicon`], [`collections`]), [`labels`] |
 //! | work becomes rows, in one transaction | [`engine`] |
 //! | what Postgres refuses is found, what passes is waited out | [`isolate`], [`disposition`], [`database`] |
@@ -15,6 +15,7 @@ pub mod pipeline;
 
 pub mod reader;
 
+pub mod job;
 pub mod kind;
 pub mod lane;
 

@@ -24,8 +24,9 @@ use crate::config::{Config, Mode};
 use crate::database::{Database, inspect};
 use crate::engine::Statements;
 use crate::isolate::Writer;
+use crate::job::Job;
 use crate::kind::{Events, Kind, Labels};
-use crate::lane::{Job, Lane};
+use crate::lane;
 use crate::metrics::{ConsumerMetrics, Metrics, StreamLabels};
 use crate::reader::{BLOCK, COUNT, Page, Reader};
 
@@ -46,6 +47,8 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     let metrics = Metrics::register(&mut registry);
     let listener = Admin::bind(config.common.admin).await?;
     let mut stages = Stages::new(&context);
+    // Known before the first question: without parts the pages would call it ready.
+    drop((health.part("redis"), health.part("postgres")));
     let pages =
         Admin { name: NAME, version: VERSION, registry, health: health.clone(), status: status.clone() };
     stages.spawn("admin pages", pages.serve(listener, context.stop.clone()));
@@ -82,7 +85,9 @@ impl Daemon {
     async fn inspect_schema(&self, readiness: &Readiness) -> anyhow::Result<bool> {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
         loop {
-            let outcome = async { inspect(&mut self.database.connect().await?).await };
+            let outcome = async {
+                inspect(&mut self.database.connect().await?, self.config.database_schema.as_deref()).await
+            };
             match outcome.await {
                 Ok(differences) if differences.is_empty() => {
                     readiness.ready();
@@ -197,21 +202,25 @@ impl Daemon {
                 .server
                 .link(name.clone(), self.health.part(name.clone()), &self.stop)
                 .stopped_by(CancellationToken::new());
-            let lane = Lane {
-                jobs,
-                writer: Writer::new(
-                    self.database.clone(),
-                    Statements::new(self.config.statement_cache > 0),
-                    self.config.max_attempts,
-                    self.health.part(format!("{name}: postgres")),
-                    self.stop.clone(),
-                    Arc::clone(&self.metrics),
-                ),
-                acks: Acks::new(link, self.stop.clone()),
-                batch_size: self.config.batch_size,
-                metrics: Arc::clone(&self.metrics),
-            };
-            stages.spawn(name, lane.run::<K>());
+            let writer = Writer::new(
+                self.database.clone(),
+                Statements::new(self.config.statement_cache > 0),
+                self.config.max_attempts,
+                self.health.part(format!("{name}: postgres")),
+                self.stop.clone(),
+                Arc::clone(&self.metrics),
+            );
+            let acks = Acks::new(link, self.stop.clone());
+            // One batch waits between two stages: together with the three being worked on, five in memory.
+            let (to_write, prepared) = mpsc::channel(1);
+            let (to_settle, written) = mpsc::channel(1);
+            let metrics = || Arc::clone(&self.metrics);
+            stages.spawn(
+                format!("{name}: prepare"),
+                lane::prepare::<K>(jobs, self.config.batch_size, to_write),
+            );
+            stages.spawn(format!("{name}: write"), lane::write::<K>(prepared, writer, to_settle, metrics()));
+            stages.spawn(format!("{name}: settle"), lane::settle(written, acks, metrics()));
         }
         senders
     }

@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::acks::Source;
+use crate::job::{Job, Payload};
 use crate::kind::Kind;
-use crate::lane::{Job, Payload};
 use crate::metrics::Metrics;
 
 /// Most entries of a read. More is not faster.
@@ -141,10 +141,12 @@ impl Reader {
             let claimed =
                 source.consumer.claim_stale(&mut self.link, self.claim_idle, &start, self.page.0).await?;
             if !claimed.entries.is_empty() {
-                let count = u64::try_from(claimed.entries.len()).unwrap_or(0);
-                self.metrics.claimed.get_or_create(&source.labels).inc_by(count);
-                info!(stream = source.consumer.stream, entries = count, "took over stale entries");
-                self.deal::<K>(claimed.entries).await?;
+                // Among them are this process's own that take long: on their way already, and not dealt again.
+                let count = self.deal::<K>(claimed.entries).await?;
+                if count > 0 {
+                    self.metrics.claimed.get_or_create(&source.labels).inc_by(count);
+                    info!(stream = source.consumer.stream, entries = count, "took over stale entries");
+                }
             }
             if claimed.next == "0-0" {
                 break;
@@ -155,15 +157,16 @@ impl Reader {
     }
 
     /// Hands everything that was read to the lanes, also while the process stops: what is read and not handed on
-    /// would stay pending. The lanes go on until their channels are closed, so this ends.
-    async fn deal<K: Kind>(&mut self, mut entries: Vec<Entry>) -> Result<(), LinkError> {
+    /// would stay pending. The lanes go on until their channels are closed, so this ends. Gives how many were not on their way already.
+    async fn deal<K: Kind>(&mut self, mut entries: Vec<Entry>) -> Result<u64, LinkError> {
         self.page.learn(&entries);
         self.source.enter(&mut entries);
         if entries.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let size = entries.iter().map(|entry| entry.size() + entry.id.len()).sum();
         let charge = Arc::new(self.budget.charge(size).await);
+        let count = u64::try_from(entries.len()).unwrap_or(0);
         let read_at = Instant::now();
         let mut parts: Vec<Vec<Job>> = self.lanes.iter().map(|_| Vec::new()).collect();
         for mut entry in entries {
@@ -180,7 +183,7 @@ impl Reader {
                 return Err(LinkError::Stopped);
             }
         }
-        Ok(())
+        Ok(count)
     }
 
     /// The same lane for the same route, in every process of this build.

@@ -37,5 +37,6 @@ pub(super) static LABELER: Collection =
 pub(super) static NOTIFICATION_DECLARATION: Collection =
     record_only("app.bsky.notification.declaration", RkeyRule::SelfOnly);
 
+/// The reference has a lexicon for it and does not apply it: any record that decodes is kept.
 pub(super) static CHAT_DECLARATION: Collection =
-    record_only("chat.bsky.actor.declaration", RkeyRule::SelfOnly);
+    Collection { validated: false, ..record_only("chat.bsky.actor.declaration", RkeyRule::SelfOnly) };

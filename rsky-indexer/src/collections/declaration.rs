@@ -7,6 +7,8 @@ pub struct Collection {
     pub nsid: &'static str,
     /// Which record keys get a typed row. The `record` row is written for every key.
     pub rkey: RkeyRule,
+    /// Whether records are held against their lexicon. All are but one (INDEXING §4).
+    pub validated: bool,
     /// A condition on the record beyond its lexicon; a record that fails it is skipped whole.
     pub ownership: Ownership,
     /// The typed table, if the collection has one.

@@ -57,6 +57,7 @@ const fn record_only(nsid: &'static str, rkey: RkeyRule) -> Collection {
     Collection {
         nsid,
         rkey,
+        validated: true,
         ownership: Ownership::Free,
         table: None,
         feed_item: None,

@@ -30,3 +30,6 @@ pub(super) static STATUS: Object = Object(&[
 /// `app.bsky.notification.declaration`
 pub(super) static NOTIFICATION_DECLARATION: Object =
     Object(&[required("allowSubscriptions", string().any())]);
+
+/// `chat.bsky.actor.declaration`
+pub(super) static CHAT_DECLARATION: Object = Object(&[required("allowIncoming", string().any())]);

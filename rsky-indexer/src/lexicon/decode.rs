@@ -49,7 +49,7 @@ fn as_legacy_blob<'a>(value: &'a Json<'_>) -> Option<Blob<'a>> {
 ///
 /// # Errors
 /// The first that cannot.
-pub(super) fn check_decodable(value: &Json<'_>) -> Result<(), Undecodable> {
+pub fn check_decodable(value: &Json<'_>) -> Result<(), Undecodable> {
     match value {
         Json::Array(items) => items.iter().try_for_each(check_decodable),
         Json::Object(entries) => {

@@ -24,33 +24,32 @@ mod validate;
 #[cfg(test)]
 mod vectors;
 
+pub use decode::check_decodable;
 pub use invalid::{Invalid, Reason, Segment, Undecodable};
 pub use validate::validate;
 
 use schema::{Object, Record};
 
 /// Every collection the indexer knows, by NSID.
-///
-/// `chat.bsky.actor.declaration` has a lexicon, but the reference never applies it: its records only have to decode.
 pub static RECORDS: &[Record] = &[
-    Record::checked("app.bsky.feed.like", &feed::LIKE),
-    Record::checked("app.bsky.feed.post", &feed::POST),
-    Record::checked("app.bsky.feed.repost", &feed::REPOST),
-    Record::checked("app.bsky.graph.follow", &graph::FOLLOW),
-    Record::checked("app.bsky.graph.block", &graph::BLOCK),
-    Record::checked("app.bsky.actor.profile", &actor::PROFILE),
-    Record::checked("app.bsky.graph.listitem", &graph::LIST_ITEM),
-    Record::checked("app.bsky.feed.threadgate", &gates::THREAD_GATE),
-    Record::checked("app.bsky.feed.postgate", &gates::POST_GATE),
-    Record::checked("app.bsky.graph.list", &graph::LIST),
-    Record::checked("app.bsky.graph.listblock", &graph::LIST_BLOCK),
-    Record::checked("app.bsky.graph.starterpack", &graph::STARTER_PACK),
-    Record::checked("app.bsky.graph.verification", &graph::VERIFICATION),
-    Record::checked("app.bsky.feed.generator", &feed::GENERATOR),
-    Record::checked("app.bsky.labeler.service", &labels::SERVICE),
-    Record::checked("app.bsky.actor.status", &actor::STATUS),
-    Record::checked("app.bsky.notification.declaration", &actor::NOTIFICATION_DECLARATION),
-    Record::unchecked("chat.bsky.actor.declaration"),
+    Record::new("app.bsky.feed.like", &feed::LIKE),
+    Record::new("app.bsky.feed.post", &feed::POST),
+    Record::new("app.bsky.feed.repost", &feed::REPOST),
+    Record::new("app.bsky.graph.follow", &graph::FOLLOW),
+    Record::new("app.bsky.graph.block", &graph::BLOCK),
+    Record::new("app.bsky.actor.profile", &actor::PROFILE),
+    Record::new("app.bsky.graph.listitem", &graph::LIST_ITEM),
+    Record::new("app.bsky.feed.threadgate", &gates::THREAD_GATE),
+    Record::new("app.bsky.feed.postgate", &gates::POST_GATE),
+    Record::new("app.bsky.graph.list", &graph::LIST),
+    Record::new("app.bsky.graph.listblock", &graph::LIST_BLOCK),
+    Record::new("app.bsky.graph.starterpack", &graph::STARTER_PACK),
+    Record::new("app.bsky.graph.verification", &graph::VERIFICATION),
+    Record::new("app.bsky.feed.generator", &feed::GENERATOR),
+    Record::new("app.bsky.labeler.service", &labels::SERVICE),
+    Record::new("app.bsky.actor.status", &actor::STATUS),
+    Record::new("app.bsky.notification.declaration", &actor::NOTIFICATION_DECLARATION),
+    Record::new("chat.bsky.actor.declaration", &actor::CHAT_DECLARATION),
 ];
 
 /// `com.atproto.repo.strongRef`

@@ -7,17 +7,12 @@
 #[derive(Debug)]
 pub struct Record {
     pub nsid: &'static str,
-    /// `None`: the records of this collection are taken as they are.
-    pub object: Option<&'static Object>,
+    pub object: &'static Object,
 }
 
 impl Record {
-    pub const fn checked(nsid: &'static str, object: &'static Object) -> Self {
-        Record { nsid, object: Some(object) }
-    }
-
-    pub const fn unchecked(nsid: &'static str) -> Self {
-        Record { nsid, object: None }
+    pub const fn new(nsid: &'static str, object: &'static Object) -> Self {
+        Record { nsid, object }
     }
 }
 

@@ -17,7 +17,6 @@ const MAX_QUOTED_CHARS: usize = 200;
 pub fn validate(collection: &str, record: &Json<'_>) -> Result<(), Invalid> {
     let known = RECORDS.iter().find(|known| known.nsid == collection).ok_or(Invalid::UnknownCollection)?;
     check_decodable(record)?;
-    let Some(object) = known.object else { return Ok(()) };
     if !is_object(record) {
         return Err(Reason::NotA("an object").into());
     }
@@ -28,7 +27,7 @@ pub fn validate(collection: &str, record: &Json<'_>) -> Result<(), Invalid> {
         let found = type_name.chars().take(MAX_QUOTED_CHARS).collect::<String>().into();
         return Err(Invalid::WrongType { expected: known.nsid, found });
     }
-    check_object(object, record)
+    check_object(known.object, record)
 }
 
 fn check(rule: &Type, value: &Json<'_>) -> Result<(), Invalid> {

@@ -22,7 +22,7 @@ fn live_events_give_the_golden_rows_once_and_again() {
         assert_golden("tables-live", found, &live, 900);
     }
     let refused = dead_letters(&redis, LIVE).len() as u64;
-    assert_eq!(indexer.metric("indexer_entries_total", &["outcome=\"dead_letter\""]), refused);
+    indexer.assert_metric("indexer_entries_total", &["outcome=\"dead_letter\""], refused);
     assert!(refused > 0, "the recording has records that are not valid");
 
     add(&redis, LABELS, &labels);
@@ -61,6 +61,6 @@ fn generated_load_is_indexed_to_the_last_entry() {
     let indexer = Indexer::start(&redis.url(), db.url(), &[]);
     wait_drained(&redis, LIVE);
     assert_no_dead_letters(&redis);
-    assert_eq!(indexer.metric("indexer_entries_total", &["outcome=\"indexed\""]), 3000);
+    indexer.assert_metric("indexer_entries_total", &["outcome=\"indexed\""], 3000);
     crate::process::assert_as_undisturbed(db.url(), &payloads);
 }

@@ -59,7 +59,7 @@ fn a_server_that_is_loading() {
     });
     redis.restart().unwrap();
     let indexer = Indexer::start(&redis.url(), db.url(), &[]);
-    wait_until("it meets the loading server", || indexer.log().contains("LOADING"));
+    wait_until("it meets the loading server", || indexer.log().contains("Redis is loading"));
     assert!(indexer.get("/readyz").0 == 503 || redis.command(&["PING"]).is_ok());
     wait_until("Redis is loaded", || redis.command(&["PING"]).is_ok());
     wait_drained(&redis, LIVE);

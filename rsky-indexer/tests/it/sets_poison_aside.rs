@@ -92,7 +92,7 @@ fn every_kind_of_bad_entry_is_a_dead_letter_and_the_good_ones_are_indexed() {
     for reason in &reasons {
         let expected = reasons.iter().filter(|other| *other == reason).count();
         assert_eq!(letters.iter().filter(|letter| letter["reason"] == *reason).count(), expected, "{reason}");
-        assert_eq!(indexer.dead(reason), expected as u64, "{reason}");
+        indexer.assert_dead(reason, expected as u64);
     }
     // What was sent is what is kept, where it is text and not too long.
     for (_, payload) in
@@ -113,10 +113,10 @@ fn one_bad_entry_among_hundreds_is_found_by_halving() {
     let indexer = Indexer::start(&redis.url(), db.url(), &[("INDEXER_CONCURRENCY", "1")]);
     wait_drained(&redis, LIVE);
     assert_eq!(count(&db, "\"like\""), 798);
-    assert_eq!(indexer.dead("refused_by_postgres"), 2);
+    indexer.assert_dead("refused_by_postgres", 2);
     let splits = indexer.metric("indexer_batch_retries_total", &["cause=\"split\""]);
     assert!((2..=20).contains(&splits), "{splits} splits");
-    assert_eq!(indexer.metric("indexer_batch_retries_total", &["cause=\"unknown\""]), 0);
+    indexer.assert_metric("indexer_batch_retries_total", &["cause=\"unknown\""], 0);
 }
 
 /// Size is no fault; a bad entry of that size is not kept whole.
@@ -138,7 +138,7 @@ fn entries_of_five_megabytes() {
         "{}",
         letters[0]["error"]
     );
-    assert_eq!(indexer.dead("malformed_entry"), 1);
+    indexer.assert_dead("malformed_entry", 1);
 }
 
 /// Entries deleted while they were pending, under the own name and under another: nothing is left to keep.
@@ -154,7 +154,7 @@ fn pending_entries_whose_body_is_gone() {
     let indexer = Indexer::start(&redis.url(), db.url(), &[("INDEXER_CLAIM_IDLE_MS", "200")]);
     wait_drained(&redis, LIVE);
     assert_eq!(count(&db, "\"like\""), 14);
-    assert_eq!(indexer.metric("indexer_entries_total", &["outcome=\"nothing\"", "reason=\"no_payload\""]), 3);
+    indexer.assert_metric("indexer_entries_total", &["outcome=\"nothing\"", "reason=\"no_payload\""], 3);
     assert_eq!(dead_letters(&redis, LIVE), Vec::new());
 }
 
@@ -179,5 +179,5 @@ fn bad_labels() {
         dead_letters(&redis, LABELS).iter().map(|letter| letter["reason"].clone()).collect();
     reasons.sort();
     assert_eq!(reasons, ["malformed_entry", "unknown_type"]);
-    assert_eq!(indexer.metric("indexer_entries_total", &["label_live", "dead_letter"]), 2);
+    indexer.assert_metric("indexer_entries_total", &["label_live", "dead_letter"], 2);
 }

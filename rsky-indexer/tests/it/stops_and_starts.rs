@@ -6,7 +6,8 @@ use rsky_testnet::servers::{Postgres, Redis, Signal};
 
 use crate::load::{events, like};
 use crate::process::{
-    Indexer, LIVE, add, assert_as_undisturbed, length, pending_of, run, wait_drained, wait_until,
+    Indexer, LIVE, add, assert_as_undisturbed, assert_as_undisturbed_in_any_order, length, pending,
+    pending_of, run, wait_drained, wait_until,
 };
 use crate::support::Db;
 
@@ -43,7 +44,7 @@ fn a_stop_while_postgres_is_away_keeps_the_entries_pending() {
     let database = postgres.create_database("stops_away").unwrap();
     let payloads = events(42, 500);
     let mut indexer = Indexer::start(&redis.url(), &database.url, &[]);
-    wait_until("it is ready", || indexer.get("/readyz").0 == 200);
+    wait_until("it is ready", || indexer.get("/readyz").0 == 200 && pending(&redis, LIVE) == Some(0));
     postgres.stop_fast().unwrap();
     add(&redis, LIVE, &payloads);
     wait_until("it waits for Postgres", || indexer.get("/readyz").0 == 503);
@@ -117,7 +118,7 @@ fn two_of_one_name_lose_nothing() {
     assert!(second.log().contains("consumer of this name was active"), "{}", second.log());
     add(&redis, LIVE, &payloads);
     wait_drained(&redis, LIVE);
-    assert_as_undisturbed(db.url(), &payloads);
+    assert_as_undisturbed_in_any_order(db.url(), &payloads);
 }
 
 /// What waiting does not cure ends the process with code 1 and names what to change.
@@ -141,8 +142,13 @@ fn what_does_not_fit_ends_it() {
         &redis.url(),
         db.url(),
         &[("DATABASE_SCHEMA", "elsewhere")],
-        &["DATABASE_SCHEMA", "record.\"uri\" is missing"],
+        &["DATABASE_SCHEMA", "there is no schema \"elsewhere\""],
     );
+    redis.command(&["CONFIG", "SET", "requirepass", "secret"]).unwrap();
+    let wrong = redis.url().replacen("redis://", "redis://:hunter2@", 1);
+    ends(&wrong, db.url(), &[], &["REDIS_URL"]);
+    ends(&redis.url(), db.url(), &[], &["REDIS_URL"]);
+    let redis = Redis::start().unwrap();
     db.sql("ALTER TABLE record DROP COLUMN rev; DROP TABLE \"like\" CASCADE");
     ends(
         &redis.url(),
@@ -150,11 +156,6 @@ fn what_does_not_fit_ends_it() {
         &[],
         &["record.\"rev\" is missing", "like.\"uri\" is missing", "nothing is changed"],
     );
-
-    redis.command(&["CONFIG", "SET", "requirepass", "secret"]).unwrap();
-    let wrong = redis.url().replacen("redis://", "redis://:hunter2@", 1);
-    ends(&wrong, db.url(), &[], &["REDIS_URL"]);
-    ends(&redis.url(), db.url(), &[], &["REDIS_URL"]);
 }
 
 #[test]

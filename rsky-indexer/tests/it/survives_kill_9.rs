@@ -7,8 +7,8 @@ use rsky_testnet::servers::Redis;
 use crate::golden::{assert_golden, stream};
 use crate::load::{Moments, events, without};
 use crate::process::{
-    Indexer, LIVE, add, assert_as_undisturbed, assert_as_undisturbed_in_any_order, assert_no_dead_letters, dead_letters, length, pending, rows,
-    wait_drained, wait_until,
+    Indexer, LIVE, add, assert_as_undisturbed, assert_as_undisturbed_in_any_order, assert_no_dead_letters,
+    dead_letters, length, pending, rows, wait_drained, wait_until,
 };
 use crate::support::Db;
 

@@ -1,0 +1,88 @@
+//! An entry between the reader and its acknowledgement.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use rsky_common::redis::consumer::Entry;
+use rsky_common::runtime::budget::Charge;
+
+use crate::acks::Source;
+use crate::intake::Intake;
+use crate::kind::Kind;
+
+/// Field names shown of an entry without payload.
+const NAMES: usize = 20;
+
+/// An entry on its way to the database.
+#[derive(Debug)]
+pub struct Job {
+    /// The stream it comes from.
+    pub source: Arc<Source>,
+    /// Its id in the stream.
+    pub id: String,
+    /// What it says.
+    pub payload: Payload,
+    /// When it was read.
+    pub read_at: Instant,
+    /// The memory budget's charge for everything that was read with it, given back with the last of it.
+    pub charge: Arc<Charge>,
+}
+
+/// What an entry says.
+#[derive(Debug)]
+pub enum Payload {
+    /// The text of its payload field.
+    Text(String),
+    /// Bytes that are not UTF-8, made legible: not JSON, and not to be taken for it.
+    NotText(String),
+    /// It has fields, and none of them is the payload; their names.
+    NoField(String),
+    /// A pending entry whose body was deleted: nothing is left of it.
+    Gone,
+}
+
+impl Payload {
+    /// Takes the payload out of an entry: the first of these fields that it has.
+    pub fn of(fields: &[&str], entry: &mut Entry) -> Self {
+        if entry.fields.is_empty() {
+            return Self::Gone;
+        }
+        match fields.iter().find_map(|field| entry.take_field(field)).map(String::from_utf8) {
+            Some(Ok(text)) => Self::Text(text),
+            Some(Err(error)) => Self::NotText(String::from_utf8_lossy(error.as_bytes()).into_owned()),
+            None => {
+                let names = entry.fields.iter().take(NAMES).map(|(name, _)| String::from_utf8_lossy(name));
+                Self::NoField(names.collect::<Vec<_>>().join(", "))
+            }
+        }
+    }
+
+    /// The text that can be read as an entry.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::NotText(_) | Self::NoField(_) | Self::Gone => None,
+        }
+    }
+
+    /// What a dead letter shows of it.
+    pub fn legible(&self) -> &str {
+        match self {
+            Self::Text(text) | Self::NotText(text) => text,
+            Self::NoField(_) | Self::Gone => "",
+        }
+    }
+
+    /// Reads it as an entry of a kind.
+    pub fn read<K: Kind>(&self) -> Intake<K::Item> {
+        let rejected = |reason, error| Intake::Rejected { reason, error };
+        match self {
+            Self::Text(text) => K::read(text),
+            Self::NotText(_) => rejected("not_utf8", "the payload is not UTF-8".to_owned()),
+            Self::NoField(names) => {
+                rejected("missing_field", format!("no field {}; there is: {names}", K::FIELDS.join(" or ")))
+            }
+            Self::Gone => Intake::Nothing("no_payload"),
+        }
+    }
+}
