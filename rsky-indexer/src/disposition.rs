@@ -9,6 +9,9 @@ pub enum Disposition {
     Transient,
     /// Two processes met: the same batch again, at once.
     Again,
+    /// More than a transaction can do in its time: the halves, one after the other; a single entry again, after a
+    /// while.
+    Halve,
     /// Something in the batch: find it and set it aside.
     Data,
     /// Nobody foresaw it: a bounded number of tries, then as [`Self::Data`].
@@ -19,6 +22,7 @@ pub enum Disposition {
 pub fn disposition(error: &EngineError) -> Disposition {
     match error {
         EngineError::Overtaken => Disposition::Again,
+        EngineError::TooLong => Disposition::Halve,
         EngineError::Database(sqlx::Error::Database(error)) => {
             error.code().map_or(Disposition::Unknown, |code| of_sqlstate(&code))
         }

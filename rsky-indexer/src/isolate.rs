@@ -71,7 +71,7 @@ impl Writer {
                 Part::Refused(reason, attempts) if part.len() == 1 => {
                     written.refused.push((from, reason, attempts));
                 }
-                Part::Refused(..) => {
+                Part::Refused(..) | Part::TooLong => {
                     self.retried("split");
                     let middle = from + (to - from) / 2;
                     parts.push((middle, to));
@@ -119,7 +119,8 @@ impl Writer {
                         continue;
                     }
                 }
-                Disposition::Transient => {
+                Disposition::Halve if part.len() > 1 => return Part::TooLong,
+                Disposition::Transient | Disposition::Halve => {
                     self.retried("transient");
                     if !reported {
                         warn!(entries = part.len(), "Postgres does not take a batch, waiting: {failure}");
@@ -144,7 +145,7 @@ impl Writer {
         let outcome = outcome.unwrap_or_else(|_| {
             // The connection is in the middle of a statement: it is of no more use.
             self.connection = None;
-            Err(sqlx::Error::Io(std::io::Error::from(std::io::ErrorKind::TimedOut)).into())
+            Err(EngineError::TooLong)
         });
         outcome.map_err(Failure::Write)
     }
@@ -169,5 +170,6 @@ enum Failure {
 enum Part {
     Committed,
     Refused(String, u32),
+    TooLong,
     Stopped,
 }

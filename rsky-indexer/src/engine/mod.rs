@@ -40,6 +40,9 @@ pub enum EngineError {
     /// Another process wrote one of the batch's records in the meantime: load and plan again.
     #[error("another process was faster with a record of this batch")]
     Overtaken,
+    /// The transaction took longer than it may; its connection is given up.
+    #[error("the batch took longer than a transaction may")]
+    TooLong,
     /// Postgres, or the way to it.
     #[error(transparent)]
     Database(#[from] sqlx::Error),

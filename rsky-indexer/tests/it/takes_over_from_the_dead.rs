@@ -19,7 +19,9 @@ fn the_dead_ones_entries_are_finished() {
     let indexer = Indexer::start(&redis.url(), db.url(), &[("INDEXER_CLAIM_IDLE_MS", "500")]);
     wait_drained(&redis, LIVE);
     // One that is acknowledged while a claim brings it is counted, and done, once more.
-    assert!(indexer.metric("indexer_claimed_total", &["stream=\"firehose_live\""]) >= 1500);
+    wait_until("they are counted", || {
+        indexer.metric("indexer_claimed_total", &["stream=\"firehose_live\""]) >= 1500
+    });
     assert_no_dead_letters(&redis);
     assert_as_undisturbed_in_any_order(db.url(), &payloads);
 }
