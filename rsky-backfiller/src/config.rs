@@ -1,57 +1,116 @@
-//! The backfiller's settings, read once at start. Names: DECISIONS, "Names the outside relies on".
+//! The backfiller's settings, read once at start.
 
-use rsky_common::config::{CommonConfig, ConfigError, Environment, Settings, Variable, host_name};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rsky_common::atproto::CollectionFilter;
+use rsky_common::config::{CommonConfig, ConfigError, Environment, Secret, Settings, Variable, host_name};
+use rsky_common::net::Outbound;
 use rsky_common::runtime::daemon::Startup;
+use url::Url;
 
-const BACKFILLER_GROUP: Variable = Variable {
-    name: "BACKFILLER_GROUP",
-    alias: None,
-    expects: "a group name",
-    default: Some("repo_backfill_group"),
-    help: "Consumer group on the queue of repositories. All backfillers of one pipeline share it.",
-};
-const BACKFILLER_CONSUMER: Variable = Variable {
-    name: "BACKFILLER_CONSUMER",
-    alias: None,
-    expects: "a name, stable over restarts and different for every backfiller",
-    default: None,
-    help: "This process's name in the group. Unset: the host name.",
-};
-const BACKFILLER_BACKFILL_STREAM: Variable = Variable {
-    name: "BACKFILLER_BACKFILL_STREAM",
-    alias: None,
-    expects: "a stream name",
-    default: Some("repo_backfill"),
-    help: "The queue of repositories. `<name>_priority` is drained before it.",
-};
-const BACKFILLER_FIREHOSE_STREAM: Variable = Variable {
-    name: "BACKFILLER_FIREHOSE_STREAM",
-    alias: None,
-    expects: "a stream name",
-    default: Some("firehose_backfill"),
-    help: "Where the records go.",
-};
-const METRICS_PORT: Variable = Variable {
-    name: "METRICS_PORT",
-    alias: Some("BACKFILLER_METRICS_PORT"),
-    expects: "a port, 0 to 65535",
-    default: Some("4010"),
-    help: "Port of the admin pages; 0 takes a free one.",
-};
+use crate::repository::MAX_ENTRY_BYTES;
+use crate::variables as v;
+
+/// What the process takes whatever it does: code, runtime, connections, caches' tables.
+const BASE_MEMORY: u64 = 64 << 20;
+/// What a repository in work takes beside its blocks: while it comes in, a block, pieces of the answer and a run of the
+/// index; while it is read, open nodes and the largest record as text.
+const REPO_OVERHEAD: u64 = 12 << 20;
+/// Chunks of a repository's entries: one made, one waiting, one being written.
+const CHUNKS_PER_REPO: u64 = 3;
+/// Copies of a batch while it is written: entries, commands, their wire form.
+const BATCH_COPIES: u64 = 6;
+/// A queued repository, and a cached document.
+const JOB_BYTES: u64 = 2 << 10;
+const DOCUMENT_BYTES: u64 = 1 << 10;
+
+/// Where repositories are fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The PDS of the DID document; the listing host when it names none.
+    Pds,
+    /// The listing host.
+    Host,
+}
 
 /// The backfiller's settings.
 #[derive(Debug, Clone)]
-pub(crate) struct Config {
+pub struct Config {
     /// Redis, admin server, logging.
     pub common: CommonConfig,
-    /// Group on the queues.
+    /// Consumer group.
     pub group: String,
     /// Name in the group.
     pub consumer: String,
-    /// The queue.
-    pub backfill_stream: String,
-    /// The output.
-    pub firehose_stream: String,
+    /// Streams that are read: priority, then the others.
+    pub streams: [String; 2],
+    /// Stream that is written.
+    pub output: String,
+    /// Its high-water mark, in entries.
+    pub mark: u64,
+    /// Used fraction of memory at which writing pauses; above 1: never.
+    pub memory_threshold: f64,
+    /// Repositories in work.
+    pub concurrency: usize,
+    /// Of one host.
+    pub host_concurrency: usize,
+    /// Requests at one directory.
+    pub plc_concurrency: usize,
+    /// Repositories taken and not finished.
+    pub queue: usize,
+    /// Repositories put off.
+    pub delayed_max: u64,
+    /// Entries of one transaction.
+    pub batch_size: usize,
+    /// Bytes of entries of one transaction.
+    pub batch_bytes: usize,
+    /// Where repositories are fetched.
+    pub source: Source,
+    /// Whether signatures are checked.
+    pub verify: bool,
+    /// Collections that are queued.
+    pub filter: CollectionFilter,
+    /// The same as text.
+    pub collections: String,
+    /// Whether what was queued before is passed over.
+    pub skip_unchanged: bool,
+    /// Bytes of Redis for remembering revisions.
+    pub unchanged_memory: u64,
+    /// Memory for the blocks of a repository.
+    pub memory_per_repo: u64,
+    /// Largest repository.
+    pub max_repo: u64,
+    /// Directory of temporary files.
+    pub temp_dir: PathBuf,
+    /// Until a host begins to answer.
+    pub answer_timeout: Duration,
+    /// Without progress.
+    pub stall_timeout: Duration,
+    /// For a whole download.
+    pub total_timeout: Duration,
+    /// Tries of a repository.
+    pub max_attempts: u32,
+    /// First and longest pause between them.
+    pub retry: (Duration, Duration),
+    /// First pause of a failing host.
+    pub host_backoff: Duration,
+    /// Age of a failure after which a host's repositories are given up.
+    pub host_give_up: Duration,
+    /// Age at which others' entries are taken over.
+    pub claim_idle: Duration,
+    /// DID documents kept.
+    pub did_cache: usize,
+    /// For a DID document.
+    pub did_timeout: Duration,
+    /// Whether the shared cache in Redis is used.
+    pub shared_identity: bool,
+    /// The AppView's database and its schema, if it is to be compared with.
+    pub database: Option<(Secret, Option<String>)>,
+    /// The PLC directory; always there in a configuration without faults.
+    pub plc: Option<Url>,
+    /// What may be contacted.
+    pub outbound: Outbound,
     /// Warnings about the environment, logged at start.
     pub notices: Vec<String>,
 }
@@ -61,23 +120,94 @@ impl Config {
     ///
     /// # Errors
     /// Every variable that is missing or malformed, in one error.
-    pub(crate) fn read(environment: Environment) -> Result<Self, ConfigError> {
-        let notices = environment.misspelt(&["BACKFILLER_"], &Self::variables());
+    pub fn read(environment: Environment) -> Result<Self, ConfigError> {
+        let mut notices = environment.misspelt(&["BACKFILLER_"], &Self::variables());
+        // Set by deployments of old rsky; ours are always beside the stream.
+        notices.retain(|notice| !notice.starts_with("BACKFILLER_DLQ_STREAM "));
         let mut settings = Settings::new(environment);
         let s = &mut settings;
+        let percent: u8 = s.integer(&v::BACKFILLER_MEMORY_PERCENT, 0..=100);
+        let collections = s.text(&v::BACKFILLER_COLLECTIONS);
+        let first = s.millis(&v::BACKFILLER_RETRY_INITIAL_BACKOFF_MS, 10..=86_400_000);
+        let directory = s.given(&v::BACKFILLER_TEMP_DIR).map_or_else(std::env::temp_dir, PathBuf::from);
         let config = Self {
-            common: CommonConfig::read(s, &METRICS_PORT),
-            group: s.text(&BACKFILLER_GROUP),
-            consumer: s.given(&BACKFILLER_CONSUMER).unwrap_or_else(host_name),
-            backfill_stream: s.text(&BACKFILLER_BACKFILL_STREAM),
-            firehose_stream: s.text(&BACKFILLER_FIREHOSE_STREAM),
+            common: CommonConfig::read(s, &v::METRICS_PORT),
+            group: s.text(&v::BACKFILLER_GROUP),
+            consumer: s.given(&v::BACKFILLER_CONSUMER).unwrap_or_else(host_name),
+            streams: [s.text(&v::BACKFILLER_PRIORITY_STREAM), s.text(&v::BACKFILLER_BACKFILL_STREAM)],
+            output: s.text(&v::BACKFILLER_FIREHOSE_STREAM),
+            mark: s.integer(&v::BACKFILLER_FIREHOSE_STREAM_HIGH_WATER_MARK, 1..=1_000_000_000),
+            memory_threshold: if percent == 0 { 2.0 } else { f64::from(percent) / 100.0 },
+            concurrency: s.integer(&v::BACKFILLER_CONCURRENCY, 1..=1000),
+            host_concurrency: s.integer(&v::BACKFILLER_HOST_CONCURRENCY, 1..=100),
+            plc_concurrency: s.integer(&v::BACKFILLER_PLC_CONCURRENCY, 1..=500),
+            queue: s.integer(&v::BACKFILLER_QUEUE, 10..=100_000),
+            delayed_max: s.integer(&v::BACKFILLER_DELAYED_MAX, 100..=100_000_000),
+            batch_size: s.integer(&v::BACKFILLER_BATCH_SIZE, 1..=10_000),
+            batch_bytes: usize::try_from(s.bytes(&v::BACKFILLER_BATCH_BYTES, 64 << 10..=64 << 20))
+                .unwrap_or(1 << 20),
+            source: s.one_of(
+                &v::BACKFILLER_SOURCE,
+                &[("pds", Source::Pds), ("host", Source::Host)],
+                Source::Pds,
+            ),
+            verify: verify(s),
+            filter: CollectionFilter::parse(&collections).unwrap_or_else(|error| {
+                s.fault(format!("BACKFILLER_COLLECTIONS: {error}"));
+                CollectionFilter::all()
+            }),
+            collections,
+            skip_unchanged: s.flag(&v::BACKFILLER_SKIP_UNCHANGED),
+            unchanged_memory: s.bytes(&v::BACKFILLER_UNCHANGED_MEMORY, 64 << 10..=4 << 30),
+            memory_per_repo: s.bytes(&v::BACKFILLER_MEMORY_PER_REPO, 64 << 10..=4 << 30),
+            max_repo: s.bytes(&v::BACKFILLER_MAX_REPO_BYTES, 1 << 20..=64 << 30),
+            temp_dir: directory,
+            answer_timeout: s.seconds(&v::BACKFILLER_HTTP_TIMEOUT_SECS, 1..=3600),
+            stall_timeout: s.seconds(&v::BACKFILLER_STALL_TIMEOUT_SECS, 1..=3600),
+            total_timeout: s.seconds(&v::BACKFILLER_TOTAL_TIMEOUT_SECS, 1..=86_400),
+            max_attempts: s.integer(&v::MAX_ATTEMPTS, 1..=100),
+            retry: (first, s.millis(&v::BACKFILLER_RETRY_MAX_BACKOFF_MS, 10..=604_800_000).max(first)),
+            host_backoff: s.millis(&v::BACKFILLER_HOST_BACKOFF_MS, 10..=86_400_000),
+            host_give_up: s.seconds(&v::BACKFILLER_HOST_GIVE_UP_SECS, 1..=31_536_000),
+            claim_idle: s.millis(&v::BACKFILLER_CLAIM_IDLE_MS, 1000..=86_400_000),
+            did_cache: s.integer(&v::BACKFILLER_DID_CACHE, 0..=10_000_000),
+            did_timeout: s.millis(&v::BACKFILLER_DID_TIMEOUT_MS, 100..=60_000),
+            shared_identity: s.one_of(
+                &v::BACKFILLER_IDENTITY_CACHE,
+                &[("memory", false), ("redis", true)],
+                false,
+            ),
+            database: database(s),
+            plc: s.parse(&v::PLC_URL, None, |text| Some(Some(Url::parse(text).ok().filter(Url::has_host)?))),
+            outbound: Outbound { allow_private: s.flag(&v::ALLOW_PRIVATE_ADDRESSES) },
             notices,
         };
         settings.finish(config)
     }
 
+    /// Most memory the process takes, in bytes: a sum of constants and settings.
+    pub fn memory_bound(&self) -> u64 {
+        let chunks = CHUNKS_PER_REPO.saturating_mul(to_u64(self.batch_bytes + MAX_ENTRY_BYTES));
+        let per_repo = self.memory_per_repo.saturating_add(REPO_OVERHEAD).saturating_add(chunks);
+        [
+            BASE_MEMORY,
+            per_repo.saturating_mul(to_u64(self.concurrency)),
+            BATCH_COPIES.saturating_mul(to_u64(self.batch_bytes)),
+            JOB_BYTES.saturating_mul(to_u64(self.queue)),
+            DOCUMENT_BYTES.saturating_mul(to_u64(self.did_cache)),
+        ]
+        .into_iter()
+        .fold(0, u64::saturating_add)
+    }
+
+    /// The set of repositories that are put off.
+    pub fn delayed_key(&self) -> String {
+        let [_, stream] = &self.streams;
+        format!("{stream}:delayed")
+    }
+
     /// What the daemon's frame needs of it.
-    pub(crate) fn startup(&self) -> Startup {
+    pub fn startup(&self) -> Startup {
         Startup {
             name: crate::pipeline::NAME,
             version: env!("CARGO_PKG_VERSION"),
@@ -88,26 +218,83 @@ impl Config {
     }
 
     /// The declarations, for `--help` and for the warning about misspelt names.
-    pub(crate) fn variables() -> Vec<&'static Variable> {
-        let own: [&'static Variable; 5] = [
-            &BACKFILLER_GROUP,
-            &BACKFILLER_CONSUMER,
-            &BACKFILLER_BACKFILL_STREAM,
-            &BACKFILLER_FIREHOSE_STREAM,
-            &METRICS_PORT,
-        ];
-        CommonConfig::VARIABLES.iter().copied().chain(own).collect()
+    pub fn variables() -> Vec<&'static Variable> {
+        CommonConfig::VARIABLES.iter().copied().chain(v::ALL.iter().copied()).collect()
     }
+}
+
+fn to_u64(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+fn database(settings: &mut Settings) -> Option<(Secret, Option<String>)> {
+    settings.given(&v::DATABASE_URL)?;
+    let url = settings.secret_url(&v::DATABASE_URL, &["postgres", "postgresql"]);
+    Some((url, settings.given(&v::DATABASE_SCHEMA)))
+}
+
+fn verify(settings: &mut Settings) -> bool {
+    let verify = settings.flag(&v::BACKFILLER_VERIFY);
+    let explicit = settings.given(&v::BACKFILLER_VERIFY).is_some();
+    if settings.given(&v::BACKFILLER_SKIP_SIGNATURE_VERIFICATION).is_none() {
+        return verify;
+    }
+    let skip = settings.flag(&v::BACKFILLER_SKIP_SIGNATURE_VERIFICATION);
+    if explicit && skip == verify {
+        settings.fault("BACKFILLER_VERIFY and BACKFILLER_SKIP_SIGNATURE_VERIFICATION contradict each other");
+    }
+    !skip
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn read(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let pairs = [("REDIS_HOST", "r")].iter().chain(pairs);
+        Config::read(Environment::from_pairs(
+            pairs.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+        ))
+    }
+
     #[test]
-    fn faults_name_the_variables() {
-        let environment = Environment::from_pairs([("BACKFILLER_METRICS_PORT".to_owned(), "x".to_owned())]);
-        let said = Config::read(environment).unwrap_err().to_string();
-        assert!(said.contains("REDIS_URL") && said.contains("BACKFILLER_METRICS_PORT"), "{said}");
+    fn defaults_and_both_families_of_names() {
+        let config = read(&[]).unwrap();
+        assert_eq!((config.concurrency, config.host_concurrency), (50, 8));
+        assert_eq!((config.mark, config.max_attempts), (100_000, 5));
+        assert_eq!(config.streams, ["repo_backfill_priority", "repo_backfill"]);
+        assert!(config.verify && config.skip_unchanged && !config.outbound.allow_private);
+        assert!(config.filter.allows("app.bsky.feed.post") && !config.filter.allows("com.example.record"));
+        let old = read(&[
+            ("BACKFILLER_MAX_RETRIES", "3"),
+            ("BACKFILLER_SKIP_SIGNATURE_VERIFICATION", "true"),
+            ("BACKFILLER_METRICS_PORT", "9090"),
+            ("BACKFILLER_DLQ_STREAM", "x"),
+        ])
+        .unwrap();
+        assert_eq!((old.max_attempts, old.verify, old.common.admin.port()), (3, false, 9090));
+        assert!(old.notices.is_empty(), "{:?}", old.notices);
+    }
+
+    #[test]
+    fn every_fault_is_named_at_once() {
+        let faulty = [
+            ("BACKFILLER_CONCURRENCY", "0"),
+            ("BACKFILLER_SOURCE", "x"),
+            ("BACKFILLER_COLLECTIONS", "nonsense"),
+            ("PLC_URL", "x"),
+            ("BACKFILLER_SKIP_SIGNATURE_VERIFICATION", "true"),
+        ];
+        let said = read(&[&faulty[..], &[("BACKFILLER_VERIFY", "true")]].concat()).unwrap_err().to_string();
+        for (name, _) in faulty {
+            assert!(said.contains(name), "{name}: {said}");
+        }
+    }
+
+    #[test]
+    fn the_memory_bound_follows_the_settings() {
+        let one = read(&[("BACKFILLER_CONCURRENCY", "1")]).unwrap().memory_bound();
+        let two = read(&[("BACKFILLER_CONCURRENCY", "2")]).unwrap().memory_bound();
+        assert_eq!(two - one, (32 << 20) + REPO_OVERHEAD + (9 << 20));
     }
 }

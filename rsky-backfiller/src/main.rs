@@ -1,27 +1,32 @@
 //! `backfiller`: whole repositories from their PDS into Redis Streams.
 
-mod config;
-mod pipeline;
-
 use std::process::ExitCode;
 
 use clap::Parser;
-use config::Config;
-use rsky_common::config::{Environment, help};
+use rsky_backfiller::config::Config;
+use rsky_backfiller::pipeline;
+use rsky_backfiller::tools::{self, Tool};
+use rsky_common::config::{self, Environment};
 use rsky_common::runtime::daemon;
 
-/// Fetches the repositories that `repo_backfill` lists and queues their records.
+/// Fetches whole repositories, checks them, and queues their records for the indexer.
 ///
-/// It runs until SIGTERM or SIGINT. It is configured by environment variables. This version starts up, serves its
-/// admin pages and leaves the queue as it is: fetching is not built yet.
+/// Without a subcommand it runs until SIGTERM or SIGINT. It is configured by environment variables.
 #[derive(Debug, Parser)]
-#[command(name = pipeline::NAME, version, after_long_help = help(Config::variables()))]
-struct Cli {}
+#[command(name = pipeline::NAME, version, after_long_help = config::help(Config::variables()))]
+struct Cli {
+    #[command(subcommand)]
+    tool: Option<Tool>,
+}
 
 fn main() -> ExitCode {
-    let Cli {} = Cli::parse();
-    match Config::read(Environment::of_process()) {
-        Ok(config) => daemon::run(config.startup(), |context| pipeline::run(config, context)),
-        Err(error) => daemon::refuse(pipeline::NAME, &error),
+    let cli = Cli::parse();
+    let config = match Config::read(Environment::of_process()) {
+        Ok(config) => config,
+        Err(error) => return daemon::refuse(pipeline::NAME, &error),
+    };
+    match cli.tool {
+        Some(tool) => tools::run(tool, config),
+        None => daemon::run(config.startup(), |context| pipeline::run(config, context)),
     }
 }

@@ -1,51 +1,221 @@
-//! How the stages are joined. The stages that fetch are still to come; what is here starts, shows itself and stops.
+//! How the stages are joined, in the order of a repository's way: intake, dispatcher, worker, output, ledger.
 
-use rsky_common::admin::{self, Admin, Health, Status};
-use rsky_common::redis::startup::{StartupError, check_eviction, ensure_group};
-use rsky_common::redis::{LinkError, RedisServer, overview};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use rsky_common::admin::{self, Admin, Health, Readiness, Status};
+use rsky_common::identity::{DidResolver, DocumentCache, ResolverConfig};
+use rsky_common::redis::consumer::Consumer;
+use rsky_common::redis::gate_metrics::GateMetrics;
+use rsky_common::redis::startup::{StartupError, check_eviction};
+use rsky_common::redis::{Gate, GateConfig, LinkError, RedisLink, RedisServer, StreamWriter, overview};
 use rsky_common::runtime::daemon::Context;
+use rsky_common::runtime::memory::MemoryProbe;
 use rsky_common::runtime::stages::Stages;
+use rsky_common::wire::names;
+use tokio::sync::{Mutex, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::delayed::Delayed;
+use crate::dispatch::Dispatcher;
+use crate::intake::{BLOCK, Intake};
+use crate::job::InFlight;
+use crate::ledger::ledger;
+use crate::metrics::Metrics;
+use crate::output::output;
+use crate::reconcile::Reconciler;
+use crate::remembered::Remembered;
+use crate::report;
+use crate::worker::Worker;
 
 /// The daemon's name, in logs and on the pages.
-pub(crate) const NAME: &str = "backfiller";
+pub const NAME: &str = "backfiller";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Age at which a cached DID document is asked for again.
+const DOCUMENT_AGE: Duration = Duration::from_secs(6 * 3600);
+/// Time for TCP and TLS with a host.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs the backfiller until told to stop.
 ///
 /// # Errors
-/// Something that waiting does not cure: a port in use, a refused password, a Redis that evicts.
-pub(crate) async fn run(config: Config, context: Context) -> anyhow::Result<()> {
+/// Something that waiting does not cure: a port in use, a refused password.
+pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     let server = RedisServer::new(&config.common.redis_url)?;
     let (health, status) = (Health::new(), Status::new());
-    let registry = admin::registry(NAME, VERSION);
+    let mut registry = admin::registry(NAME, VERSION);
+    let metrics = Metrics::register(&mut registry);
+    let gate = Gate::new(
+        config.output.clone(),
+        GateConfig {
+            mark: config.mark,
+            batch: config.batch_size,
+            small_batch: (config.batch_size / 10).max(1),
+            memory: config.memory_threshold,
+        },
+        Arc::new(MemoryProbe::detect()),
+    );
+    registry.register_collector(Box::new(GateMetrics::new(NAME, vec![gate.clone()])));
+    let bound = config.memory_bound();
+    metrics.memory_bound.set(i64::try_from(bound).unwrap_or(i64::MAX));
     let listener = Admin::bind(config.common.admin).await?;
     let mut stages = Stages::new(&context);
-    let pages = Admin { name: NAME, version: VERSION, registry, health: health.clone(), status: status.clone() };
+    let pages =
+        Admin { name: NAME, version: VERSION, registry, health: health.clone(), status: status.clone() };
     stages.spawn("admin pages", pages.serve(listener, context.stop.clone()));
-
+    tracing::info!(
+        consumer = config.consumer,
+        concurrency = config.concurrency,
+        memory_per_repo = config.memory_per_repo,
+        "memory is bounded by {} MiB",
+        bound >> 20
+    );
     let mut link = server.link("start-up", health.part("redis"), &context.stop);
-    let priority = format!("{}_priority", config.backfill_stream);
-    let ready = async {
-        check_eviction(&mut link, config.common.redis_allow_eviction).await?;
-        for stream in [&priority, &config.backfill_stream] {
-            ensure_group(&mut link, stream, &config.group).await?;
-        }
-        Ok::<_, StartupError>(())
-    };
-    match ready.await {
-        Ok(()) => {}
-        Err(StartupError::Link(LinkError::Stopped)) => return stages.join().await,
+    match check_eviction(&mut link, config.common.redis_allow_eviction).await {
+        Ok(()) => spawn_stages(&config, &server, &health, &status, &metrics, gate, &context, &mut stages)?,
+        Err(StartupError::Link(LinkError::Stopped)) => {}
         Err(error) => return Err(error.into()),
     }
-    tracing::warn!(
-        consumer = config.consumer,
-        "fetching repositories is not built yet: {} is left as it is",
-        config.backfill_stream
-    );
-    let streams = vec![priority, config.backfill_stream, config.firehose_stream];
-    let link = server.link("status pages", health.part("redis status"), &context.stop);
-    stages.spawn("status pages", async move { Ok(overview::watch(link, streams, status).await?) });
     stages.join().await
+}
+
+#[expect(clippy::too_many_arguments, reason = "the parts of the daemon, each used here once")]
+fn spawn_stages(
+    config: &Config,
+    server: &RedisServer,
+    health: &Health,
+    status: &Status,
+    metrics: &Arc<Metrics>,
+    gate: Gate,
+    context: &Context,
+    stages: &mut Stages,
+) -> anyhow::Result<()> {
+    let stop = context.stop.clone();
+    // What is in flight may be finished until shortly before the process would be abandoned.
+    let finish = CancellationToken::new();
+    stages.spawn("patience", finish_after(stop.clone(), finish.clone(), config.common.drain.mul_f64(0.7)));
+    let link = |purpose: &'static str| server.link(purpose, health.part(purpose), &stop);
+    let lasting = |purpose: &'static str| link(purpose).stopped_by(finish.clone());
+
+    let consumers = config.streams.clone().map(|stream| Consumer {
+        stream,
+        group: config.group.clone(),
+        name: config.consumer.clone(),
+    });
+    let delayed_length = Arc::new(AtomicU64::new(0));
+    let writer = StreamWriter::new(lasting("output"), config.output.clone(), config.common.dlq_max_len);
+    let (output, output_task) =
+        output(writer, gate.clone(), stop.clone(), config.batch_size, config.batch_bytes);
+    stages.spawn("output", output_task.run());
+    let (ledger, ledger_task) =
+        ledger(lasting("ledger"), consumers.clone(), config.delayed_key(), config.common.dlq_max_len);
+    stages.spawn("ledger", ledger_task.run());
+    let delayed = Delayed {
+        link: link("delayed"),
+        key: config.delayed_key(),
+        streams: config.streams.clone(),
+        length: Arc::clone(&delayed_length),
+        stop: stop.clone(),
+    };
+    stages.spawn("delayed", delayed.run());
+
+    let remembered = Remembered::new(&config.output, config.unchanged_memory, &config.collections);
+    let unheard = Readiness::unheard();
+    let shared = config.shared_identity.then(|| server.link("identity cache", unheard, &stop));
+    let worker = worker(config, metrics, output, remembered.clone(), shared, &stop)?;
+    let places =
+        [Arc::new(Semaphore::new((config.queue / 4).max(4))), Arc::new(Semaphore::new(config.queue))];
+    let (jobs, inbox) = mpsc::channel(64);
+    let [_, normal] = &places;
+    let dispatcher = Dispatcher::new(
+        Arc::new(worker),
+        ledger.clone(),
+        inbox,
+        Arc::clone(normal),
+        Arc::clone(&delayed_length),
+        finish.clone(),
+    );
+    stages.spawn("dispatcher", dispatcher.run());
+    let intake = Intake {
+        link: link("intake").blocking(BLOCK),
+        consumers,
+        places,
+        jobs,
+        ledger,
+        in_flight: InFlight::default(),
+        remembered: config.skip_unchanged.then_some(remembered),
+        claim_idle: config.claim_idle,
+        metrics: Arc::clone(metrics),
+        stop: stop.clone(),
+    };
+    stages.spawn("intake", intake.run());
+
+    let others = [names::FIREHOSE_LIVE, names::LABEL_LIVE].map(str::to_owned);
+    let watched: Vec<String> =
+        config.streams.iter().cloned().chain([config.output.clone()]).chain(others).collect();
+    let (redis_status, pages) = (link("redis status"), status.clone());
+    stages.spawn("status pages", async move { Ok(overview::watch(redis_status, watched, pages).await?) });
+    report::on_pages(status, config, metrics, gate);
+    let link = server.link("report", Readiness::unheard(), &finish);
+    stages.spawn("report", report::in_redis(link, config.clone(), Arc::clone(metrics), stop));
+    Ok(())
+}
+
+async fn finish_after(
+    stop: CancellationToken,
+    finish: CancellationToken,
+    patience: Duration,
+) -> anyhow::Result<()> {
+    stop.cancelled().await;
+    // Ended by the dispatcher's end as well, through the channels; this is only the latest.
+    tokio::spawn(async move {
+        tokio::time::sleep(patience).await;
+        finish.cancel();
+    });
+    Ok(())
+}
+
+fn worker(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    output: crate::output::Output,
+    remembered: Remembered,
+    shared: Option<RedisLink>,
+    stop: &CancellationToken,
+) -> anyhow::Result<Worker> {
+    let user_agent = format!("rsky-backfiller/{VERSION}");
+    // Few idle connections, and not for long: with thousands of hosts they would be most of the process' files.
+    let client = config
+        .outbound
+        .client()
+        .user_agent(&user_agent)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_max_idle_per_host(2)
+        .pool_idle_timeout(Duration::from_secs(5))
+        .build()?;
+    let plc = config.plc.clone().ok_or_else(|| anyhow::anyhow!("PLC_URL is missing"))?;
+    let resolver = DidResolver::new(ResolverConfig {
+        plc,
+        timeout: config.did_timeout,
+        outbound: config.outbound,
+        user_agent,
+    })?;
+    let reconciler = match &config.database {
+        Some((url, schema)) => Some(Arc::new(Reconciler::new(url, schema.clone())?)),
+        None => None,
+    };
+    Ok(Worker {
+        config: config.clone(),
+        client,
+        resolver,
+        documents: DocumentCache::new(config.did_cache, DOCUMENT_AGE),
+        shared: shared.map(Mutex::new),
+        output,
+        reconciler,
+        remembered,
+        metrics: Arc::clone(metrics),
+        stop: stop.clone(),
+    })
 }

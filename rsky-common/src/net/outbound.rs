@@ -133,7 +133,12 @@ mod tests {
 
     #[test]
     fn urls_are_restricted() {
-        for url in ["https://pds.example", "https://pds.example:8443/", "https://8.8.8.8/", "https://[2606:4700::1]/"] {
+        for url in [
+            "https://pds.example",
+            "https://pds.example:8443/",
+            "https://8.8.8.8/",
+            "https://[2606:4700::1]/",
+        ] {
             assert_eq!(check(false, url), Ok(()), "{url}");
         }
         assert_eq!(check(false, "http://pds.example"), Err(Refused::Scheme("http".to_owned())));
@@ -144,8 +149,15 @@ mod tests {
         assert_eq!(check(false, "https://pds.example:25"), Err(Refused::Port(25)));
         // Every spelling of an address that the URL standard knows.
         for url in [
-            "https://127.0.0.1", "https://127.1", "https://2130706433", "https://0x7f.1", "https://0177.0.0.1",
-            "https://169.254.169.254", "https://[::1]", "https://[::ffff:127.0.0.1]", "https://[::ffff:a9fe:a9fe]",
+            "https://127.0.0.1",
+            "https://127.1",
+            "https://2130706433",
+            "https://0x7f.1",
+            "https://0177.0.0.1",
+            "https://169.254.169.254",
+            "https://[::1]",
+            "https://[::ffff:127.0.0.1]",
+            "https://[::ffff:a9fe:a9fe]",
         ] {
             assert!(matches!(check(false, url), Err(Refused::Address(_))), "{url}");
         }

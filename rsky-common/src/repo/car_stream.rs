@@ -62,10 +62,12 @@ impl CarStream {
                 self.root = Some(read_root(buffer.get(at..end).unwrap_or_default())?);
             } else {
                 let start = self.passed.saturating_add(at);
-                let (cid, data) =
-                    body.split_at_checked(BLOCK_CID_LENGTH).ok_or(CarStreamError::Car(CarError::UnsupportedCid(start)))?;
+                let (cid, data) = body
+                    .split_at_checked(BLOCK_CID_LENGTH)
+                    .ok_or(CarStreamError::Car(CarError::UnsupportedCid(start)))?;
                 verify_block(cid, data, start).map_err(CarStreamError::Car)?;
-                let digest = cid::block_digest(cid).ok_or(CarStreamError::Car(CarError::UnsupportedCid(start)))?;
+                let digest =
+                    cid::block_digest(cid).ok_or(CarStreamError::Car(CarError::UnsupportedCid(start)))?;
                 block(digest, data)?;
             }
             at = end;

@@ -152,7 +152,10 @@ mod tests {
     #[test]
     fn both_versions_are_read() {
         let commit = Commit::parse(&block(3, true, true)).unwrap();
-        assert_eq!((commit.did.as_str(), commit.rev.as_deref(), commit.version), ("did:web:a", Some("3k"), 3));
+        assert_eq!(
+            (commit.did.as_str(), commit.rev.as_deref(), commit.version),
+            ("did:web:a", Some("3k"), 3)
+        );
         assert_eq!(commit.data, [1, 0x55, 0x12, 0]);
         let signed = block(3, true, true);
         assert_eq!(commit.unsigned.len(), signed.len() - 7);

@@ -75,8 +75,12 @@ impl VerifyingKey {
 
     fn from_point(curve: Curve, point: &[u8]) -> Result<Self, KeyError> {
         match curve {
-            Curve::K256 => k256::ecdsa::VerifyingKey::from_sec1_bytes(point).map(Self::K256).map_err(|_| KeyError::NotAPoint),
-            Curve::P256 => p256::ecdsa::VerifyingKey::from_sec1_bytes(point).map(Self::P256).map_err(|_| KeyError::NotAPoint),
+            Curve::K256 => k256::ecdsa::VerifyingKey::from_sec1_bytes(point)
+                .map(Self::K256)
+                .map_err(|_| KeyError::NotAPoint),
+            Curve::P256 => p256::ecdsa::VerifyingKey::from_sec1_bytes(point)
+                .map(Self::P256)
+                .map_err(|_| KeyError::NotAPoint),
         }
     }
 
@@ -87,14 +91,16 @@ impl VerifyingKey {
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), SignatureError> {
         match self {
             Self::K256(key) => {
-                let parsed = k256::ecdsa::Signature::from_slice(signature).map_err(|_| SignatureError::Malformed)?;
+                let parsed =
+                    k256::ecdsa::Signature::from_slice(signature).map_err(|_| SignatureError::Malformed)?;
                 if parsed.normalize_s() != parsed {
                     return Err(SignatureError::HighS);
                 }
                 key.verify(message, &parsed).map_err(|_| SignatureError::Mismatch)
             }
             Self::P256(key) => {
-                let parsed = p256::ecdsa::Signature::from_slice(signature).map_err(|_| SignatureError::Malformed)?;
+                let parsed =
+                    p256::ecdsa::Signature::from_slice(signature).map_err(|_| SignatureError::Malformed)?;
                 if parsed.normalize_s() != parsed {
                     return Err(SignatureError::HighS);
                 }
@@ -130,7 +136,10 @@ mod tests {
         assert_eq!(key.verify(b"message", &bytes[..63]), Err(SignatureError::Malformed));
         assert_eq!(key.verify(b"message", &[0; 64]), Err(SignatureError::Malformed));
         let other = k256::ecdsa::SigningKey::from_slice(&[8; 32]).unwrap();
-        assert_eq!(VerifyingKey::K256(*other.verifying_key()).verify(b"message", &bytes), Err(SignatureError::Mismatch));
+        assert_eq!(
+            VerifyingKey::K256(*other.verifying_key()).verify(b"message", &bytes),
+            Err(SignatureError::Mismatch)
+        );
     }
 
     #[test]

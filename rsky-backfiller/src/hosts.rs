@@ -1,0 +1,220 @@
+//! What one host is asked at a time: few requests, fewer when it says so, none while it is in trouble.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::clock::jittered;
+use crate::job::Job;
+
+/// Failures in a row after which a host is set aside.
+const IN_TROUBLE: u32 = 3;
+/// Pause after a 429 that names none; doubles.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// Doublings of the pause of a host in trouble.
+const MOST_DOUBLINGS: u32 = 6;
+
+/// A host's state, for metrics and pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum HostState {
+    /// Nothing known against it.
+    Fine,
+    /// It asked to be left alone.
+    Limited,
+    /// It fails, and is tried now and then.
+    SetAside,
+}
+
+impl HostState {
+    /// All states.
+    pub const ALL: [Self; 3] = [Self::Fine, Self::Limited, Self::SetAside];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fine => "fine",
+            Self::Limited => "limited",
+            Self::SetAside => "set_aside",
+        }
+    }
+}
+
+/// One host.
+#[derive(Debug)]
+pub struct Host {
+    /// Repositories that wait for it.
+    pub queue: VecDeque<Job>,
+    running: usize,
+    /// Requests allowed at a time; grows by a fraction with each answer.
+    limit: f64,
+    most: f64,
+    not_before: Option<Instant>,
+    /// Failures in a row.
+    failures: u32,
+    failing_since: Option<Instant>,
+    /// Wishes to be left alone in a row.
+    limited: u32,
+    used: Instant,
+}
+
+impl Host {
+    /// A host of which nothing is known, asked at most `most` things at a time.
+    pub fn new(most: usize) -> Self {
+        let most = f64::from(u32::try_from(most).unwrap_or(u32::MAX));
+        Self {
+            queue: VecDeque::new(),
+            running: 0,
+            limit: most,
+            most,
+            not_before: None,
+            failures: 0,
+            failing_since: None,
+            limited: 0,
+            used: Instant::now(),
+        }
+    }
+
+    /// The next job, if one may be started now.
+    pub fn start(&mut self, now: Instant) -> Option<Job> {
+        if self.running >= self.allowed() || self.not_before.is_some_and(|time| time > now) {
+            return None;
+        }
+        let job = self.queue.pop_front()?;
+        self.running += 1;
+        self.used = now;
+        Some(job)
+    }
+
+    /// One that was started has ended, however.
+    pub fn ended(&mut self) {
+        self.running = self.running.saturating_sub(1);
+    }
+
+    fn allowed(&self) -> usize {
+        // A host in trouble is tried with one repository, so that the others are not failed with it.
+        if self.failures >= IN_TROUBLE { 1 } else { self.limit.max(1.0) as usize }
+    }
+
+    /// It answered as a host should. `pace`: its headers say that it wants to be left alone for that long.
+    pub fn answered(&mut self, now: Instant, pace: Option<Duration>) {
+        self.failures = 0;
+        self.failing_since = None;
+        self.limited = 0;
+        self.limit = (self.limit + 1.0 / self.limit.max(1.0)).min(self.most);
+        if let Some(pace) = pace {
+            self.hold_until(now + pace);
+        }
+    }
+
+    /// It asked to be left alone, perhaps for a time it named. To the second: no jitter before what it named.
+    pub fn asked_for_patience(&mut self, now: Instant, wait: Option<Duration>) {
+        // Several answers of the same moment are one wish.
+        let again = self.not_before.is_some_and(|time| time > now);
+        if !again {
+            self.limit = (self.limit / 2.0).max(1.0);
+            self.limited = self.limited.saturating_add(1);
+        }
+        let own = FIRST_PAUSE.saturating_mul(1 << self.limited.saturating_sub(1).min(16)).min(LONGEST_PAUSE);
+        self.hold_until(now + wait.unwrap_or_else(|| jittered(own)));
+    }
+
+    /// It failed in a way that speaks against it.
+    pub fn failed(&mut self, now: Instant, first_pause: Duration) {
+        self.failures = self.failures.saturating_add(1);
+        self.failing_since.get_or_insert(now);
+        if let Some(more) = self.failures.checked_sub(IN_TROUBLE) {
+            let pause = first_pause.saturating_mul(1 << more.min(MOST_DOUBLINGS));
+            self.hold_until(now + jittered(pause));
+        }
+    }
+
+    fn hold_until(&mut self, time: Instant) {
+        self.not_before = Some(self.not_before.map_or(time, |known| known.max(time)));
+    }
+
+    /// Whether it has given no answer for so long that nothing is expected any more.
+    pub fn is_given_up(&self, now: Instant, after: Duration) -> bool {
+        self.failures >= IN_TROUBLE
+            && self.failing_since.is_some_and(|since| now.duration_since(since) > after)
+    }
+
+    /// When it may be asked again, if not now.
+    pub fn waits_until(&self, now: Instant) -> Option<Instant> {
+        self.not_before.filter(|time| *time > now)
+    }
+
+    /// Its state now.
+    pub fn state(&self, now: Instant) -> HostState {
+        if self.failures >= IN_TROUBLE {
+            HostState::SetAside
+        } else if self.waits_until(now).is_some() || self.limit < self.most {
+            HostState::Limited
+        } else {
+            HostState::Fine
+        }
+    }
+
+    /// Whether forgetting it changes nothing.
+    pub fn is_idle(&self, now: Instant) -> bool {
+        self.queue.is_empty() && self.running == 0 && self.state(now) == HostState::Fine
+    }
+
+    /// When it was last asked something.
+    pub fn used(&self) -> Instant {
+        self.used
+    }
+
+    /// Requests under way.
+    pub fn running(&self) -> usize {
+        self.running
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_429_halves_and_success_raises_again() {
+        let (mut host, now) = (Host::new(8), Instant::now());
+        host.asked_for_patience(now, Some(Duration::from_secs(7)));
+        host.asked_for_patience(now, Some(Duration::from_secs(7)));
+        assert_eq!(host.allowed(), 4);
+        assert_eq!(host.waits_until(now), Some(now + Duration::from_secs(7)));
+        assert_eq!(host.waits_until(now + Duration::from_secs(7)), None);
+        assert_eq!(host.state(now), HostState::Limited);
+        for _ in 0..40 {
+            host.answered(now, None);
+        }
+        assert_eq!(host.allowed(), 8);
+    }
+
+    #[test]
+    fn without_a_named_time_pauses_grow() {
+        let (mut host, mut now) = (Host::new(8), Instant::now());
+        for seconds in [1_u64, 2, 4, 8] {
+            host.asked_for_patience(now, None);
+            let until = host.waits_until(now).unwrap();
+            let waited = until.duration_since(now).as_secs_f64();
+            assert!((waited / seconds as f64 - 1.0).abs() <= 0.26, "{waited} for {seconds}");
+            now = until;
+        }
+        assert_eq!(host.allowed(), 1);
+    }
+
+    #[test]
+    fn several_failures_set_it_aside_and_one_answer_brings_it_back() {
+        let (mut host, now) = (Host::new(8), Instant::now());
+        for _ in 0..2 {
+            host.failed(now, Duration::from_secs(30));
+        }
+        assert_eq!((host.state(now), host.waits_until(now)), (HostState::Fine, None));
+        host.failed(now, Duration::from_secs(30));
+        assert_eq!((host.state(now), host.allowed()), (HostState::SetAside, 1));
+        assert!(host.waits_until(now).is_some());
+        assert!(!host.is_given_up(now, Duration::from_secs(60)));
+        assert!(host.is_given_up(now + Duration::from_secs(61), Duration::from_secs(60)));
+        host.answered(now, None);
+        assert_eq!((host.state(now + Duration::from_secs(60)), host.allowed()), (HostState::Fine, 8));
+    }
+}

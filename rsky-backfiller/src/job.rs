@@ -1,0 +1,85 @@
+//! A repository on its way through this process.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rsky_common::identity::DidDocument;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// Which stream an entry came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Queue {
+    /// Read first.
+    Priority,
+    /// The others.
+    Normal,
+}
+
+impl Queue {
+    /// Its place in [`crate::config::Config::streams`], and its name in Redis and metrics.
+    pub fn pick(self, streams: &[String; 2]) -> &str {
+        let [priority, normal] = streams;
+        match self {
+            Self::Priority => priority,
+            Self::Normal => normal,
+        }
+    }
+}
+
+/// The entries between reading and settling, so that none is dealt out twice.
+#[derive(Debug, Clone, Default)]
+pub struct InFlight(Arc<Mutex<HashSet<(Queue, String)>>>);
+
+impl InFlight {
+    /// Marks an entry; `None` when it is on its way already. Dropping the mark ends it.
+    pub fn enter(&self, queue: Queue, id: &str) -> Option<Mark> {
+        let key = (queue, id.to_owned());
+        let entered = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
+        entered.then(|| Mark { all: self.clone(), key })
+    }
+
+    /// The ids of one stream.
+    pub fn ids(&self, queue: Queue) -> Vec<String> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().filter(|(of, _)| *of == queue).map(|(_, id)| id.clone()).collect()
+    }
+}
+
+/// See [`InFlight::enter`].
+#[derive(Debug)]
+pub struct Mark {
+    all: InFlight,
+    key: (Queue, String),
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        self.all.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}
+
+/// A repository to be fetched. Whoever holds it answers for its entry; dropped, the entry stays pending and is read
+/// again after a restart or by another backfiller.
+#[derive(Debug)]
+pub struct Job {
+    /// Where its entry is.
+    pub queue: Queue,
+    /// The entry's id.
+    pub id: String,
+    /// The entry's value, as it was.
+    pub payload: String,
+    /// The account.
+    pub did: String,
+    /// The host that listed it, with scheme.
+    pub listed_by: String,
+    /// Failed tries so far.
+    pub attempts: u32,
+    /// Its DID document, once known.
+    pub document: Option<Arc<DidDocument>>,
+    /// Whether the document was asked for on this job's behalf, past the cache.
+    pub fresh: bool,
+    /// Whether it was asked for again because the signature did not fit.
+    pub refreshed: bool,
+    /// Mark and place in the bounded set of jobs.
+    pub held: (Mark, OwnedSemaphorePermit),
+}

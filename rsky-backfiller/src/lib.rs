@@ -1,0 +1,43 @@
+//! Whole repositories from their PDS into the output stream.
+//!
+//! | stage | file |
+//! |---|---|
+//! | settings, start, how the stages are joined | [`config`], [`pipeline`] |
+//! | entries are read from the repository streams | [`intake`], [`job`], [`remembered`] |
+//! | which repository is next, and how much a host is asked | [`dispatch`], [`hosts`] |
+//! | its DID document, its CAR | [`worker`], [`download`] |
+//! | blocks, signature and tree are checked, entries made | [`repository`] |
+//! | for what was lost: the records the AppView has | [`reconcile`] |
+//! | entries are written behind the gate | [`output`] |
+//! | acknowledged, put off, or a dead letter | [`outcome`], [`ledger`], [`delayed`] |
+//! | what is told about it | [`report`], [`metrics`] |
+//! | the queue by hand | [`tools`] |
+
+pub mod config;
+pub mod pipeline;
+mod variables;
+
+pub mod intake;
+pub mod job;
+pub mod remembered;
+
+pub mod dispatch;
+pub mod hosts;
+
+pub mod download;
+pub mod worker;
+
+pub mod reconcile;
+pub mod repository;
+
+pub mod output;
+
+pub mod delayed;
+pub mod ledger;
+pub mod outcome;
+
+pub mod tools;
+
+pub mod clock;
+pub mod metrics;
+pub mod report;

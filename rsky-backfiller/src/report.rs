@@ -1,0 +1,90 @@
+//! What a backfiller tells about itself: on its pages, and in Redis for `backfiller status`, which sees all of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::Value;
+use rsky_common::admin::Status;
+use rsky_common::redis::{Gate, LinkError, RedisLink};
+use rsky_common::runtime::backoff::sleep_or_stop;
+use serde_json::{Map, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::now_ms;
+use crate::config::Config;
+use crate::hosts::HostState;
+use crate::metrics::{Metrics, StateLabel};
+
+/// Time between two reports in Redis.
+const EVERY: Duration = Duration::from_secs(3);
+/// Age from which a report is that of a process that has ended.
+pub const STALE_MS: u64 = 30_000;
+
+/// The key of the reports: a hash by consumer name.
+pub fn key(config: &Config) -> String {
+    let [_, stream] = &config.streams;
+    format!("{stream}:backfillers")
+}
+
+/// Facts about this process, from memory.
+fn facts(config: &Config, metrics: &Metrics) -> Map<String, serde_json::Value> {
+    let state = |state: HostState| {
+        let label = StateLabel { state: state.name() };
+        (state.name().to_owned(), json!(metrics.hosts.get_or_create(&label).get()))
+    };
+    let hosts: Map<String, serde_json::Value> = HostState::ALL.into_iter().map(state).collect();
+    let facts = [
+        ("concurrency", json!(config.concurrency)),
+        ("memory_bound_bytes", json!(config.memory_bound())),
+        ("hosts", hosts.into()),
+        ("repositories_running", json!(metrics.running.get())),
+        ("repositories_waiting", json!(metrics.waiting.get())),
+        ("repositories_delayed", json!(metrics.delayed.get())),
+        ("repositories_processed", json!(metrics.processed.get())),
+        ("repositories_dead", json!(metrics.dead.get())),
+        ("records_queued", json!(metrics.records.get())),
+    ];
+    facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// Puts the facts on the pages.
+pub fn on_pages(status: &Status, config: &Config, metrics: &Arc<Metrics>, gate: Gate) {
+    let (config, metrics) = (config.clone(), Arc::clone(metrics));
+    status.source("backfiller", move || {
+        let mut facts = facts(&config, &metrics);
+        facts.insert("consumer".to_owned(), json!(config.consumer));
+        facts.insert("output".to_owned(), json!(gate.status()));
+        facts.into()
+    });
+}
+
+/// Puts the facts into Redis now and then, until told to stop. A report that fails is missing, no more.
+///
+/// # Errors
+/// None; the signature is that of a stage.
+pub async fn in_redis(
+    mut link: RedisLink,
+    config: Config,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    loop {
+        let mut report = facts(&config, &metrics);
+        report.insert("at".to_owned(), json!(now_ms()));
+        let mut command = redis::cmd("HSET");
+        command.arg(key(&config)).arg(&config.consumer).arg(serde_json::Value::Object(report).to_string());
+        match link.query::<Value>(&command).await {
+            Err(LinkError::Stopped) => return Ok(()),
+            Err(error) => tracing::debug!("report: {error}"),
+            Ok(_) => link.succeeded(),
+        }
+        if !sleep_or_stop(EVERY, &stop).await {
+            let mut command = redis::cmd("HDEL");
+            command.arg(key(&config)).arg(&config.consumer);
+            if let Err(error) = link.query::<Value>(&command).await {
+                tracing::debug!("report: {error}");
+            }
+            return Ok(());
+        }
+    }
+}

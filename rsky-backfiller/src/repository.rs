@@ -1,0 +1,286 @@
+//! One repository, from the pieces of its CAR to entries. Blocking code: it hashes, and large repositories are in files.
+
+use bytes::Bytes;
+use rsky_common::atproto::{CollectionFilter, cid};
+use rsky_common::cbor::write_record_json;
+use rsky_common::redis::DeadLetter;
+use rsky_common::repo::{BlockStore, CarStream, Commit, Leaf, MstError, StoreLimits, Walk};
+use rsky_common::wire::{BackfilledRepo, LiveCommit, LiveCommitWriter, names};
+use tokio::sync::mpsc;
+
+use crate::outcome::{Class, Failure};
+use crate::reconcile::Paths;
+use crate::remembered::revision_of_now;
+
+/// Largest entry. A record of a mebibyte, the most the network accepts, becomes less; more comes only of a block that is
+/// made to grow as text.
+pub const MAX_ENTRY_BYTES: usize = 2 << 20;
+/// Dead letters of one repository; further bad records are only counted.
+const MOST_LETTERS: u64 = 100;
+
+/// A repository whose blocks are all here and have the hashes they are named by.
+#[derive(Debug)]
+pub struct Received {
+    store: BlockStore,
+    /// Its commit, unchecked.
+    pub commit: Commit,
+    /// The commit's CID as text.
+    pub cid: String,
+    /// Its revision; made up for old commits that have none.
+    pub rev: String,
+    /// Bytes of the CAR.
+    pub bytes: u64,
+}
+
+/// Takes the pieces of a CAR until the sender hangs up.
+///
+/// # Errors
+/// A CAR or a commit that is not as it should be, or larger than `most` bytes.
+pub fn receive(
+    pieces: &mut mpsc::Receiver<Bytes>,
+    limits: StoreLimits,
+    most: u64,
+) -> Result<Received, Failure> {
+    let (mut car, mut store) = (CarStream::new(), BlockStore::new(limits));
+    let mut bytes = 0_u64;
+    while let Some(piece) = pieces.blocking_recv() {
+        bytes = bytes.saturating_add(piece.len() as u64);
+        if bytes > most {
+            return Err(Failure::new(Class::TooLarge, format!("more than {most} bytes")));
+        }
+        car.feed(&piece, |digest, data| store.insert(digest, data).map_err(Failure::from))?;
+    }
+    car.finish()?;
+    store.finish()?;
+    let root = car.root().unwrap_or_default();
+    let digest = cid::block_digest(root)
+        .ok_or_else(|| Failure::new(Class::BadCar, "the root is no CID of a block"))?;
+    let mut block = Vec::new();
+    if !store.read(digest, &mut block)? {
+        return Err(Failure::new(Class::MissingBlock, "the commit is missing"));
+    }
+    let commit = Commit::parse(&block)?;
+    let cid = cid::to_text(root).map_err(|_| Failure::new(Class::BadCar, "the root is no CID"))?;
+    let rev = commit.rev.clone().unwrap_or_else(revision_of_now);
+    Ok(Received { store, commit, cid, rev, bytes })
+}
+
+impl Received {
+    /// Walks the tree without writing anything: its shape, and that every record is there.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check_tree(&mut self) -> Result<u64, MstError> {
+        let mut walk = Walk::new(&mut self.store, &self.commit.data, true)?;
+        let mut records = 0;
+        while let Some(leaf) = walk.next(&mut self.store)? {
+            if !self.store.contains(&leaf.digest)? {
+                return Err(MstError::MissingRecord(leaf.path));
+            }
+            records += 1;
+        }
+        Ok(records)
+    }
+}
+
+/// Entries of a repository that are written together.
+#[derive(Debug, Default)]
+pub struct Chunk {
+    /// In tree order.
+    pub entries: Vec<String>,
+    /// Records that cannot be converted.
+    pub letters: Vec<DeadLetter>,
+    /// Whether the repository ends with it.
+    pub last: bool,
+}
+
+/// What was made of a repository.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Summary {
+    /// Records queued.
+    pub queued: u64,
+    /// Records of collections that are not queued.
+    pub filtered: u64,
+    /// Records that could not be converted.
+    pub bad: u64,
+    /// Records that are no longer there.
+    pub deleted: u64,
+}
+
+/// How entries are made.
+#[derive(Debug, Clone)]
+pub struct Making {
+    /// Collections that are queued.
+    pub filter: CollectionFilter,
+    /// Entries of a chunk.
+    pub entries: usize,
+    /// Bytes of a chunk.
+    pub bytes: usize,
+    /// The `time` of all entries.
+    pub time: String,
+}
+
+/// Writes the records of a checked repository as entries into `out`, chunk by chunk; the `repo` entry is the last of the
+/// last chunk (DECISIONS 2). With `known`, what the AppView has and the repository has not is deleted on the way. Stops
+/// early when nobody listens any more.
+///
+/// # Errors
+/// The files, or the AppView's records, cannot be read.
+pub fn make_entries(
+    mut received: Received,
+    making: &Making,
+    known: Option<Paths>,
+    out: &mpsc::Sender<Chunk>,
+) -> Result<Summary, Failure> {
+    let mut walk = Walk::new(&mut received.store, &received.commit.data, false)?;
+    let repo = BackfilledRepo {
+        did: &received.commit.did,
+        commit: &received.cid,
+        rev: &received.rev,
+        time: &making.time,
+    };
+    let mut maker =
+        Maker { repo, making, out, chunk: Chunk::default(), bytes: 0, summary: Summary::default() };
+    let mut known = Known { paths: known, next: None };
+    let mut block = Vec::new();
+    while let Some(leaf) = walk.next(&mut received.store)? {
+        while let Some(path) = known.before(&leaf.path)? {
+            if !maker.delete(&path) {
+                return Ok(maker.summary);
+            }
+        }
+        let (collection, _) = leaf.split();
+        if !making.filter.allows(collection) {
+            maker.summary.filtered += 1;
+            continue;
+        }
+        if !received.store.read(&leaf.digest, &mut block)? {
+            return Err(MstError::MissingRecord(leaf.path).into());
+        }
+        if !maker.create(&leaf, &block) {
+            return Ok(maker.summary);
+        }
+    }
+    while let Some(path) = known.rest()? {
+        if !maker.delete(&path) {
+            return Ok(maker.summary);
+        }
+    }
+    Ok(maker.finish())
+}
+
+/// What the AppView has, in the order of the tree.
+struct Known {
+    paths: Option<Paths>,
+    next: Option<String>,
+}
+
+impl Known {
+    /// The next path that comes before `path`; one that equals it is passed over.
+    fn before(&mut self, path: &str) -> Result<Option<String>, Failure> {
+        while let Some(next) = self.peek()? {
+            if next > path {
+                return Ok(None);
+            }
+            let is_same = next == path;
+            let taken = self.next.take();
+            if !is_same {
+                return Ok(taken);
+            }
+        }
+        Ok(None)
+    }
+
+    fn rest(&mut self) -> Result<Option<String>, Failure> {
+        self.peek()?;
+        Ok(self.next.take())
+    }
+
+    fn peek(&mut self) -> Result<Option<&str>, Failure> {
+        if self.next.is_none()
+            && let Some(paths) = &mut self.paths
+        {
+            self.next = paths
+                .blocking_recv()
+                .transpose()
+                .map_err(|error| Failure::new(Class::LocalFailure, error))?;
+        }
+        Ok(self.next.as_deref())
+    }
+}
+
+struct Maker<'a> {
+    repo: BackfilledRepo<'a>,
+    making: &'a Making,
+    out: &'a mpsc::Sender<Chunk>,
+    chunk: Chunk,
+    bytes: usize,
+    summary: Summary,
+}
+
+impl Maker<'_> {
+    /// `false`: nobody listens any more.
+    fn create(&mut self, leaf: &Leaf, block: &[u8]) -> bool {
+        let (collection, rkey) = leaf.split();
+        let mut entry = String::with_capacity(320 + block.len() + block.len() / 4);
+        let record_cid = cid::to_text(&leaf.cid).unwrap_or_default();
+        match self
+            .repo
+            .push_create(&mut entry, collection, rkey, &record_cid, |out| write_record_json(block, out))
+        {
+            Ok(()) if entry.len() <= MAX_ENTRY_BYTES => {
+                self.summary.queued += 1;
+                self.add(entry)
+            }
+            Ok(()) => self.refuse(leaf, block, &format!("the record has {} bytes as text", entry.len())),
+            Err(error) => self.refuse(leaf, block, &error.to_string()),
+        }
+    }
+
+    fn refuse(&mut self, leaf: &Leaf, block: &[u8], error: &str) -> bool {
+        self.summary.bad += 1;
+        if self.summary.bad <= MOST_LETTERS {
+            self.chunk.letters.push(letter(leaf, &self.repo, block, error));
+        }
+        true
+    }
+
+    fn delete(&mut self, path: &str) -> bool {
+        let Some((collection, rkey)) =
+            path.split_once('/').filter(|(name, _)| self.making.filter.allows(name))
+        else {
+            return true;
+        };
+        let BackfilledRepo { did, commit, rev, time } = self.repo;
+        let writer = LiveCommitWriter::new(&LiveCommit { seq: names::SEQ_BACKFILL, time, did, commit, rev });
+        let mut entry = String::with_capacity(writer.overhead());
+        writer.delete(&mut entry, collection, rkey);
+        self.summary.deleted += 1;
+        self.add(entry)
+    }
+
+    fn add(&mut self, entry: String) -> bool {
+        self.bytes += entry.len();
+        self.chunk.entries.push(entry);
+        if self.chunk.entries.len() < self.making.entries && self.bytes < self.making.bytes {
+            return true;
+        }
+        self.bytes = 0;
+        self.out.blocking_send(std::mem::take(&mut self.chunk)).is_ok()
+    }
+
+    fn finish(mut self) -> Summary {
+        let mut entry = String::with_capacity(256);
+        self.repo.push_repo(&mut entry);
+        self.chunk.entries.push(entry);
+        self.chunk.last = true;
+        // A listener that is gone has given the repository up: there is nobody to tell.
+        drop(self.out.blocking_send(self.chunk));
+        self.summary
+    }
+}
+
+fn letter(leaf: &Leaf, repo: &BackfilledRepo<'_>, block: &[u8], error: &str) -> DeadLetter {
+    let source = format!("at://{}/{}@{}", repo.did, leaf.path, repo.rev);
+    DeadLetter::binary(names::FIELD_EVENT, block, "bad_record", error, &source)
+}

@@ -1,0 +1,261 @@
+//! One step of one repository: its DID document, or the whole way from its PDS to the output stream.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Client;
+use rsky_common::identity::{DidDocument, DidResolver, DocumentCache, ResolveError, Resolved, redis_cache};
+use rsky_common::redis::RedisLink;
+use rsky_common::repo::StoreLimits;
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use crate::clock::{iso, now_ms};
+use crate::config::{Config, Source};
+use crate::download::{Patience, download, repo_url};
+use crate::job::{Job, Queue};
+use crate::metrics::Metrics;
+use crate::outcome::{Class, Failure};
+use crate::output::Output;
+use crate::reconcile::{Paths, Reconciler};
+use crate::remembered::Remembered;
+use crate::repository::{Chunk, Making, Received, Summary, make_entries, receive};
+
+/// Pieces of an answer between the socket and the reader of the CAR.
+const PIECES: usize = 4;
+/// Chunks between the maker of entries and the writer.
+const CHUNKS: usize = 1;
+
+/// How a step ended well.
+#[derive(Debug)]
+pub enum Step {
+    /// The document is there: on to its PDS.
+    Resolved {
+        /// The document.
+        document: Arc<DidDocument>,
+        /// Whether the directory gave it just now.
+        fresh: bool,
+    },
+    /// Everything is in the output stream. The host's headers may ask for a pause.
+    Queued(Option<Duration>),
+    /// The process ends; the entry stays pending.
+    Stopped,
+}
+
+/// What all steps share.
+pub struct Worker {
+    /// The settings.
+    pub config: Config,
+    /// Asks PDSes.
+    pub client: Client,
+    /// Asks directories.
+    pub resolver: DidResolver,
+    /// Documents of this process.
+    pub documents: DocumentCache,
+    /// Documents shared in Redis, if that is configured.
+    pub shared: Option<Mutex<RedisLink>>,
+    /// The output stream.
+    pub output: Output,
+    /// The AppView's records, if its database is known.
+    pub reconciler: Option<Arc<Reconciler>>,
+    /// Revisions queued.
+    pub remembered: Remembered,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// The wish to stop: downloads end at once, writing goes on.
+    pub stop: CancellationToken,
+}
+
+impl Worker {
+    /// The URL of a job's repository: at its PDS, or at the host that listed it.
+    ///
+    /// # Errors
+    /// A host that may not be contacted.
+    pub fn url_of(&self, job: &Job) -> Result<Url, Failure> {
+        let pds = job.document.as_ref().and_then(|document| document.pds.as_deref());
+        let host = match self.config.source {
+            Source::Pds => pds.unwrap_or(&job.listed_by),
+            Source::Host => &job.listed_by,
+        };
+        if host.is_empty() {
+            return Err(Failure::new(
+                Class::Unresolvable,
+                "there is no DID document that names a PDS, and no listing host",
+            ));
+        }
+        repo_url(host, &job.did, self.config.outbound)
+    }
+
+    /// Whether a job needs its DID document.
+    pub fn needs_document(&self) -> bool {
+        self.config.verify || self.config.source == Source::Pds
+    }
+
+    /// Gets the DID document; past the caches if `fresh`.
+    ///
+    /// # Errors
+    /// There is none, or the directory does not answer.
+    pub async fn resolve(&self, did: &str, fresh: bool) -> Result<Step, Failure> {
+        if !fresh && let Some(document) = self.shared_document(did).await {
+            return Ok(Step::Resolved { document, fresh: false });
+        }
+        let resolved = tokio::select! {
+            () = self.stop.cancelled() => return Ok(Step::Stopped),
+            resolved = self.resolver.resolve(did) => resolved,
+        };
+        match resolved {
+            Ok(Resolved { document, json }) => {
+                let document = Arc::new(document);
+                self.documents.put(Arc::clone(&document));
+                self.share(&redis_cache::put(did, &json)).await;
+                Ok(Step::Resolved { document, fresh: true })
+            }
+            Err(ResolveError::NotFound) => {
+                self.documents.remove(did);
+                self.share(&redis_cache::remove(did)).await;
+                // The host that listed it is asked instead: as a rule it knows that the account is gone.
+                let nobody = DidDocument::parse(
+                    format!("{{\"id\":{}}}", serde_json::Value::from(did)).as_bytes(),
+                    did,
+                );
+                let document = nobody.map_err(|error| resolve_failure(error.into()))?;
+                Ok(Step::Resolved { document: Arc::new(document), fresh: true })
+            }
+            Err(error) => Err(resolve_failure(error)),
+        }
+    }
+
+    async fn shared_document(&self, did: &str) -> Option<Arc<DidDocument>> {
+        let mut command = redis::cmd("GET");
+        command.arg(redis_cache::key(did));
+        // The cache is a convenience: whatever fails here, the directory is asked instead.
+        let value: Option<String> = self.shared.as_ref()?.lock().await.query(&command).await.ok()?;
+        let cached = redis_cache::read(&value?).filter(|cached| !cached.stale)?;
+        let document = Arc::new(DidDocument::parse(cached.json.as_bytes(), did).ok()?);
+        self.documents.put(Arc::clone(&document));
+        Some(document)
+    }
+
+    async fn share(&self, command: &redis::Cmd) {
+        if let Some(link) = &self.shared
+            && let Err(error) = link.lock().await.query::<redis::Value>(command).await
+        {
+            tracing::debug!("the shared cache of DID documents: {error}");
+        }
+    }
+
+    /// Fetches a repository, checks it, and writes its records.
+    ///
+    /// # Errors
+    /// Why it is not in the output stream.
+    pub async fn fetch(&self, job: &Job, url: Url) -> Result<Step, Failure> {
+        let (received, pace) = tokio::select! {
+            () = self.stop.cancelled() => return Ok(Step::Stopped),
+            received = self.receive(url) => received?,
+        };
+        if received.commit.did != job.did {
+            let error = format!("the repository is that of {}", received.commit.did);
+            return Err(Failure::new(Class::WrongDid, error));
+        }
+        if self.config.verify {
+            let document =
+                job.document.as_ref().ok_or_else(|| Failure::new(Class::NoKey, "no DID document"))?;
+            let key = document.signing_key()?;
+            let key =
+                key.ok_or_else(|| Failure::new(Class::NoKey, "the DID document names no signing key"))?;
+            received.commit.verify(&key)?;
+        }
+        self.metrics.bytes.inc_by(received.bytes);
+        let Some(summary) = self.write(job, received).await? else { return Ok(Step::Stopped) };
+        self.metrics.records.inc_by(summary.queued);
+        self.metrics.filtered.inc_by(summary.filtered);
+        self.metrics.bad_records.inc_by(summary.bad);
+        self.metrics.deletes.inc_by(summary.deleted);
+        tracing::debug!(did = job.did, records = summary.queued, "queued");
+        Ok(Step::Queued(pace))
+    }
+
+    async fn receive(&self, url: Url) -> Result<(Received, Option<Duration>), Failure> {
+        let config = &self.config;
+        let patience = Patience {
+            answer: config.answer_timeout,
+            stall: config.stall_timeout,
+            total: config.total_timeout,
+        };
+        let limits = StoreLimits { memory: config.memory_per_repo, directory: config.temp_dir.clone() };
+        let most = config.max_repo;
+        let (sender, mut pieces) = mpsc::channel(PIECES);
+        let receiving = spawn_blocking(move || receive(&mut pieces, limits, most));
+        let downloaded = download(&self.client, url, patience, sender).await;
+        let received =
+            receiving.await.map_err(|error| Failure::new(Class::LocalFailure, error.to_string()))?;
+        // What the host did wrong explains what the reader found.
+        let pace = downloaded?;
+        Ok((received?, pace))
+    }
+
+    /// Checks the whole tree, then writes. `None`: the process ends.
+    async fn write(&self, job: &Job, mut received: Received) -> Result<Option<Summary>, Failure> {
+        let making = Making {
+            filter: self.config.filter.clone(),
+            entries: self.config.batch_size,
+            bytes: self.config.batch_bytes,
+            time: iso(now_ms()),
+        };
+        let remember = self.remembered.remember(&job.did, &received.rev);
+        let (sender, mut chunks) = mpsc::channel::<Chunk>(CHUNKS);
+        let known = self.known_paths(job, &received.rev);
+        let making = spawn_blocking(move || {
+            received.check_tree()?;
+            make_entries(received, &making, known, &sender)
+        });
+        let mut ended = false;
+        while let Some(chunk) = chunks.recv().await {
+            let last = chunk.last;
+            let also = if last { remember.clone() } else { None };
+            if !self.output.write(chunk, also).await {
+                return Ok(None);
+            }
+            ended |= last;
+        }
+        let summary =
+            making.await.map_err(|error| Failure::new(Class::LocalFailure, error.to_string()))??;
+        if ended {
+            Ok(Some(summary))
+        } else {
+            Err(Failure::new(Class::LocalFailure, "the entries ended early"))
+        }
+    }
+}
+
+impl Worker {
+    /// What the AppView has of an account that is resynchronised.
+    fn known_paths(&self, job: &Job, rev: &str) -> Option<Paths> {
+        let reconciler = self.reconciler.as_ref().filter(|_| job.queue == Queue::Priority)?;
+        let (sender, paths) = Reconciler::channel();
+        let (reconciler, did, rev) = (Arc::clone(reconciler), job.did.clone(), rev.to_owned());
+        // It ends when the receiver is dropped.
+        tokio::spawn(async move { reconciler.send_paths(&did, &rev, sender).await });
+        Some(paths)
+    }
+}
+
+fn resolve_failure(error: ResolveError) -> Failure {
+    let text = format!("DID document: {error}");
+    match error {
+        ResolveError::Busy { status: 429, retry_after } => {
+            Failure { wait: retry_after, ..Failure::new(Class::RateLimited, text) }
+        }
+        ResolveError::Busy { retry_after, .. } => {
+            Failure { wait: retry_after, ..Failure::new(Class::Overloaded, text) }
+        }
+        ResolveError::Unsupported(_)
+        | ResolveError::NotFound
+        | ResolveError::Document(_)
+        | ResolveError::TooLarge => Failure::new(Class::Unresolvable, text),
+        ResolveError::Refused(_) => Failure::new(Class::RefusedAddress, text),
+        ResolveError::Status(_) | ResolveError::Network(_) => Failure::new(Class::Directory, text),
+    }
+}

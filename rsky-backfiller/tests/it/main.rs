@@ -1,0 +1,24 @@
+//! The daemon against real Redis and a simulated network.
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::string_slice,
+    missing_docs
+)]
+
+mod deletes_what_is_gone;
+mod many_hosts;
+mod puts_off_and_gives_up;
+mod queue_tools;
+mod stays_within_memory;
+mod support;
+mod survives_kills_and_a_full_redis;
+mod synthetic;
+mod trouble;
+mod verifies_real_repositories;
+mod walks_the_mst_suite;
+mod writes_what_the_reference_wrote;

@@ -1,0 +1,127 @@
+//! Large repositories, many at once, in a bound that is known before.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rsky_testnet::servers::Redis;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use crate::support::{Backfiller, PATIENCE, left, length, queue};
+use crate::synthetic;
+use crate::trouble::did;
+
+/// Serves repositories of `records` records, made while they are sent; PLC documents too.
+async fn serve(records: usize, padding: usize) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let base: Arc<str> = url.as_str().into();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let base = Arc::clone(&base);
+            tokio::spawn(async move {
+                let mut request = vec![0; 4096];
+                let read = stream.read(&mut request).await.unwrap_or(0);
+                let line = String::from_utf8_lossy(&request[..read])
+                    .lines()
+                    .next()
+                    .unwrap_or_default()
+                    .replace("%3A", ":");
+                let target = line.split(' ').nth(1).unwrap_or_default().to_owned();
+                let Some(did) = target.strip_prefix("/xrpc/com.atproto.sync.getRepo?did=").map(str::to_owned)
+                else {
+                    let document =
+                        synthetic::document(target.trim_start_matches('/'), &synthetic::key(1), &base)
+                            .to_string();
+                    let head = format!(
+                        "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+                        document.len()
+                    );
+                    drop(stream.write_all((head + &document).as_bytes()).await);
+                    return;
+                };
+                drop(stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n").await);
+                let (sender, mut pieces) = tokio::sync::mpsc::channel::<Vec<u8>>(2);
+                let making = tokio::task::spawn_blocking(move || {
+                    synthetic::write_car(&did, records, padding, &synthetic::key(1), &mut |piece| {
+                        drop(sender.blocking_send(piece.to_vec()))
+                    });
+                });
+                while let Some(piece) = pieces.recv().await {
+                    if stream.write_all(&piece).await.is_err() {
+                        break;
+                    }
+                }
+                drop(pieces);
+                drop(making.await);
+            });
+        }
+    });
+    url
+}
+
+async fn peak(repositories: usize, records: usize, padding: usize, settings: &[(&str, &str)]) -> (u64, u64) {
+    peak_within(PATIENCE, repositories, records, padding, settings).await
+}
+
+async fn peak_within(
+    patience: Duration,
+    repositories: usize,
+    records: usize,
+    padding: usize,
+    settings: &[(&str, &str)],
+) -> (u64, u64) {
+    let redis = Redis::start().unwrap();
+    let url = serve(records, padding).await;
+    queue(&redis, &url, (0..repositories).map(did));
+    let mut backfiller = Backfiller::start(&redis.url(), &url, settings);
+    let started = Instant::now();
+    while left(&redis) > 0 {
+        assert!(started.elapsed() < patience, "not settled within {patience:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let written = i64::try_from(repositories * (records + 1)).unwrap();
+    assert_eq!(length(&redis, "firehose_backfill"), written);
+    let bound = backfiller.metric("backfiller_memory_bound_bytes", "").unwrap() as u64;
+    let peak = backfiller.peak_memory();
+    let (peak_mib, bound_mib, took) = (peak >> 20, bound >> 20, started.elapsed());
+    println!(
+        "{repositories} repositories of {records} records: peak {peak_mib} MiB, bound {bound_mib} MiB, {took:.1?}"
+    );
+    assert!(backfiller.log().contains(&format!("memory is bounded by {} MiB", bound >> 20)));
+    assert_eq!(backfiller.terminate(), Some(0));
+    (peak, bound)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_repository_far_beyond_its_memory() {
+    let settings = [
+        ("BACKFILLER_MEMORY_PER_REPO", "1MiB"),
+        ("BACKFILLER_CONCURRENCY", "1"),
+        ("BACKFILLER_FIREHOSE_STREAM_HIGH_WATER_MARK", "1000000"),
+    ];
+    let (peak, bound) = peak(1, 60_000, 800, &settings).await;
+    assert!(peak <= bound, "{peak} {bound}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_repositories_at_once() {
+    let settings = [
+        ("BACKFILLER_MEMORY_PER_REPO", "512KiB"),
+        ("BACKFILLER_CONCURRENCY", "20"),
+        ("BACKFILLER_HOST_CONCURRENCY", "20"),
+        ("BACKFILLER_FIREHOSE_STREAM_HIGH_WATER_MARK", "1000000"),
+    ];
+    let (peak, bound) = peak(20, 2500, 400, &settings).await;
+    assert!(peak <= bound, "{peak} {bound}");
+}
+
+/// Minutes in a debug build; run with `-- --ignored`.
+#[ignore = "takes minutes"]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_million_records() {
+    let settings =
+        [("BACKFILLER_CONCURRENCY", "1"), ("BACKFILLER_FIREHOSE_STREAM_HIGH_WATER_MARK", "10000000")];
+    let (peak, bound) = peak_within(std::time::Duration::from_secs(1800), 1, 2_000_000, 20, &settings).await;
+    assert!(peak <= bound, "{peak} {bound}");
+}

@@ -1,0 +1,143 @@
+//! Nothing is lost and nothing reported done too early, whatever is killed or full.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use rsky_testnet::servers::Redis;
+
+use crate::support::{Backfiller, PATIENCE, events, left, length, queue, settings, wait_until};
+use crate::synthetic;
+use crate::trouble::{Host, Hosts, counts, did};
+
+/// Every record of every repository at least once, its `repo` event after all of them, nothing left.
+fn assert_whole(redis: &Redis, expected: &[(String, usize)]) {
+    let all = events(redis);
+    for (did, records) in expected {
+        let own: Vec<&serde_json::Value> = all.iter().filter(|event| event["did"] == did.as_str()).collect();
+        let mut keys: Vec<&str> = own.iter().filter_map(|event| event["rkey"].as_str()).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), *records, "{did}");
+        let first_repo = own.iter().position(|event| event["type"] == "repo").expect("a repo event");
+        let mut before: Vec<&str> =
+            own[..first_repo].iter().filter_map(|event| event["rkey"].as_str()).collect();
+        before.sort_unstable();
+        before.dedup();
+        assert_eq!(before.len(), *records, "{did}: the repo event comes after all records");
+    }
+    assert_eq!(left(redis), 0);
+    let pending = redis.command(&["XPENDING", "repo_backfill", "repo_backfill_group"]).unwrap();
+    assert_eq!(pending.items()[0].as_int(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_backfillers_killed_again_and_again() {
+    let hosts = Hosts::start().await;
+    let redis = Redis::start().unwrap();
+    let key = synthetic::key(1);
+    let repos: Vec<(String, usize)> = (0..80)
+        .map(|number| {
+            let records = number * 13 % 700;
+            (
+                hosts.add(number, Host::Car(Bytes::from(synthetic::car(&did(number), records, 50, &key))), 1),
+                records,
+            )
+        })
+        .collect();
+    queue(&redis, &hosts.url(), repos.iter().map(|(did, _)| did));
+    let own = [
+        ("BACKFILLER_BATCH_SIZE", "50"),
+        ("BACKFILLER_CONCURRENCY", "6"),
+        ("BACKFILLER_CLAIM_IDLE_MS", "1000"),
+    ];
+    let (url, plc) = (redis.url(), hosts.url());
+    let start = |name: &str| {
+        let mut environment = settings(&url, &plc, &own);
+        environment.retain(|(variable, _)| variable != "BACKFILLER_CONSUMER");
+        environment.push(("BACKFILLER_CONSUMER".to_owned(), name.to_owned()));
+        Backfiller::start_with(environment)
+    };
+    let mut both = [start("one"), start("two")];
+    for round in 0..16_u64 {
+        // Spread over the work's time, the same in every run.
+        std::thread::sleep(Duration::from_millis(90 + round * 37 % 160));
+        both[usize::from(round % 2 == 0)].kill_and_restart();
+    }
+    wait_until("all repositories are settled", || left(&redis) == 0);
+    assert_whole(&redis, &repos);
+    for backfiller in &mut both {
+        assert_eq!(backfiller.terminate(), Some(0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_redis_and_a_full_stream_only_make_it_wait() {
+    let hosts = Hosts::start().await;
+    let redis = Redis::builder().policy("noeviction").start().unwrap();
+    let key = synthetic::key(1);
+    let repos: Vec<(String, usize)> = (0..20)
+        .map(|number| {
+            (hosts.add(number, Host::Car(Bytes::from(synthetic::car(&did(number), 100, 50, &key))), 1), 100)
+        })
+        .collect();
+    queue(&redis, &hosts.url(), repos.iter().map(|(did, _)| did));
+    redis.command(&["XGROUP", "CREATE", "repo_backfill", "repo_backfill_group", "0"]).unwrap();
+    redis
+        .command(&["XGROUP", "CREATE", "repo_backfill_priority", "repo_backfill_group", "0", "MKSTREAM"])
+        .unwrap();
+    redis.command(&["CONFIG", "SET", "maxmemory", "1mb"]).unwrap();
+    let own = [("BACKFILLER_FIREHOSE_STREAM_HIGH_WATER_MARK", "300"), ("BACKFILLER_BATCH_SIZE", "50")];
+    let mut backfiller = Backfiller::start(&redis.url(), &hosts.url(), &own);
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(length(&redis, "firehose_backfill"), 0);
+    assert_eq!(length(&redis, "repo_backfill"), 20, "nothing is acknowledged that is not written");
+    redis.command(&["CONFIG", "SET", "maxmemory", "0"]).unwrap();
+    wait_until("the mark is reached", || length(&redis, "firehose_backfill") >= 300);
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(length(&redis, "firehose_backfill") < 350 + 50, "{}", length(&redis, "firehose_backfill"));
+    assert_eq!(backfiller.metric("backfiller_backpressure_active", "firehose_backfill"), Some(1.0));
+    // A consumer makes room and keeps what it took.
+    let mut taken = Vec::new();
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while left(&redis) > 0 || length(&redis, "firehose_backfill") > 0 {
+        assert!(std::time::Instant::now() < deadline, "it goes on");
+        let page = redis.command(&["XRANGE", "firehose_backfill", "-", "+", "COUNT", "100"]).unwrap();
+        for entry in page.items() {
+            let id = entry.items()[0].as_text().unwrap();
+            taken.push(entry.items()[1].items()[1].as_text().unwrap());
+            redis.command(&["XDEL", "firehose_backfill", &id]).unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(taken.len(), 20 * 101);
+    assert_eq!(backfiller.terminate(), Some(0));
+    assert_eq!(counts(&redis).len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_in_the_middle_is_clean() {
+    let hosts = Hosts::start().await;
+    let redis = Redis::start().unwrap();
+    let key = synthetic::key(1);
+    let mut repos: Vec<(String, usize)> = (0..10)
+        .map(|number| {
+            (hosts.add(number, Host::Car(Bytes::from(synthetic::car(&did(number), 300, 50, &key))), 1), 300)
+        })
+        .collect();
+    let hanging = hosts.add(50, Host::Hangs, 1);
+    queue(&redis, &hosts.url(), repos.iter().map(|(did, _)| did).chain([&hanging]));
+    let mut backfiller = Backfiller::start(&redis.url(), &hosts.url(), &[]);
+    wait_until("the others are queued", || left(&redis) == 1);
+    assert_eq!(
+        backfiller.terminate(),
+        Some(0),
+        "a download under way does not hold up the stop: {}",
+        backfiller.log()
+    );
+    hosts.add(50, Host::Car(Bytes::from(synthetic::car(&did(50), 5, 50, &key))), 1);
+    repos.push((hanging, 5));
+    let mut again = Backfiller::start(&redis.url(), &hosts.url(), &[]);
+    wait_until("what was left is taken up", || left(&redis) == 0);
+    assert_whole(&redis, &repos);
+    assert_eq!(again.terminate(), Some(0));
+}
