@@ -10,6 +10,9 @@ pub(crate) const FIREHOSE_LIVE: &str = "firehose_live";
 pub(crate) const FIREHOSE_BACKFILL: &str = "firehose_backfill";
 pub(crate) const LABEL_LIVE: &str = "label_live";
 pub(crate) const REPO_BACKFILL: &str = "repo_backfill";
+pub(crate) const REPO_BACKFILL_PRIORITY: &str = "repo_backfill_priority";
+/// Repositories that the backfiller will try again later.
+pub(crate) const REPO_BACKFILL_DELAYED: &str = "repo_backfill:delayed";
 
 /// Number of entries, acknowledged ones not among them: the consumers delete what they are done with.
 pub(crate) fn length(redis: &mut RespClient, stream: &str) -> Result<i64> {
@@ -23,6 +26,11 @@ pub(crate) fn pending(redis: &mut RespClient, stream: &str) -> Result<i64> {
     }
     let groups = redis.command(&["XINFO", "GROUPS", stream])?;
     groups.items().iter().map(|group| field(group, "pending")?.as_int().context("no number")).sum()
+}
+
+/// Members of a sorted set; 0 when it does not exist.
+pub(crate) fn put_off(redis: &mut RespClient, key: &str) -> Result<i64> {
+    redis.command(&["ZCARD", key])?.as_int().context("ZCARD gave no number")
 }
 
 /// Age in seconds of the oldest entry, by the time in its id; 0 for an empty stream.

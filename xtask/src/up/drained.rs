@@ -3,12 +3,18 @@
 use anyhow::{Context, Result};
 
 use super::pipeline::Pipeline;
-use crate::streams::{self, FIREHOSE_BACKFILL, FIREHOSE_LIVE, LABEL_LIVE, REPO_BACKFILL};
+use crate::streams::{
+    self, FIREHOSE_BACKFILL, FIREHOSE_LIVE, LABEL_LIVE, REPO_BACKFILL, REPO_BACKFILL_DELAYED,
+    REPO_BACKFILL_PRIORITY,
+};
+
+/// What the ingester leaves at the end of a listing.
+const LISTING_DONE: &str = "!ingester-done";
 
 /// What is still to be done, as seen at one moment.
 pub(crate) struct Drained {
     missing: Vec<String>,
-    repositories: i64,
+    dead_letters: Vec<String>,
 }
 
 impl Drained {
@@ -25,14 +31,27 @@ impl Drained {
                 missing.push(format!("{stream} is at {} of {last}", at.as_deref().unwrap_or("its start")));
             }
         }
-        for stream in [FIREHOSE_LIVE, FIREHOSE_BACKFILL, LABEL_LIVE] {
+        if streams::cursor(&mut redis, REPO_BACKFILL, host)?.as_deref() != Some(LISTING_DONE) {
+            missing.push("the listing of repositories has not ended".to_owned());
+        }
+        let delayed = streams::put_off(&mut redis, REPO_BACKFILL_DELAYED)?;
+        if delayed > 0 {
+            missing.push(format!("{delayed} repositories are to be tried again later"));
+        }
+        // In the order of the flow: what has left one is in the next by the time that is looked at.
+        let mut dead_letters = Vec::new();
+        for stream in [REPO_BACKFILL_PRIORITY, REPO_BACKFILL, FIREHOSE_LIVE, FIREHOSE_BACKFILL, LABEL_LIVE] {
+            let dead = streams::length(&mut redis, &format!("{stream}_dlq"))?;
+            if dead > 0 {
+                dead_letters.push(format!("{stream} {dead}"));
+            }
             let (length, pending) =
                 (streams::length(&mut redis, stream)?, streams::pending(&mut redis, stream)?);
             if length > 0 || pending > 0 {
                 missing.push(format!("{stream} has {length} entries, {pending} of them pending"));
             }
         }
-        Ok(Self { missing, repositories: streams::length(&mut redis, REPO_BACKFILL)? })
+        Ok(Self { missing, dead_letters })
     }
 
     /// Nothing is left.
@@ -45,11 +64,9 @@ impl Drained {
         self.missing.join("; ")
     }
 
-    /// What is in the pipeline without counting as left.
+    /// What was set aside on the way: the recording has its share of broken records and repositories.
     pub(crate) fn note(&self) -> String {
-        format!(
-            "{REPO_BACKFILL} holds {} repositories that wait for the backfiller (not counted)",
-            self.repositories
-        )
+        let none = self.dead_letters.is_empty();
+        format!("dead letters: {}", if none { "none".to_owned() } else { self.dead_letters.join(", ") })
     }
 }
