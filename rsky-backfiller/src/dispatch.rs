@@ -174,6 +174,13 @@ impl Dispatcher {
         self.metrics.running.set(i64::try_from(self.tasks.len()).unwrap_or(i64::MAX));
     }
 
+    /// Steps of a kind that may be under way. Hosts that are slow to begin are counted on top, up to three times as many.
+    fn allowed(&self, role: Role) -> usize {
+        let concurrency = self.worker.config.concurrency;
+        let slow = if role == Role::Repositories { self.worker.slow.load(Ordering::Relaxed) } else { 0 };
+        concurrency.saturating_add(slow.min(concurrency.saturating_mul(3)))
+    }
+
     fn spawn(&mut self, key: Key, role: usize, job: Job) {
         if let Some(running) = self.running.get_mut(role) {
             *running += 1;

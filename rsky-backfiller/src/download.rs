@@ -50,20 +50,13 @@ pub fn host_key(url: &Url) -> String {
     url.port().map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"))
 }
 
-/// Asks, and sends the pieces of the answer; returns how long the host wants to be left alone, if its headers say so.
+/// Asks, and gives the answer if it is a repository; nothing of it has been read.
 ///
 /// # Errors
-/// The class of what came instead of a repository. A receiver that hangs up ends the download without an error: it
-/// knows why.
-pub async fn download(
-    client: &Client,
-    url: Url,
-    patience: Patience,
-    pieces: mpsc::Sender<Bytes>,
-) -> Result<Option<Duration>, Failure> {
-    let deadline = Instant::now() + patience.total;
+/// The class of what came instead.
+pub async fn ask(client: &Client, url: Url, patience: Patience) -> Result<Response, Failure> {
     let asked = client.get(url).header(header::ACCEPT, "application/vnd.ipld.car").send();
-    let mut answer = match timeout(patience.answer, asked).await {
+    let answer = match timeout(patience.answer, asked).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => return Err(unreached(&error)),
         Err(_) => {
@@ -73,11 +66,24 @@ pub async fn download(
     if answer.status() != reqwest::StatusCode::OK {
         return Err(refused_answer(answer, patience.stall).await);
     }
-    if let Some(kind) = answer.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok())
-        && !is_car(kind)
-    {
-        return Err(Failure::new(Class::ContentType, format!("content type {kind:?}")));
+    match answer.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()) {
+        Some(kind) if !is_car(kind) => {
+            Err(Failure::new(Class::ContentType, format!("content type {kind:?}")))
+        }
+        _ => Ok(answer),
     }
+}
+
+/// Sends the pieces of the answer; returns how long the host wants to be left alone, if its headers say so.
+///
+/// # Errors
+/// The answer broke off or took too long. A receiver that hangs up ends the download without an error: it knows why.
+pub async fn download(
+    mut answer: Response,
+    patience: Patience,
+    pieces: mpsc::Sender<Bytes>,
+) -> Result<Option<Duration>, Failure> {
+    let deadline = Instant::now() + patience.total;
     let pace = exhausted(answer.headers());
     let (mut window_end, mut window_bytes) = (Instant::now() + patience.stall, 0_usize);
     loop {

@@ -216,6 +216,8 @@ fn worker(
         reconciler,
         remembered,
         metrics: Arc::clone(metrics),
+        slow: Arc::default(),
+        slots: Arc::new(Semaphore::new(config.concurrency)),
         stop: stop.clone(),
     })
 }

@@ -1,20 +1,23 @@
 //! One step of one repository: its DID document, or the whole way from its PDS to the output stream.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use reqwest::Client;
 use rsky_common::identity::{DidDocument, DidResolver, DocumentCache, ResolveError, Resolved, redis_cache};
 use rsky_common::redis::RedisLink;
 use rsky_common::repo::StoreLimits;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::clock::{iso, now_ms};
 use crate::config::{Config, Source};
-use crate::download::{Patience, download, repo_url};
+use crate::download::{Patience, ask, download, repo_url};
 use crate::job::{Job, Queue};
 use crate::metrics::Metrics;
 use crate::outcome::{Class, Failure};
@@ -27,6 +30,9 @@ use crate::repository::{Chunk, Making, Received, Summary, make_entries, receive}
 const PIECES: usize = 4;
 /// Chunks between the maker of entries and the writer.
 const CHUNKS: usize = 1;
+
+/// A host that takes longer to begin its answer does not keep others from being asked meanwhile.
+const SLOW_START: Duration = Duration::from_secs(1);
 
 /// How a step ended well.
 #[derive(Debug)]
@@ -42,6 +48,22 @@ pub enum Step {
     Queued(Option<Duration>),
     /// The process ends; the entry stays pending.
     Stopped,
+}
+
+/// Counts one that is slow to begin, while it is.
+struct Slow<'a>(&'a AtomicUsize);
+
+impl<'a> Slow<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Slow<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What all steps share.
@@ -64,6 +86,10 @@ pub struct Worker {
     pub remembered: Remembered,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Repositories whose host has not begun its answer for a while: they take no memory.
+    pub slow: Arc<AtomicUsize>,
+    /// Repositories that may be in memory.
+    pub slots: Arc<Semaphore>,
     /// The wish to stop: downloads end at once, writing goes on.
     pub stop: CancellationToken,
 }
@@ -151,7 +177,7 @@ impl Worker {
     /// # Errors
     /// Why it is not in the output stream.
     pub async fn fetch(&self, job: &Job, url: Url) -> Result<Step, Failure> {
-        let (received, pace) = tokio::select! {
+        let (received, pace, _slot) = tokio::select! {
             () = self.stop.cancelled() => return Ok(Step::Stopped),
             received = self.receive(url) => received?,
         };
@@ -177,23 +203,35 @@ impl Worker {
         Ok(Step::Queued(pace))
     }
 
-    async fn receive(&self, url: Url) -> Result<(Received, Option<Duration>), Failure> {
+    /// The repository in its slot, which is to be held until it has left memory.
+    async fn receive(&self, url: Url) -> Result<(Received, Option<Duration>, OwnedSemaphorePermit), Failure> {
         let config = &self.config;
         let patience = Patience {
             answer: config.answer_timeout,
             stall: config.stall_timeout,
             total: config.total_timeout,
         };
+        let mut asking = pin!(ask(&self.client, url, patience));
+        let answer = match timeout(SLOW_START, asking.as_mut()).await {
+            Ok(answer) => answer?,
+            Err(_) => {
+                let _slow = Slow::new(&self.slow);
+                asking.await?
+            }
+        };
+        // The semaphore is never closed.
+        let slot = Arc::clone(&self.slots).acquire_owned().await;
+        let slot = slot.map_err(|error| Failure::new(Class::LocalFailure, error.to_string()))?;
         let limits = StoreLimits { memory: config.memory_per_repo, directory: config.temp_dir.clone() };
         let most = config.max_repo;
         let (sender, mut pieces) = mpsc::channel(PIECES);
         let receiving = spawn_blocking(move || receive(&mut pieces, limits, most));
-        let downloaded = download(&self.client, url, patience, sender).await;
+        let downloaded = download(answer, patience, sender).await;
         let received =
             receiving.await.map_err(|error| Failure::new(Class::LocalFailure, error.to_string()))?;
         // What the host did wrong explains what the reader found.
         let pace = downloaded?;
-        Ok((received?, pace))
+        Ok((received?, pace, slot))
     }
 
     /// Checks the whole tree, then writes. `None`: the process ends.

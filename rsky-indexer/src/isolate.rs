@@ -89,7 +89,8 @@ impl Writer {
         loop {
             attempts += 1;
             let (failure, what_to_do) = match self.attempt::<K>(part).await {
-                Ok(()) => {
+                Ok(rows) => {
+                    self.metrics.rows.inc_by(u64::try_from(rows).unwrap_or(0));
                     if reported {
                         warn!(attempts, "Postgres takes batches again");
                         self.readiness.ready();
@@ -136,7 +137,7 @@ impl Writer {
         }
     }
 
-    async fn attempt<K: Kind>(&mut self, part: &[&K::Item]) -> Result<(), Failure> {
+    async fn attempt<K: Kind>(&mut self, part: &[&K::Item]) -> Result<usize, Failure> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
             none => none.insert(self.database.connect().await.map_err(Failure::Connect)?),

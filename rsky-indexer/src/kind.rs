@@ -20,12 +20,12 @@ pub trait Kind: Send + Sync + 'static {
     /// What decides the lane, so that what must stay in order does.
     fn route(payload: &str) -> Option<String>;
 
-    /// Writes items in one transaction.
+    /// Writes items in one transaction; returns how many rows were written or deleted.
     fn apply(
         connection: &mut PgConnection,
         statements: &Statements,
         items: &[&Self::Item],
-    ) -> impl Future<Output = Result<(), EngineError>> + Send;
+    ) -> impl Future<Output = Result<usize, EngineError>> + Send;
 }
 
 /// Record, account and identity events: in order per repository.
@@ -54,7 +54,7 @@ impl Kind for Events {
         connection: &mut PgConnection,
         statements: &Statements,
         items: &[&Work],
-    ) -> Result<(), EngineError> {
+    ) -> Result<usize, EngineError> {
         engine::apply(connection, statements, items).await
     }
 }
@@ -81,7 +81,7 @@ impl Kind for Labels {
         connection: &mut PgConnection,
         statements: &Statements,
         items: &[&Vec<LabelRow>],
-    ) -> Result<(), EngineError> {
+    ) -> Result<usize, EngineError> {
         let labels: Vec<&LabelRow> = items.iter().flat_map(|item| item.iter()).collect();
         labels::apply(connection, statements, &labels).await
     }

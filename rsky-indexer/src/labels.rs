@@ -61,7 +61,7 @@ impl From<Label<'_>> for LabelRow {
     }
 }
 
-/// Writes labels in order, in one transaction.
+/// Writes labels in order, in one transaction; returns how many rows changed.
 ///
 /// # Errors
 /// See [`EngineError`]. Nothing has taken effect then.
@@ -69,20 +69,26 @@ pub async fn apply(
     connection: &mut PgConnection,
     statements: &Statements,
     labels: &[&LabelRow],
-) -> Result<(), EngineError> {
+) -> Result<usize, EngineError> {
     sqlx::raw_sql("BEGIN").execute(&mut *connection).await?;
-    let mut outcome = Ok(());
-    for round in rounds(labels) {
-        outcome = write(connection, statements, &round).await;
-        if outcome.is_err() {
-            break;
-        }
-    }
+    let outcome = write_rounds(connection, statements, labels).await;
     let end = if outcome.is_ok() { "COMMIT" } else { "ROLLBACK" };
     let ended = sqlx::raw_sql(end).execute(&mut *connection).await;
-    outcome?;
+    let rows = outcome?;
     ended?;
-    Ok(())
+    Ok(rows)
+}
+
+async fn write_rounds(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    labels: &[&LabelRow],
+) -> Result<usize, EngineError> {
+    let mut rows = 0;
+    for round in rounds(labels) {
+        rows += write(connection, statements, &round).await?;
+    }
+    Ok(rows)
 }
 
 /// The n-th round holds the n-th label of each key, sorted by key: every process locks rows in one order.
@@ -108,14 +114,14 @@ async fn write(
     connection: &mut PgConnection,
     statements: &Statements,
     labels: &[&LabelRow],
-) -> Result<(), EngineError> {
+) -> Result<usize, EngineError> {
     let sql = r#"INSERT INTO label (src, uri, cid, val, neg, cts, exp)
         SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bool[], $6::text[], $7::text[])
         ON CONFLICT (src, uri, cid, val) DO UPDATE SET neg = excluded.neg, cts = excluded.cts, exp = excluded.exp
             WHERE label.cts < excluded.cts"#;
     let column =
         |value: fn(&LabelRow) -> &str| -> Vec<&str> { labels.iter().map(|label| value(label)).collect() };
-    statements
+    let done = statements
         .query(sql)
         .bind(column(|label| &label.src))
         .bind(column(|label| &label.uri))
@@ -126,7 +132,7 @@ async fn write(
         .bind(labels.iter().map(|label| label.exp.as_deref()).collect::<Vec<Option<&str>>>())
         .execute(connection)
         .await?;
-    Ok(())
+    Ok(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX))
 }
 
 #[cfg(test)]

@@ -95,6 +95,8 @@ pub struct Metrics {
     pub claimed: Family<StreamLabels, Counter>,
     /// Retries of batches by cause.
     pub retries: Family<RetryLabels, Counter>,
+    /// Rows written or deleted.
+    pub rows: Counter,
     /// Entries per transaction.
     pub batch_entries: Histogram,
     /// Seconds per transaction.
@@ -126,6 +128,7 @@ impl Metrics {
             lag_seconds: Family::default(),
             claimed: Family::default(),
             retries: Family::default(),
+            rows: Counter::default(),
             batch_entries: Histogram::new([
                 1.0, 10.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0,
             ]),
@@ -161,6 +164,7 @@ impl Metrics {
             metrics.claimed.clone(),
         );
         registry.register("indexer_batch_retries", "Retries of batches by cause", metrics.retries.clone());
+        registry.register("indexer_rows", "Rows written or deleted", metrics.rows.clone());
         registry.register("indexer_batch_entries", "Entries per transaction", metrics.batch_entries.clone());
         registry.register_with_unit(
             "indexer_batch",

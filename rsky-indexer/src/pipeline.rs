@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use prometheus_client::metrics::gauge::Gauge;
 use rsky_common::admin::{self, Admin, Health, Readiness, Status};
 use rsky_common::redis::consumer::Consumer;
 use rsky_common::redis::startup::{StartupError, check_eviction};
 use rsky_common::redis::{LinkError, RedisServer, overview};
-use rsky_common::runtime::backoff::Backoff;
+use rsky_common::runtime::backoff::{Backoff, sleep_or_stop};
 use rsky_common::runtime::budget::ByteBudget;
 use rsky_common::runtime::daemon::Context;
 use rsky_common::runtime::stages::Stages;
@@ -140,10 +141,8 @@ impl Daemon {
         let status = self.status.clone();
         stages.spawn("status pages", async move { Ok(overview::watch(link, watched, status).await?) });
         let held = budget.clone();
-        let bytes = self.metrics.bytes_in_memory.clone();
         let (lanes, batch) = (config.lanes, config.batch_size);
         self.status.source("indexer", move || {
-            bytes.set(i64::try_from(held.bytes()).unwrap_or(i64::MAX));
             json!({
                 "lanes": lanes,
                 "batch_size": batch,
@@ -152,6 +151,10 @@ impl Daemon {
                 "bytes_in_memory_max": held.total(),
             })
         });
+        stages.spawn(
+            "gauge of memory",
+            watch_memory(budget.clone(), self.metrics.bytes_in_memory.clone(), self.stop.clone()),
+        );
         info!(
             consumer = config.consumer,
             lanes,
@@ -246,6 +249,14 @@ impl Daemon {
         };
         stages.spawn(name, reader.run::<K>());
     }
+}
+
+/// Keeps the gauge of held bytes. Losing this task loses nothing but the gauge.
+async fn watch_memory(budget: ByteBudget, gauge: Gauge, stop: CancellationToken) -> anyhow::Result<()> {
+    while sleep_or_stop(Duration::from_secs(1), &stop).await {
+        gauge.set(i64::try_from(budget.bytes()).unwrap_or(i64::MAX));
+    }
+    Ok(())
 }
 
 /// A wrong password, user or database name stays wrong.

@@ -13,7 +13,7 @@ use crate::trouble::{Host, Hosts, counts, did, error, redirect};
 const HEALTHY: usize = 400;
 const TROUBLED: usize = 100;
 /// Repositories of each healthy host.
-const EACH: usize = 3;
+const EACH: usize = 20;
 const RECORDS: usize = 40;
 
 fn troubled(number: usize) -> Host {
@@ -39,7 +39,7 @@ async fn run(with_trouble: bool) -> f64 {
         let pds = format!("http://127.4.{}.{}:{}", number % HEALTHY / 200, number % 200 + 1, hosts.port);
         dids.push(hosts.add_at(number, Host::Car(car), 1, &pds));
         if with_trouble && number < TROUBLED {
-            dids.push(hosts.add(5000 + number, troubled(number), 1));
+            dids.push(hosts.add(12_000 + number, troubled(number), 1));
         }
     }
     queue(&redis, &hosts.url(), &dids);

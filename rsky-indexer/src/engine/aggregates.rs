@@ -35,12 +35,13 @@ impl<'c> Deltas<'c> {
         }
     }
 
-    /// Writes all counters.
+    /// Writes all counters; returns how many rows they are in.
     pub(super) async fn write(
         self,
         connection: &mut PgConnection,
         statements: &Statements,
-    ) -> Result<(), sqlx::Error> {
+    ) -> Result<usize, sqlx::Error> {
+        let mut written = 0;
         for table in [&POST_AGG, &PROFILE_AGG] {
             let mut rows: BTreeMap<&str, [Option<i64>; 2]> = BTreeMap::new();
             for ((counter, subject), delta) in &self.by_counter {
@@ -52,9 +53,10 @@ impl<'c> Deltas<'c> {
                     }
                 }
             }
+            written += rows.len();
             write_table(connection, statements, table, rows).await?;
         }
-        Ok(())
+        Ok(written)
     }
 }
 

@@ -69,7 +69,7 @@ enum Trust {
     Nothing,
 }
 
-/// Applies a batch in one transaction.
+/// Applies a batch in one transaction; returns how many rows it wrote or deleted.
 ///
 /// # Errors
 /// See [`EngineError`]. Nothing of the batch has taken effect then.
@@ -77,7 +77,7 @@ pub async fn apply(
     connection: &mut PgConnection,
     statements: &Statements,
     batch: &[&Work],
-) -> Result<(), EngineError> {
+) -> Result<usize, EngineError> {
     match apply_trusting(connection, statements, batch, Trust::Loaded).await {
         Err(EngineError::Overtaken) => apply_trusting(connection, statements, batch, Trust::Nothing).await,
         outcome => outcome,
@@ -89,14 +89,14 @@ async fn apply_trusting(
     statements: &Statements,
     batch: &[&Work],
     trust: Trust,
-) -> Result<(), EngineError> {
+) -> Result<usize, EngineError> {
     sqlx::raw_sql(BEGIN).execute(&mut *connection).await?;
     let outcome = apply_in_transaction(connection, statements, batch, trust).await;
     let end = if outcome.is_ok() { "COMMIT" } else { "ROLLBACK" };
     let ended = sqlx::raw_sql(end).execute(&mut *connection).await;
-    outcome?;
+    let rows = outcome?;
     ended?;
-    Ok(())
+    Ok(rows)
 }
 
 async fn apply_in_transaction(
@@ -104,14 +104,14 @@ async fn apply_in_transaction(
     statements: &Statements,
     batch: &[&Work],
     trust: Trust,
-) -> Result<(), EngineError> {
+) -> Result<usize, EngineError> {
     let changes: Vec<&Change> = batch.iter().filter_map(|work| work.change.as_ref()).collect();
     let mut known = load::load(connection, statements, &changes).await?;
     if trust == Trust::Loaded {
         load::load_taken_keys(connection, statements, &changes, &mut known).await?;
     }
     let waves = plan::plan(&changes, &known);
-    let mut batch_state = Batch { connection, statements, known, deltas: Deltas::default(), trust };
+    let mut batch_state = Batch { connection, statements, known, deltas: Deltas::default(), trust, rows: 0 };
     for wave in waves {
         let mut wave: Vec<&Change> = wave.iter().filter_map(|at| changes.get(*at).copied()).collect();
         // Every process locks rows in one order.
@@ -120,8 +120,9 @@ async fn apply_in_transaction(
         // The first wave has used up what was loaded of duplicate keys.
         batch_state.trust = Trust::Nothing;
     }
-    let Batch { connection, deltas, .. } = batch_state;
-    sync_state::note(connection, statements, batch.iter().filter_map(|work| work.seen.as_ref())).await?;
-    deltas.write(connection, statements).await?;
-    Ok(())
+    let Batch { connection, deltas, rows, .. } = batch_state;
+    let seen = batch.iter().filter_map(|work| work.seen.as_ref());
+    let synced = sync_state::note(connection, statements, seen).await?;
+    let counted = deltas.write(connection, statements).await?;
+    Ok(rows + synced + counted)
 }

@@ -19,6 +19,8 @@ pub(super) struct Batch<'a, 'c> {
     pub known: Known<'c>,
     pub deltas: Deltas<'c>,
     pub trust: Trust,
+    /// Rows of `record` and the typed tables that were written or deleted.
+    pub rows: usize,
 }
 
 /// Changes that write the record, sorted by how the stored record stands to them (INDEXING §2.1, §2.2,
@@ -90,6 +92,7 @@ impl<'c> Batch<'_, 'c> {
             let touched = records::touch(self.connection, self.statements, &same).await?;
             same.retain(|(change, _)| touched.contains(&change.uri));
         }
+        self.rows += new.len() + replacing.len() + same.len();
         for (change, content) in new.iter().chain(&replacing).chain(&same) {
             self.known.store(&change.uri, &content.cid, &change.rev);
         }
@@ -103,6 +106,7 @@ impl<'c> Batch<'_, 'c> {
             let rows = rows_of(&group);
             typed::insert_unseen(self.connection, self.statements, collection, &rows, &mut self.deltas)
                 .await?;
+            self.rows += rows.len();
         }
         let contested = contested.iter().chain(&replacing).chain(&same).copied();
         for (collection, group) in by_collection(contested, |(change, _)| change) {
@@ -130,7 +134,9 @@ impl<'c> Batch<'_, 'c> {
         duplicates::redirect(self.connection, self.statements, &redirected).await?;
         duplicates::remove(self.connection, self.statements, &freed).await?;
         let uris: Vec<&str> = changes.iter().map(|change| change.uri.as_str()).collect();
-        typed::delete(self.connection, self.statements, collection, &uris, &mut self.deltas).await?;
+        let deleted =
+            typed::delete(self.connection, self.statements, collection, &uris, &mut self.deltas).await?;
+        self.rows += deleted.len();
         Ok(())
     }
 
@@ -144,6 +150,7 @@ impl<'c> Batch<'_, 'c> {
         let rows = rows_of(group);
         let inserted =
             typed::insert(self.connection, self.statements, collection, &rows, &mut self.deltas).await?;
+        self.rows += inserted.len();
         let refused: Vec<NewRow<'_>> =
             rows.into_iter().filter(|(change, _, _)| !inserted.contains(&change.uri)).collect();
         if refused.is_empty() {
@@ -174,12 +181,14 @@ impl<'c> Batch<'_, 'c> {
                 uris.push(change.uri.as_str());
             }
         }
+        self.rows += applied.len();
         // A uri that was never seen has neither duplicates nor a row.
         duplicates::remove(self.connection, self.statements, &uris).await?;
         for (collection, group) in by_collection(applied.iter().copied(), |change| change) {
             let uris: Vec<&str> = group.iter().map(|change| change.uri.as_str()).collect();
             let deleted =
                 typed::delete(self.connection, self.statements, collection, &uris, &mut self.deltas).await?;
+            self.rows += deleted.len();
             if collection.table.is_some_and(|table| !table.duplicate_key.is_empty()) {
                 self.promote(collection, &deleted).await?;
             }
@@ -207,7 +216,8 @@ impl<'c> Batch<'_, 'c> {
             .filter_map(|(change, content)| Some((change, content, content.row.as_ref()?)))
             .collect();
         let mut gained = Deltas::default();
-        typed::insert(self.connection, self.statements, collection, &rows, &mut gained).await?;
+        self.rows +=
+            typed::insert(self.connection, self.statements, collection, &rows, &mut gained).await?.len();
         self.deltas.absorb(&gained);
         Ok(())
     }

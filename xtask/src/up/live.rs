@@ -41,7 +41,8 @@ impl Live {
         let page = admin::get(pipeline.ingester.admin, "/metrics").unwrap_or_default();
         let firehose = admin::sum(&page, "firehose_ingester_incoming_events_total").unwrap_or(0.0);
         let frames = firehose + admin::sum(&page, "labeler_ingester_incoming_events_total").unwrap_or(0.0);
-        let rows = pipeline.rows_inserted()?;
+        let page = admin::get(pipeline.indexer.admin, "/metrics").unwrap_or_default();
+        let rows = admin::sum(&page, "indexer_rows_total").unwrap_or(0.0);
         let frames_rate = (frames - std::mem::replace(&mut self.frames, frames)) / since;
         let rows_rate = (rows - std::mem::replace(&mut self.rows, rows)) / since;
 

@@ -112,13 +112,6 @@ impl Pipeline {
     pub(crate) fn recording(&self) -> Option<(&Recording, &str)> {
         self.testnet.as_ref().map(|testnet| (testnet.recording(), testnet.host()))
     }
-
-    /// Rows inserted into all tables since the start, as Postgres counts them (with up to a second's delay).
-    pub(crate) fn rows_inserted(&self) -> Result<f64> {
-        let statement = "SELECT coalesce(sum(n_tup_ins), 0) FROM pg_stat_user_tables";
-        self.database.sql(statement)?.trim().parse().context("sum of n_tup_ins")
-    }
-
     /// A line per table that has rows.
     pub(crate) fn row_counts(&self) -> Result<String> {
         let url = &self.database.url;
