@@ -9,11 +9,16 @@ use crate::engine::{Action, Change, Content, SeenCommit, Work};
 use crate::lexicon;
 use crate::text::json::Json;
 
+/// The record is valid and its collection's rule is not built: only `actor_sync` moves.
+const NOT_YET_SUPPORTED: &str = "record_not_yet_supported";
+
 /// What an entry turned out to be.
 #[derive(Debug)]
 pub enum Intake<T> {
     /// It changes the database.
     Work(T),
+    /// Only a part of what it asks for is built: the item is that part, the label says of what the rest is missing.
+    Part(T, &'static str),
     /// There is nothing to do for it; the label says why, for the counter.
     Nothing(&'static str),
     /// It cannot be indexed: to be acknowledged, counted by reason and kept as a dead letter (DECISIONS 8).
@@ -67,7 +72,7 @@ fn read_write(write: &RecordEvent<'_>, update: bool) -> Intake<Work> {
         return rejected("not_the_owner", error);
     }
     if !collection.supported {
-        return work(None, seen);
+        return Intake::Part(Work { change: None, seen }, NOT_YET_SUPPORTED);
     }
     let row = build_row(collection, &write.rkey, &record);
     let content = Content { cid: write.cid.as_ref().into(), json: json.into(), row };
@@ -85,9 +90,11 @@ fn read_write(write: &RecordEvent<'_>, update: bool) -> Intake<Work> {
 
 fn read_delete(delete: &DeleteEvent<'_>) -> Intake<Work> {
     let seen = seen_commit(delete.seq, &delete.did, &delete.commit, &delete.rev);
-    let collection =
-        collections::declaration_of(&delete.collection).filter(|collection| collection.supported);
-    let change = collection.map(|collection| Change {
+    let Some(collection) = collections::declaration_of(&delete.collection) else { return work(None, seen) };
+    if !collection.supported {
+        return Intake::Part(Work { change: None, seen }, NOT_YET_SUPPORTED);
+    }
+    let change = Change {
         uri: uri(&delete.did, &delete.collection, &delete.rkey),
         did: delete.did.as_ref().into(),
         collection,
@@ -95,8 +102,8 @@ fn read_delete(delete: &DeleteEvent<'_>) -> Intake<Work> {
         rev: delete.rev.as_ref().into(),
         time: delete.time.as_ref().into(),
         action: Action::Delete,
-    });
-    work(change, seen)
+    };
+    work(Some(change), seen)
 }
 
 /// A live event notes its commit; in a backfill only the closing `repo` event does (PIPELINE §6.6).
@@ -115,4 +122,47 @@ fn work(change: Option<Change>, seen: Option<SeenCommit>) -> Intake<Work> {
 
 fn rejected(reason: &'static str, error: impl ToString) -> Intake<Work> {
     Intake::Rejected { reason, error: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(kind: &str, collection: &str, record: &str) -> String {
+        format!(
+            r#"{{"type":"{kind}","record":{record},"cid":"c","seq":5,"time":"t","did":"did:plc:a","commit":"k","rev":"r","collection":"{collection}","rkey":"1"}}"#
+        )
+    }
+
+    const POST: &str = r#"{"$type":"app.bsky.feed.post","text":"x","createdAt":"2024-01-01T00:00:00Z"}"#;
+    const BLOCK: &str =
+        r#"{"$type":"app.bsky.graph.block","subject":"did:plc:b","createdAt":"2024-01-01T00:00:00Z"}"#;
+
+    #[test]
+    fn what_is_not_built_moves_the_sync_state_and_is_counted() {
+        for kind in ["create", "update", "delete"] {
+            let Intake::Part(work, reason) = read(&event(kind, "app.bsky.feed.post", POST)) else {
+                panic!("{kind}")
+            };
+            assert!(work.change.is_none() && work.seen.is_some());
+            assert_eq!(reason, "record_not_yet_supported");
+        }
+        let invalid = read(&event("create", "app.bsky.feed.post", r#"{"$type":"app.bsky.feed.post"}"#));
+        assert!(matches!(invalid, Intake::Rejected { reason: "invalid_record", .. }), "{invalid:?}");
+    }
+
+    #[test]
+    fn a_backfilled_record_does_not_move_the_sync_state() {
+        let live = event("create", "app.bsky.graph.block", BLOCK);
+        let Intake::Work(work) = read(&live) else { panic!() };
+        assert!(work.change.is_some() && work.seen.is_some());
+        let Intake::Work(work) = read(&live.replace("\"seq\":5", "\"seq\":-2")) else { panic!() };
+        assert!(work.change.is_some() && work.seen.is_none());
+    }
+
+    #[test]
+    fn a_collection_without_a_rule_moves_the_sync_state_alone() {
+        let Intake::Work(work) = read(&event("create", "com.example.x", "{}")) else { panic!() };
+        assert!(work.change.is_none() && work.seen.is_some());
+    }
 }
