@@ -25,8 +25,6 @@ use crate::worker::{Step, Worker};
 const MOST_HOSTS: usize = 20_000;
 /// Longest time between two looks at everything.
 const TICK: Duration = Duration::from_millis(250);
-/// A host that is to be left alone for longer than this has no place here meanwhile.
-const LONG: Duration = Duration::from_secs(5);
 
 /// A host in one of its two roles: a PDS that is also a directory (did:web) has two limits.
 type Key = (Role, String);
@@ -155,8 +153,7 @@ impl Dispatcher {
         while idle_turns < self.turns.len() {
             let Some(key) = self.turns.pop_front() else { break };
             let role = usize::from(key.0 == Role::Repositories);
-            let free =
-                self.running.get(role).is_some_and(|running| *running < self.worker.config.concurrency);
+            let free = self.running.get(role).is_some_and(|running| *running < self.allowed(key.0));
             let Some(host) = self.hosts.get_mut(&key) else { continue };
             let job = if free { host.start(now) } else { None };
             let waits = !host.queue.is_empty();
@@ -374,29 +371,29 @@ impl Dispatcher {
     async fn make_room(&mut self, now: Instant, delayed: u64) {
         let config = &self.worker.config;
         let [_, repositories] = self.running;
-        if self.places.available_permits() > 0
-            || repositories >= config.concurrency
-            || delayed >= config.delayed_max
-        {
+        let busy = repositories >= self.allowed(Role::Repositories);
+        if self.places.available_permits() > 0 || busy || delayed >= config.delayed_max {
             return;
         }
-        let queues = self.hosts.values().filter(|host| !host.queue.is_empty()).count().max(1);
-        let share = (config.queue / 2 / queues).clamp(1, config.host_concurrency);
+        // All hosts wait for the directory: that it has a queue keeps nobody else from being served.
+        let may_be_put_off =
+            |role: Role, host: &Host| role == Role::Repositories || host.state(now) == HostState::SetAside;
+        let queued = self.hosts.iter().filter(|((role, _), host)| may_be_put_off(*role, host));
+        let lengths: Vec<usize> =
+            queued.map(|(_, host)| host.queue.len()).filter(|length| *length > 0).collect();
+        if lengths.iter().sum::<usize>() <= config.queue / 2 {
+            return;
+        }
+        let share = (config.queue / 4 / lengths.len().max(1)).max(1);
         let mut parked = Vec::new();
-        for host in self.hosts.values_mut() {
-            let wait = host.waits_until(now).map(|until| until.duration_since(now));
-            // Those that come back are spread over the time the ones before them take.
-            let keep = if wait.is_some_and(|wait| wait > LONG) { 0 } else { share };
-            for (place, job) in host.queue.split_off(keep.min(host.queue.len())).into_iter().enumerate() {
-                let behind =
-                    Duration::from_millis(200).saturating_mul(u32::try_from(place).unwrap_or(u32::MAX));
-                let due = jittered(Duration::from_secs(5) + wait.unwrap_or_default() + behind);
-                parked.push((job, due));
+        for ((role, _), host) in &mut self.hosts {
+            if may_be_put_off(*role, host) {
+                parked.extend(host.take_surplus(now, share));
             }
         }
-        for (job, due) in parked {
+        for (job, delay) in parked {
             self.metrics.parked.inc();
-            let due = now_ms().saturating_add(u64::try_from(due.as_millis()).unwrap_or(u64::MAX));
+            let due = now_ms().saturating_add(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
             self.ledger.settle(job, Verdict::Later(due)).await;
         }
     }

@@ -11,6 +11,10 @@ const IN_TROUBLE: u32 = 3;
 /// Pause after a 429 that names none; doubles.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// A host that is to be left alone for longer than this has no place in memory meanwhile.
+const LONG: Duration = Duration::from_secs(5);
+/// What a repository is taken to need of its host.
+const PER_REPOSITORY: Duration = Duration::from_millis(50);
 /// Doublings of the pause of a host in trouble.
 const MOST_DOUBLINGS: u32 = 6;
 
@@ -136,6 +140,18 @@ impl Host {
     pub fn is_given_up(&self, now: Instant, after: Duration) -> bool {
         self.failures >= IN_TROUBLE
             && self.failing_since.is_some_and(|since| now.duration_since(since) > after)
+    }
+
+    /// Takes out what waits beyond the first `share`, each with the time after which it may come back: spread, so that
+    /// the ones before it are done by then. A host that is to be left alone for long keeps nothing.
+    pub fn take_surplus(&mut self, now: Instant, share: usize) -> Vec<(Job, Duration)> {
+        let wait = self.waits_until(now).map(|until| until.duration_since(now)).unwrap_or_default();
+        let keep = if wait > LONG { 0 } else { share.min(self.queue.len()) };
+        let surplus = self.queue.split_off(keep).into_iter().enumerate();
+        let delay = |place: usize| {
+            LONG + wait + PER_REPOSITORY.saturating_mul(u32::try_from(place).unwrap_or(u32::MAX))
+        };
+        surplus.map(|(place, job)| (job, jittered(delay(place)))).collect()
     }
 
     /// When it may be asked again, if not now.

@@ -32,7 +32,7 @@ const PIECES: usize = 4;
 const CHUNKS: usize = 1;
 
 /// A host that takes longer to begin its answer does not keep others from being asked meanwhile.
-const SLOW_START: Duration = Duration::from_secs(1);
+const SLOW_START: Duration = Duration::from_millis(250);
 
 /// How a step ended well.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use rsky_common::admin::Readiness;
 use rsky_common::runtime::backoff::Backoff;
 use sqlx::{Connection as _, PgConnection};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use crate::database::Database;
 use crate::disposition::{Disposition, disposition};
@@ -115,8 +115,10 @@ impl Writer {
                 }
                 Disposition::Again => {
                     self.retried("again");
+                    info!(entries = part.len(), "write a batch: {failure}; again");
                     immediate += 1;
-                    if immediate <= IMMEDIATE && !self.stop.is_cancelled() {
+                    // Also while the process stops: it is over in a moment.
+                    if immediate <= IMMEDIATE {
                         continue;
                     }
                 }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use rsky_testnet::network::load::{CommitRing, LoadOptions};
-use rsky_testnet::network::{Network, NetworkBuilder};
+use rsky_testnet::network::repos::Library;
+use rsky_testnet::network::{Network, NetworkBuilder, RepoAnswer};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A simulated AT network on one port of 127.0.0.1: relay, PDS, PLC directory, handle server and labeler.
@@ -57,6 +58,15 @@ enum Command {
         #[arg(long)]
         rate: Option<NonZeroU32>,
     },
+    /// Serve generated repositories, of 10 to 50 000 records, and their DID documents.
+    Repos {
+        /// Port of 127.0.0.1; a free one when absent.
+        #[arg(long, default_value_t = 0)]
+        port: u16,
+        /// Repositories.
+        #[arg(long, default_value_t = 40)]
+        count: usize,
+    },
 }
 
 #[tokio::main]
@@ -86,6 +96,16 @@ async fn network(command: Command) -> Result<NetworkBuilder> {
             let options = LoadOptions { seed, dids, ring, ..LoadOptions::default() };
             let ring = tokio::task::spawn_blocking(move || Arc::new(CommitRing::generate(options)));
             builder.relay(ring.await.context("generate the load")?.script(frames)).port(port).rate(rate)
+        }
+        Command::Repos { port, count } => {
+            let library = tokio::task::spawn_blocking(move || Library::build(count));
+            let mut builder = builder.port(port);
+            for (did, car) in library.await.context("build the repositories")?.repos {
+                // The server puts its own address in the place of the PDS.
+                builder = builder.document(Library::document(&did, "http://localhost"));
+                builder = builder.repo(&did, RepoAnswer::Car(car.into()));
+            }
+            builder
         }
     })
 }

@@ -64,6 +64,11 @@ impl Testnet {
         Self::start(&["replay", &folder.to_string_lossy()], recording, logs)
     }
 
+    /// Serves `count` generated repositories.
+    pub(crate) fn repos(count: usize, logs: &Path) -> Result<Self> {
+        Self::start(&["repos", "--count", &count.to_string()], Recording::default(), logs)
+    }
+
     /// Serves `commits` generated commits as fast as they are read.
     pub(crate) fn load(commits: u64, seed: u64, logs: &Path) -> Result<Self> {
         let arguments = ["load", "--frames", &commits.to_string(), "--seed", &seed.to_string()];

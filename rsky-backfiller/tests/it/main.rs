@@ -17,7 +17,7 @@ mod queue_tools;
 mod stays_within_memory;
 mod support;
 mod survives_kills_and_a_full_redis;
-mod synthetic;
+use rsky_testnet::network::repos as synthetic;
 mod trouble;
 mod verifies_real_repositories;
 mod walks_the_mst_suite;

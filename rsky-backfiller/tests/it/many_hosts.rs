@@ -13,8 +13,8 @@ use crate::trouble::{Host, Hosts, counts, did, error, redirect};
 const HEALTHY: usize = 400;
 const TROUBLED: usize = 100;
 /// Repositories of each healthy host.
-const EACH: usize = 20;
-const RECORDS: usize = 40;
+const EACH: usize = 25;
+const RECORDS: usize = 20;
 
 fn troubled(number: usize) -> Host {
     match number % 7 {
@@ -45,6 +45,8 @@ async fn run(with_trouble: bool) -> f64 {
     queue(&redis, &hosts.url(), &dids);
     let started = Instant::now();
     let own = [
+        // Nobody reads the output.
+        ("BACKFILLER_FIREHOSE_STREAM_HIGH_WATER_MARK", "10000000"),
         ("BACKFILLER_MAX_REPO_BYTES", "4MiB"),
         ("BACKFILLER_STALL_TIMEOUT_SECS", "10"),
         ("BACKFILLER_HTTP_TIMEOUT_SECS", "10"),

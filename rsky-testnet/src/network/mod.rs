@@ -29,6 +29,7 @@ pub mod frames;
 mod http;
 mod list_repos;
 pub mod load;
+pub mod repos;
 mod script;
 mod server;
 mod socket;

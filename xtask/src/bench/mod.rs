@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: release binaries on seeded load, beside the limit of what they stand on, in the same runs.
 
+mod backfill;
 mod copy_limit;
 mod events;
 mod index;
@@ -14,7 +15,7 @@ use rsky_testnet::servers::{install, target_dir};
 use crate::steps::build_release;
 
 /// Packages with the binaries that are measured or make the load.
-const PACKAGES: [&str; 3] = ["rsky-ingester", "rsky-indexer", "rsky-testnet"];
+const PACKAGES: [&str; 4] = ["rsky-ingester", "rsky-backfiller", "rsky-indexer", "rsky-testnet"];
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -30,6 +31,9 @@ pub(crate) struct Options {
     /// Events of each index run
     #[arg(long, default_value_t = 100_000)]
     events: u64,
+    /// Repositories of each backfill run, of 10 to 50 000 records
+    #[arg(long, default_value_t = 40)]
+    repos: usize,
     /// Seed of the load
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -42,6 +46,7 @@ pub(crate) struct Options {
 enum What {
     Ingest,
     Index,
+    Backfill,
     All,
 }
 
@@ -56,11 +61,15 @@ pub(crate) fn bench(options: &Options) -> Result<()> {
     let logs = target_dir().join("bench");
     std::fs::create_dir_all(&logs)?;
     println!("logs: {}/*.log", logs.display());
-    if options.what != What::Index {
+    let asked = |what| options.what == What::All || options.what == what;
+    if asked(What::Ingest) {
         ingest::bench(options, &logs)?;
     }
-    if options.what != What::Ingest {
+    if asked(What::Index) {
         index::bench(options, &logs)?;
+    }
+    if asked(What::Backfill) {
+        backfill::bench(options, &logs)?;
     }
     Ok(())
 }

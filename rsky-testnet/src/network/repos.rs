@@ -3,7 +3,10 @@
 use k256::ecdsa::signature::Signer as _;
 use k256::ecdsa::{Signature, SigningKey};
 use rsky_common::repo::key_layer;
-use rsky_testnet::network::cbor_out::cid_of;
+
+use sha2::{Digest as _, Sha256};
+
+use super::cbor_out::cid_of;
 
 pub type Cid = [u8; 36];
 
@@ -244,4 +247,46 @@ pub fn car(did: &str, records: usize, padding: usize, key: &SigningKey) -> Vec<u
     let mut out = Vec::new();
     write_car(did, records, padding, key, &mut |piece| out.extend_from_slice(piece));
     out
+}
+
+/// Repositories for the benchmark: sizes in geometric steps from 10 to 50 000 records, one key for all.
+pub struct Library {
+    /// DID and CAR of each.
+    pub repos: Vec<(String, Vec<u8>)>,
+    /// Records in all.
+    pub records: usize,
+}
+
+/// The smallest and the largest repository of a [`Library`], in records.
+const SIZES: (f64, f64) = (10.0, 50_000.0);
+
+impl Library {
+    /// Builds `count` repositories with records of about 250 bytes.
+    pub fn build(count: usize) -> Self {
+        let key = key(1);
+        let steps = count.saturating_sub(1).max(1) as f64;
+        let mut library = Self { repos: Vec::with_capacity(count), records: 0 };
+        for number in 0..count {
+            let size = SIZES.0 * (SIZES.1 / SIZES.0).powf(number as f64 / steps);
+            let did = format!("did:plc:{number:024}");
+            let records = size.round() as usize;
+            library.records += records;
+            library.repos.push((did.clone(), car(&did, records, 150, &key)));
+        }
+        library
+    }
+
+    /// The DID document of one of them.
+    pub fn document(did: &str, pds: &str) -> serde_json::Value {
+        document(did, &key(1), pds)
+    }
+
+    /// Hashes every byte of the CARs, as a limit of what can be verified; the seconds it took.
+    pub fn hash_seconds(&self) -> f64 {
+        let started = std::time::Instant::now();
+        for (_, car) in &self.repos {
+            std::hint::black_box(Sha256::digest(car));
+        }
+        started.elapsed().as_secs_f64()
+    }
 }
