@@ -1,8 +1,9 @@
 //! `post_agg` and `profile_agg`: counters moved by the number of rows that really changed (DECISIONS 19).
 //!
-//! A counter's row that does not exist yet starts from a count. Rows are touched in sorted order, `post_agg`
-//! before `profile_agg`, as the last thing of a transaction: lanes and processes that share a hot subject
-//! queue up for a moment instead of locking each other out.
+//! A counter's row that does not exist yet starts from a count. As the last thing of a transaction, `post_agg` before
+//! `profile_agg`, first the missing rows are inserted, then the others updated, each in sorted order: who waits for an
+//! insertion holds no row that exists, and who waits for a row has nothing left to insert. Lanes and processes that
+//! share a hot subject queue up for a moment instead of locking each other out.
 //!
 //! Indexes used: the primary keys, and for the counts the typed tables' indexes on the counted column.
 
@@ -73,12 +74,13 @@ struct AggregateColumn {
 static POST_AGG: AggregateTable = AggregateTable {
     columns: [AggregateColumn { counter: Counter::Likes }, AggregateColumn { counter: Counter::Reposts }],
     update: r#"UPDATE post_agg a SET "likeCount" = a."likeCount" + v.c0, "repostCount" = a."repostCount" + v.c1
-        FROM unnest($1::text[], $2::int8[], $3::int8[]) AS v(key, c0, c1) WHERE a.uri = v.key RETURNING a.uri"#,
+        FROM unnest($1::text[], $2::int8[], $3::int8[]) AS v(key, c0, c1) WHERE a.uri = v.key"#,
     insert: r#"INSERT INTO post_agg (uri, "likeCount", "repostCount")
         SELECT v.key,
             CASE WHEN v.c0 THEN (SELECT count(*) FROM "like" t WHERE t.subject = v.key) ELSE 0 END,
             CASE WHEN v.c1 THEN (SELECT count(*) FROM repost t WHERE t.subject = v.key) ELSE 0 END
         FROM unnest($1::text[], $2::bool[], $3::bool[]) AS v(key, c0, c1)
+        WHERE NOT EXISTS (SELECT FROM post_agg a WHERE a.uri = v.key)
         ON CONFLICT (uri) DO NOTHING RETURNING uri"#,
 };
 
@@ -86,12 +88,13 @@ static PROFILE_AGG: AggregateTable = AggregateTable {
     columns: [AggregateColumn { counter: Counter::Followers }, AggregateColumn { counter: Counter::Follows }],
     update: r#"UPDATE profile_agg a
             SET "followersCount" = a."followersCount" + v.c0, "followsCount" = a."followsCount" + v.c1
-        FROM unnest($1::text[], $2::int8[], $3::int8[]) AS v(key, c0, c1) WHERE a.did = v.key RETURNING a.did"#,
+        FROM unnest($1::text[], $2::int8[], $3::int8[]) AS v(key, c0, c1) WHERE a.did = v.key"#,
     insert: r#"INSERT INTO profile_agg (did, "followersCount", "followsCount")
         SELECT v.key,
             CASE WHEN v.c0 THEN (SELECT count(*) FROM follow t WHERE t."subjectDid" = v.key) ELSE 0 END,
             CASE WHEN v.c1 THEN (SELECT count(*) FROM follow t WHERE t.creator = v.key) ELSE 0 END
         FROM unnest($1::text[], $2::bool[], $3::bool[]) AS v(key, c0, c1)
+        WHERE NOT EXISTS (SELECT FROM profile_agg a WHERE a.did = v.key)
         ON CONFLICT (did) DO NOTHING RETURNING did"#,
 };
 
@@ -101,24 +104,15 @@ async fn write_table(
     connection: &mut PgConnection,
     statements: &Statements,
     table: &AggregateTable,
-    mut open: Rows<'_>,
+    mut rows: Rows<'_>,
 ) -> Result<(), sqlx::Error> {
-    // A row that another transaction inserts between the update and the insert is there for the next update:
-    // the second round always finishes, the bound only keeps a bug from spinning.
-    for _ in 0..4 {
-        if open.is_empty() {
-            return Ok(());
-        }
-        let updated = update(connection, statements, table, &open).await?;
-        open.retain(|key, _| !updated.contains(*key));
-        if open.is_empty() {
-            return Ok(());
-        }
-        let inserted = insert(connection, statements, table, &open).await?;
-        // A row that is there, with nothing to add, is all that was asked.
-        open.retain(|key, row| !inserted.contains(*key) && !is_still(row));
+    if rows.is_empty() {
+        return Ok(());
     }
-    Err(sqlx::Error::Protocol("rows of an aggregate table come and go while they are written".into()))
+    // A new row's count has seen this transaction's changes already.
+    let inserted = insert(connection, statements, table, &rows).await?;
+    rows.retain(|key, row| !is_still(row) && !inserted.contains(*key));
+    update(connection, statements, table, &rows).await
 }
 
 /// Whether a row's counters all stay as they are.
@@ -130,19 +124,18 @@ async fn update(
     connection: &mut PgConnection,
     statements: &Statements,
     table: &AggregateTable,
-    open: &Rows<'_>,
-) -> Result<HashSet<String>, sqlx::Error> {
-    let moving: Vec<(&str, &[Option<i64>; 2])> =
-        open.iter().filter(|(_, row)| !is_still(row)).map(|(key, row)| (*key, row)).collect();
+    moving: &Rows<'_>,
+) -> Result<(), sqlx::Error> {
     if moving.is_empty() {
-        return Ok(HashSet::new());
+        return Ok(());
     }
-    let keys: Vec<&str> = moving.iter().map(|(key, _)| *key).collect();
+    let keys: Vec<&str> = moving.keys().copied().collect();
     let column = |at: usize| -> Vec<i64> {
-        moving.iter().map(|(_, row)| row.get(at).copied().flatten().unwrap_or(0)).collect()
+        moving.values().map(|row| row.get(at).copied().flatten().unwrap_or(0)).collect()
     };
     let query = statements.query(table.update).bind(keys).bind(column(0)).bind(column(1));
-    query.fetch_all(connection).await?.iter().map(|row| row.try_get(0)).collect()
+    query.execute(connection).await?;
+    Ok(())
 }
 
 async fn insert(

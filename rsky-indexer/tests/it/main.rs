@@ -15,6 +15,7 @@ mod support;
 
 mod as_if_sequential;
 mod golden;
+mod lanes_share_subjects;
 
 mod drains_a_full_redis;
 mod drains_the_recording;
