@@ -112,10 +112,14 @@ fn two_of_one_name_lose_nothing() {
     let [first, second] = [(); 2].map(|()| {
         let indexer = Indexer::start(&redis.url(), db.url(), &[("INDEXER_BATCH_SIZE", "50")]);
         wait_until("it is ready", || indexer.get("/readyz").0 == 200);
+        wait_until("it has read", || {
+            let consumers = redis.command(&["XINFO", "CONSUMERS", LIVE, "firehose_group"]);
+            consumers.is_ok_and(|consumers| !consumers.items().is_empty())
+        });
         indexer
     });
     assert!(!first.log().contains("consumer of this name"), "{}", first.log());
-    assert!(second.log().contains("consumer of this name was active"), "{}", second.log());
+    wait_until("it says so", || second.log().contains("consumer of this name was active"));
     add(&redis, LIVE, &payloads);
     wait_drained(&redis, LIVE);
     assert_as_undisturbed_in_any_order(db.url(), &payloads);
