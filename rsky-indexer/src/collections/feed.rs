@@ -1,46 +1,31 @@
 //! `app.bsky.feed.*`.
 
 use super::{
-    Aggregate, CID, CREATED_AT, CREATOR, Collection, Counter, FeedItem, INDEXED_AT, Ownership, RkeyRule,
-    Source, Table, URI, column, record_only, with_table,
+    Aggregate, CID, CREATED_AT, CREATOR, Collection, Column, Counter, FeedItem, INDEXED_AT, Ownership,
+    RkeyRule, Source, Table, URI, column, record_only, with_table,
 };
 
-static LIKE_TABLE: Table = Table {
-    name: "like",
-    columns: &[
-        URI,
-        CID,
-        CREATOR,
-        column("subject", Source::Text(&["subject", "uri"])),
-        column("subjectCid", Source::Text(&["subject", "cid"])),
-        CREATED_AT,
-        INDEXED_AT,
-        column("via", Source::Text(&["via", "uri"])),
-        column("viaCid", Source::Text(&["via", "cid"])),
-    ],
-    duplicate_key: &[3, 2],
-};
+/// A like and a repost say the same of their subject.
+const SUBJECT_COLUMNS: &[Column] = &[
+    URI,
+    CID,
+    CREATOR,
+    column("subject", Source::Text(&["subject", "uri"])),
+    column("subjectCid", Source::Text(&["subject", "cid"])),
+    CREATED_AT,
+    INDEXED_AT,
+    column("via", Source::Text(&["via", "uri"])),
+    column("viaCid", Source::Text(&["via", "cid"])),
+];
+
+static LIKE_TABLE: Table = Table { name: "like", columns: SUBJECT_COLUMNS, duplicate_key: &[3, 2] };
 
 pub(super) static LIKE: Collection = Collection {
     aggregates: &[Aggregate { counter: Counter::Likes, by: 3 }],
     ..with_table("app.bsky.feed.like", RkeyRule::Any, &LIKE_TABLE)
 };
 
-static REPOST_TABLE: Table = Table {
-    name: "repost",
-    columns: &[
-        URI,
-        CID,
-        CREATOR,
-        column("subject", Source::Text(&["subject", "uri"])),
-        column("subjectCid", Source::Text(&["subject", "cid"])),
-        CREATED_AT,
-        INDEXED_AT,
-        column("via", Source::Text(&["via", "uri"])),
-        column("viaCid", Source::Text(&["via", "cid"])),
-    ],
-    duplicate_key: &[2, 3],
-};
+static REPOST_TABLE: Table = Table { name: "repost", columns: SUBJECT_COLUMNS, duplicate_key: &[2, 3] };
 
 pub(super) static REPOST: Collection = Collection {
     feed_item: Some(FeedItem { kind: "repost", post: 3, created_at: 5 }),
