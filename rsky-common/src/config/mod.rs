@@ -6,6 +6,7 @@
 mod common;
 mod environment;
 mod host_name;
+mod identity;
 mod secret;
 mod settings;
 mod size;
@@ -17,6 +18,7 @@ pub use common::{
 };
 pub use environment::Environment;
 pub use host_name::host_name;
+pub use identity::{ALLOW_PRIVATE_ADDRESSES, PLC_URL};
 pub use secret::Secret;
 pub use settings::{ConfigError, Settings};
 pub use size::parse_size;

@@ -1,5 +1,5 @@
 use std::error::Error;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -30,6 +30,9 @@ pub enum Refused {
     /// The name leads to no public address.
     #[error("{0} is not a public address (ALLOW_PRIVATE_ADDRESSES=true allows it)")]
     Address(IpAddr),
+    /// An address of the link, where only machinery answers, such as a cloud's metadata service.
+    #[error("{0} is a link-local address")]
+    LinkLocal(IpAddr),
     /// More redirects than anybody needs.
     #[error("more than {MOST_REDIRECTS} redirects")]
     Redirects,
@@ -67,7 +70,18 @@ impl Outbound {
             Some(Host::Ipv6(address)) => IpAddr::V6(address),
         };
         // A literal address is connected to without asking the resolver, so it is looked at here.
-        if self.allow_private || is_public(literal) { Ok(()) } else { Err(Refused::Address(literal)) }
+        self.check_address(literal)
+    }
+
+    fn check_address(&self, address: IpAddr) -> Result<(), Refused> {
+        if !self.allow_private && !is_public(address) {
+            return Err(Refused::Address(address));
+        }
+        let is_link_local = match address.to_canonical() {
+            IpAddr::V4(address) => address.is_link_local(),
+            IpAddr::V6(address) => address.is_unicast_link_local(),
+        };
+        if is_link_local { Err(Refused::LinkLocal(address)) } else { Ok(()) }
     }
 
     /// A client that connects to nothing else, and checks every redirect. Each request's own URL is to be checked
@@ -109,12 +123,15 @@ struct Resolver(Outbound);
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let allow_private = self.0.allow_private;
+        let outbound = self.0;
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let refused = found.first().map(|address| Refused::Address(address.ip()));
-            let allowed: Vec<SocketAddr> =
-                found.into_iter().filter(|address| allow_private || is_public(address.ip())).collect();
+            let (mut allowed, mut refused) = (Vec::new(), None);
+            for address in tokio::net::lookup_host((name.as_str(), 0)).await? {
+                match outbound.check_address(address.ip()) {
+                    Ok(()) => allowed.push(address),
+                    Err(why) => refused = Some(why),
+                }
+            }
             match refused {
                 Some(refused) if allowed.is_empty() => Err(refused.into()),
                 _ => Ok(Box::new(allowed.into_iter()) as Addrs),
@@ -175,5 +192,42 @@ mod tests {
         assert!(matches!(refused, Some(Refused::Address(_))), "{refused:?}");
         // Allowed, it is tried: the port is closed, which is no refusal.
         assert_eq!(get("https://localhost:4/", true).await.unwrap_err(), None);
+    }
+
+    #[test]
+    fn the_link_is_out_of_bounds_also_where_private_addresses_are_allowed() {
+        for url in ["http://169.254.169.254/latest", "http://[fe80::1]/", "http://[::ffff:a9fe:a9fe]/"] {
+            assert!(matches!(check(true, url), Err(Refused::LinkLocal(_))), "{url}");
+        }
+    }
+
+    #[tokio::test]
+    async fn redirects_are_held_to_the_same_rules() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        crate::runtime::daemon::install_crypto();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let here = listener.local_addr().unwrap();
+        for to in [
+            "https://127.0.0.1/",
+            "https://169.254.169.254/latest/meta-data",
+            "https://[::1]/",
+            "https://[::ffff:127.0.0.1]/",
+            "https://localhost/",
+            "http://pds.example/",
+            "https://u:p@pds.example/",
+            "https://pds.example:25/",
+        ] {
+            // As if the first host were a public one.
+            let client =
+                Outbound { allow_private: false }.client().resolve("pds.example", here).build().unwrap();
+            let asked = tokio::spawn(client.get(format!("http://pds.example:{}/", here.port())).send());
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 1024];
+            assert!(stream.read(&mut request).await.unwrap() > 0);
+            let answer = format!("HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            let error = asked.await.unwrap().unwrap_err();
+            assert!(refusal(&error).is_some(), "{to}: {error:?}");
+        }
     }
 }

@@ -162,6 +162,29 @@ impl Consumer {
         link.pipeline::<Value>(&transaction).await.map(drop)
     }
 
+    /// One entry of the stream, `None` if it is gone.
+    ///
+    /// # Errors
+    /// Redis' or the connection's.
+    pub async fn entry(&self, link: &mut RedisLink, id: &str) -> Result<Option<Entry>, LinkError> {
+        let mut command = cmd("XRANGE");
+        command.arg(&self.stream).arg(id).arg(id);
+        Ok(entries(link.query(&command).await?)?.into_iter().next())
+    }
+
+    /// Starts the clock anew by which entries of this consumer count as stale.
+    ///
+    /// # Errors
+    /// Redis' or the connection's.
+    pub async fn hold(&self, link: &mut RedisLink, ids: &[&str]) -> Result<(), LinkError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let mut command = cmd("XCLAIM");
+        command.arg(&self.stream).arg(&self.group).arg(&self.name).arg(0).arg(ids).arg("JUSTID");
+        link.query::<Value>(&command).await.map(drop)
+    }
+
     /// How long ago a consumer of this name was heard of, in milliseconds; `None` if the group knows none. A small
     /// figure at start means a very recent predecessor, or a second process under the same name.
     ///
