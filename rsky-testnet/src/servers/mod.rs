@@ -16,7 +16,7 @@ mod resp;
 mod workdir;
 
 pub use ports::free_port;
-pub use postgres::{Cluster, Database, Postgres, PostgresBuilder, sql};
+pub use postgres::{Cluster, Database, Generation, Postgres, PostgresBuilder, sql};
 pub use process::{Process, Signal, User, command, run};
 pub use redis::{Redis, RedisBuilder};
 pub use resp::{RespClient, Value};

@@ -18,6 +18,17 @@ const SHARED_VARIABLE: &str = "RSKY_TEST_POSTGRES";
 /// Longest identifier of Postgres, in bytes.
 const MAX_NAME: usize = 63;
 
+/// The generations of the AppView's schema (SCHEMA-VARIANTS §1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Generation {
+    /// `migrations-ref/`: the reference.
+    D,
+    /// With the differences of `migrations-ref/variants/blacksky.sql`.
+    B,
+    /// With the differences of `migrations-ref/variants/upstream.sql`.
+    U,
+}
+
 /// A running Postgres cluster in which databases can be created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
@@ -62,10 +73,19 @@ impl Cluster {
         self.create_database_named(unique_name(prefix))
     }
 
+    /// As [`Cluster::create_database`], with the schema of another generation.
+    pub fn create_database_of(&self, generation: Generation, prefix: &str) -> Result<Database> {
+        self.clone_template(generation, unique_name(prefix))
+    }
+
     /// As [`Cluster::create_database`], under a name of the caller's choice: a plain lower-case identifier that no
     /// database of the cluster has.
     pub fn create_database_named(&self, name: String) -> Result<Database> {
-        let files = migration_files()?;
+        self.clone_template(Generation::D, name)
+    }
+
+    fn clone_template(&self, generation: Generation, name: String) -> Result<Database> {
+        let files = schema_files(generation)?;
         let template = template_name(&files)?;
         let clone = format!("CREATE DATABASE {name} TEMPLATE {template}");
         if let Err(error) = sql(&self.maintenance_url, &clone) {
@@ -138,6 +158,18 @@ impl Drop for Database {
         let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
         drop(sql_within(&self.maintenance_url, &statement, Duration::from_secs(20)));
     }
+}
+
+/// The SQL files that make a generation's schema, in order.
+fn schema_files(generation: Generation) -> Result<Vec<PathBuf>> {
+    let mut files = migration_files()?;
+    let variants = Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations-ref/variants");
+    match generation {
+        Generation::D => {}
+        Generation::B => files.push(variants.join("blacksky.sql")),
+        Generation::U => files.push(variants.join("upstream.sql")),
+    }
+    Ok(files)
 }
 
 /// The SQL files of the reference schema, by name.

@@ -4,6 +4,6 @@ mod database;
 mod psql;
 mod server;
 
-pub use database::{Cluster, Database};
+pub use database::{Cluster, Database, Generation};
 pub use psql::sql;
 pub use server::{Postgres, PostgresBuilder};
