@@ -1,6 +1,6 @@
 //! The end of an entry: acknowledged and deleted, or copied to the dead letters and then acknowledged.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rsky_common::redis::consumer::{Consumer, Entry};
@@ -8,7 +8,9 @@ use rsky_common::redis::{DeadLetter, LinkError, RedisLink};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::job::Job;
+use crate::engine::AccountNews;
+use crate::identity::{Deferral, EntryId};
+use crate::job::{Job, Payload};
 use crate::metrics::{Metrics, OutcomeLabels, StreamLabels, StreamMetrics};
 
 /// Entries acknowledged in one transaction: bounds the size of a command.
@@ -32,6 +34,8 @@ pub struct Source {
     pub dlq_max_len: u64,
     /// Ids between reading and settling: as many as the memory budget and the lanes' bounds allow.
     pub in_flight: Mutex<HashSet<EntryId>>,
+    /// Entries that were put off because the work beside the lanes had no room.
+    pub deferral: Deferral,
 }
 
 impl Source {
@@ -53,12 +57,10 @@ impl Source {
     }
 }
 
-/// The two numbers of a stream id.
-pub type EntryId = (u64, u64);
 
 /// Reads `<ms>-<n>`. Redis writes nothing else; anything else would share one place, which delays it until the next
 /// claim.
-fn entry_id(id: &str) -> EntryId {
+pub fn entry_id(id: &str) -> EntryId {
     let (ms, n) = id.split_once('-').unwrap_or((id, "0"));
     (ms.parse().unwrap_or(0), n.parse().unwrap_or(0))
 }
@@ -86,6 +88,12 @@ pub enum Fate {
     Dead(Death),
     /// It was not written because the process stops: it stays pending.
     Abandoned,
+    /// Its effect has committed, and this is left to do beside the lanes.
+    Left(AccountNews),
+    /// It was handed over, to be settled there.
+    Handed,
+    /// There was no room for what is left to do: it stays pending, to be read again.
+    Deferred,
 }
 
 /// A lane's hand on Redis.
@@ -126,6 +134,7 @@ impl Acks {
     /// Settles a batch. What cannot be acknowledged stays pending and is read again: repeating it is harmless.
     pub async fn settle(&mut self, batch: &[Job], fates: Vec<Fate>, metrics: &Metrics) {
         let mut shares: BTreeMap<&str, (Arc<Source>, Share<'_>)> = BTreeMap::new();
+        let handed: Vec<bool> = fates.iter().map(|fate| matches!(fate, Fate::Handed)).collect();
         for (job, fate) in batch.iter().zip(fates) {
             let entry = shares.entry(&job.source.consumer.stream);
             let (_, share) = entry.or_insert_with(|| (Arc::clone(&job.source), Share::default()));
@@ -140,12 +149,13 @@ impl Acks {
                 }
                 Fate::Dead(death) => share.dead.push((job, death)),
                 Fate::Abandoned => share.abandoned += 1,
+                Fate::Left(_) | Fate::Handed | Fate::Deferred => {}
             }
         }
         for (source, share) in shares.into_values() {
             self.settle_share(&source, share, metrics).await;
         }
-        for job in batch {
+        for (job, _) in batch.iter().zip(handed).filter(|(_, handed)| !handed) {
             job.source.in_flight.lock().unwrap_or_else(PoisonError::into_inner).remove(&entry_id(&job.id));
             job.source.metrics.running.dec();
         }
@@ -196,10 +206,11 @@ impl Acks {
     /// Copies to the dead letters and acknowledges. A full Redis refuses the copies: the entries stay pending until
     /// there is room (DECISIONS 29), and everything else goes on.
     async fn bury(&mut self, source: &Source, dead: &[(&Job, Death)]) -> bool {
+        let Some(left) = self.payloads_in_stream(source, dead).await else { return false };
         let letters: Vec<(&str, DeadLetter)> = dead
             .iter()
             .map(|(job, death)| {
-                let payload = job.payload.legible();
+                let payload = left.get(job.id.as_str()).map_or(job.payload.legible(), String::as_str);
                 debug!(
                     stream = source.consumer.stream,
                     id = job.id,
@@ -229,6 +240,42 @@ impl Acks {
                         return false;
                     }
                 }
+            }
+        }
+    }
+
+    /// Reads what was left in the stream; `None` when Redis cannot be asked. An entry that is gone leaves an empty
+    /// payload.
+    async fn payloads_in_stream<'j>(
+        &mut self,
+        source: &Source,
+        dead: &[(&'j Job, Death)],
+    ) -> Option<HashMap<&'j str, String>> {
+        let mut payloads = HashMap::new();
+        for (job, _) in dead.iter().filter(|(job, _)| matches!(job.payload, Payload::InStream)) {
+            let found = loop {
+                match source.consumer.entry(&mut self.link, &job.id).await {
+                    Ok(found) => break found,
+                    Err(error) => {
+                        if !self.wait_out(error, "read an entry again").await {
+                            return None;
+                        }
+                    }
+                }
+            };
+            let payload = found.map_or(Payload::Gone, |mut entry| Payload::of(&[source.field], &mut entry));
+            payloads.insert(job.id.as_str(), payload.legible().to_owned());
+        }
+        Some(payloads)
+    }
+
+    /// Tells Redis that these entries are being worked on, so that no other consumer takes them over. Best effort: one
+    /// that is taken over is done twice, which is harmless.
+    pub async fn hold(&mut self, source: &Source, ids: &[&str]) {
+        for ids in ids.chunks(CHUNK) {
+            if let Err(error) = source.consumer.hold(&mut self.link, ids).await {
+                debug!(stream = source.consumer.stream, "hold entries: {error}");
+                return;
             }
         }
     }

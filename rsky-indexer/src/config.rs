@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use rsky_common::config::{CommonConfig, ConfigError, Environment, Secret, Settings, Variable};
+use rsky_common::config::{
+    ALLOW_PRIVATE_ADDRESSES, CommonConfig, ConfigError, Environment, PLC_URL, Secret, Settings, Variable,
+};
+use rsky_common::net::Outbound;
 use rsky_common::runtime::daemon::Startup;
+use url::Url;
 
 const DATABASE_URL: Variable = Variable {
     name: "DATABASE_URL",
@@ -114,6 +118,29 @@ const MAX_ATTEMPTS: Variable = Variable {
     help: "Tries of an entry that fails for a reason nobody foresaw, before it becomes a dead letter. Transient \
            failures are retried for as long as they last.",
 };
+const INDEXER_HANDLE_CONCURRENCY: Variable = Variable {
+    name: "INDEXER_HANDLE_CONCURRENCY",
+    alias: None,
+    expects: "accounts, 0 to 1000",
+    default: Some("16"),
+    help: "Accounts whose handle is asked for at the same time, with one more Postgres connection. 0: handles are not \
+           resolved and deleted accounts stay; their entries are acknowledged.",
+};
+const INDEXER_HANDLE_QUEUE: Variable = Variable {
+    name: "INDEXER_HANDLE_QUEUE",
+    alias: None,
+    expects: "entries, 10 to 100000",
+    default: Some("2000"),
+    help: "Entries whose account is worked on, some 500 bytes each (and up to eight times as many whose account is to \
+           be tried again later). More stay in Redis until there is room.",
+};
+const HANDLE_RESOLVER_URL: Variable = Variable {
+    name: "HANDLE_RESOLVER_URL",
+    alias: None,
+    expects: "a URL",
+    default: None,
+    help: "A service that answers com.atproto.identity.resolveHandle, asked instead of DNS and HTTPS.",
+};
 const METRICS_PORT: Variable = Variable {
     name: "METRICS_PORT",
     alias: None,
@@ -166,6 +193,16 @@ pub struct Config {
     pub claim_idle: Duration,
     /// Tries of an entry that fails unforeseen.
     pub max_attempts: u32,
+    /// Accounts whose handle is asked for at the same time; 0: none.
+    pub handle_concurrency: usize,
+    /// Entries whose account is worked on at most.
+    pub handle_queue: usize,
+    /// The PLC directory.
+    pub plc: Option<Url>,
+    /// What answers for handles in place of DNS and HTTPS.
+    pub handle_resolver: Option<Url>,
+    /// Which hosts may be contacted.
+    pub outbound: Outbound,
     /// Warnings about the environment, logged at start.
     pub notices: Vec<String>,
 }
@@ -185,8 +222,10 @@ impl Config {
             &[("all", Mode::All), ("stream", Mode::Stream), ("label", Mode::Label)],
             Mode::All,
         );
-        // One connection is the label lane's.
-        let for_events = if mode == Mode::All { pool.saturating_sub(1).max(1) } else { pool };
+        let handle_concurrency = s.integer(&INDEXER_HANDLE_CONCURRENCY, 0..=1000);
+        // One connection is the label lane's, and one is the handles'.
+        let others = usize::from(mode == Mode::All) + usize::from(mode != Mode::Label && handle_concurrency > 0);
+        let for_events = pool.saturating_sub(others).max(1);
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let lanes = s
             .parse_optional(&INDEXER_CONCURRENCY, |text| text.parse().ok().filter(|n| (1..=256).contains(n)))
@@ -207,6 +246,11 @@ impl Config {
             memory: usize::try_from(s.bytes(&INDEXER_MEMORY, 1 << 20..=16 << 30)).unwrap_or(usize::MAX),
             claim_idle: s.millis(&INDEXER_CLAIM_IDLE_MS, 100..=86_400_000),
             max_attempts: s.integer(&MAX_ATTEMPTS, 1..=100),
+            handle_concurrency,
+            handle_queue: s.integer(&INDEXER_HANDLE_QUEUE, 10..=100_000),
+            plc: s.http_url(&PLC_URL),
+            handle_resolver: s.http_url(&HANDLE_RESOLVER_URL),
+            outbound: Outbound { allow_private: s.flag(&ALLOW_PRIVATE_ADDRESSES) },
             notices,
         };
         settings.finish(config)
@@ -225,7 +269,7 @@ impl Config {
 
     /// The declarations, for `--help` and for the warning about misspelt names.
     pub fn variables() -> Vec<&'static Variable> {
-        let own: [&'static Variable; 16] = [
+        let own: [&'static Variable; 21] = [
             &DATABASE_URL,
             &DATABASE_SCHEMA,
             &DATABASE_STATEMENT_CACHE,
@@ -241,6 +285,11 @@ impl Config {
             &INDEXER_MEMORY,
             &INDEXER_CLAIM_IDLE_MS,
             &MAX_ATTEMPTS,
+            &INDEXER_HANDLE_CONCURRENCY,
+            &INDEXER_HANDLE_QUEUE,
+            &PLC_URL,
+            &HANDLE_RESOLVER_URL,
+            &ALLOW_PRIVATE_ADDRESSES,
             &METRICS_PORT,
         ];
         CommonConfig::VARIABLES.iter().copied().chain(own).collect()
@@ -268,8 +317,10 @@ mod tests {
     fn lanes_fit_the_connections() {
         let url =
             [("REDIS_HOST", "r"), ("DB_POSTGRES_URL", "postgres://h/d"), ("INDEXER_CONCURRENCY", "100")];
-        assert_eq!(read(&[&url[..], &[("DB_POOL_MAX_SIZE", "5")]].concat()).unwrap().lanes, 4);
+        assert_eq!(read(&[&url[..], &[("DB_POOL_MAX_SIZE", "5")]].concat()).unwrap().lanes, 3);
         let labels_apart = [&url[..], &[("DB_POOL_MAX_SIZE", "5"), ("INDEXER_MODE", "stream")]].concat();
-        assert_eq!(read(&labels_apart).unwrap().lanes, 5);
+        assert_eq!(read(&labels_apart).unwrap().lanes, 4);
+        let no_handles = [&labels_apart[..], &[("INDEXER_HANDLE_CONCURRENCY", "0")]].concat();
+        assert_eq!(read(&no_handles).unwrap().lanes, 5);
     }
 }

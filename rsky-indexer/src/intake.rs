@@ -4,13 +4,12 @@
 
 use rsky_common::wire::{self, DeleteEvent, RecordEvent, StreamEvent};
 
-use crate::collections::{self, build_row, check_ownership};
-use crate::engine::{Action, Change, Content, SeenCommit, Work};
+use crate::collections::{self, Parts, build_row, check_ownership};
+use crate::engine::{AccountNews, Action, Change, Content, News, SeenCommit, Work};
 use crate::lexicon;
 use crate::text::json::Json;
 
-/// The record is valid and its collection's rule is not built: only `actor_sync` moves.
-const NOT_YET_SUPPORTED: &str = "record_not_yet_supported";
+const PROFILE: &str = "app.bsky.actor.profile";
 
 /// What an entry turned out to be.
 #[derive(Debug)]
@@ -44,8 +43,12 @@ pub fn read(payload: &str) -> Intake<Work> {
             let seen = SeenCommit { did: repo.did.into(), commit: repo.commit.into(), rev: repo.rev.into() };
             work(None, Some(seen))
         }
-        StreamEvent::Account(_) => Intake::Nothing("account_not_yet_supported"),
-        StreamEvent::Identity(_) => Intake::Nothing("identity_not_yet_supported"),
+        StreamEvent::Account(account) => match News::of_status(account.active, account.status.as_deref()) {
+            Some(what) => about_account(&account.did, &account.time, what),
+            // Nobody is hidden or shown for it (DECISIONS 17).
+            None => Intake::Nothing("account_status_without_effect"),
+        },
+        StreamEvent::Identity(identity) => about_account(&identity.did, &identity.time, News::Identity),
         StreamEvent::Unknown(kind) => {
             rejected("unknown_type", format!("events of type {kind} are not known"))
         }
@@ -71,17 +74,16 @@ fn read_write(write: &RecordEvent<'_>, update: bool) -> Intake<Work> {
     if let Err(error) = check_ownership(collection, &write.did, &write.rkey, &record) {
         return rejected("not_the_owner", error);
     }
-    if !collection.supported {
-        return Intake::Part(Work { change: None, seen }, NOT_YET_SUPPORTED);
-    }
     let row = build_row(collection, &write.rkey, &record);
-    let content = Content { cid: write.cid.as_ref().into(), json: json.into(), row };
+    let parts = Parts::of(collection, &record);
+    let content = Content { cid: write.cid.as_ref().into(), json: json.into(), row, parts };
     let change = Change {
         uri: uri(&write.did, &write.collection, &write.rkey),
         did: write.did.as_ref().into(),
         collection,
         rkey: write.rkey.as_ref().into(),
         rev: write.rev.as_ref().into(),
+        live: seen.is_some(),
         time: write.time.as_ref().into(),
         action: if update { Action::Update(content) } else { Action::Create(content) },
     };
@@ -91,15 +93,13 @@ fn read_write(write: &RecordEvent<'_>, update: bool) -> Intake<Work> {
 fn read_delete(delete: &DeleteEvent<'_>) -> Intake<Work> {
     let seen = seen_commit(delete.seq, &delete.did, &delete.commit, &delete.rev);
     let Some(collection) = collections::declaration_of(&delete.collection) else { return work(None, seen) };
-    if !collection.supported {
-        return Intake::Part(Work { change: None, seen }, NOT_YET_SUPPORTED);
-    }
     let change = Change {
         uri: uri(&delete.did, &delete.collection, &delete.rkey),
         did: delete.did.as_ref().into(),
         collection,
         rkey: delete.rkey.as_ref().into(),
         rev: delete.rev.as_ref().into(),
+        live: seen.is_some(),
         time: delete.time.as_ref().into(),
         action: Action::Delete,
     };
@@ -117,7 +117,16 @@ fn uri(did: &str, collection: &str, rkey: &str) -> String {
 }
 
 fn work(change: Option<Change>, seen: Option<SeenCommit>) -> Intake<Work> {
-    Intake::Work(Work { change, seen })
+    // Whoever has, changes or deletes a profile has a handle (IDENTITY 1).
+    let account = change.as_ref().filter(|change| change.collection.nsid == PROFILE).map(|change| {
+        AccountNews { did: change.did.clone(), time: change.time.clone(), what: News::Profile }
+    });
+    Intake::Work(Work { change, seen, account })
+}
+
+fn about_account(did: &str, time: &str, what: News) -> Intake<Work> {
+    let account = AccountNews { did: did.to_owned(), time: time.to_owned(), what };
+    Intake::Work(Work { account: Some(account), ..Work::default() })
 }
 
 fn rejected(reason: &'static str, error: impl ToString) -> Intake<Work> {
@@ -134,19 +143,11 @@ mod tests {
         )
     }
 
-    const POST: &str = r#"{"$type":"app.bsky.feed.post","text":"x","createdAt":"2024-01-01T00:00:00Z"}"#;
     const BLOCK: &str =
         r#"{"$type":"app.bsky.graph.block","subject":"did:plc:b","createdAt":"2024-01-01T00:00:00Z"}"#;
 
     #[test]
-    fn what_is_not_built_moves_the_sync_state_and_is_counted() {
-        for kind in ["create", "update", "delete"] {
-            let Intake::Part(work, reason) = read(&event(kind, "app.bsky.feed.post", POST)) else {
-                panic!("{kind}")
-            };
-            assert!(work.change.is_none() && work.seen.is_some());
-            assert_eq!(reason, "record_not_yet_supported");
-        }
+    fn an_invalid_record_is_rejected() {
         let invalid = read(&event("create", "app.bsky.feed.post", r#"{"$type":"app.bsky.feed.post"}"#));
         assert!(matches!(invalid, Intake::Rejected { reason: "invalid_record", .. }), "{invalid:?}");
     }

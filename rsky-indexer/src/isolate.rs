@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 use crate::database::Database;
 use crate::disposition::{Disposition, disposition};
 use crate::engine::{EngineError, Statements};
-use crate::kind::Kind;
+use crate::kind::Effect;
 use crate::metrics::{Metrics, RetryLabels};
 
 /// Longest time one transaction may take before its connection is given up.
@@ -56,13 +56,13 @@ impl Writer {
     }
 
     /// Writes items in order. Everything that is neither refused nor abandoned has committed.
-    pub async fn write<K: Kind>(&mut self, items: &[&K::Item]) -> Written {
+    pub async fn write<E: Effect>(&mut self, items: &[&E::Item]) -> Written {
         let mut written = Written::default();
         // Parts still to be written, the next one last: halves keep their order.
         let mut parts = vec![(0, items.len())];
         while let Some((from, to)) = parts.pop() {
             let Some(part) = items.get(from..to).filter(|part| !part.is_empty()) else { continue };
-            match self.write_part::<K>(part).await {
+            match self.write_part::<E>(part).await {
                 Part::Committed => {}
                 Part::Stopped => {
                     written.abandoned.extend(from..to);
@@ -82,13 +82,13 @@ impl Writer {
         written
     }
 
-    async fn write_part<K: Kind>(&mut self, part: &[&K::Item]) -> Part {
+    async fn write_part<E: Effect>(&mut self, part: &[&E::Item]) -> Part {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
         let (mut immediate, mut unknown, mut attempts) = (0, 0, 0);
         let mut reported = false;
         loop {
             attempts += 1;
-            let (failure, what_to_do) = match self.attempt::<K>(part).await {
+            let (failure, what_to_do) = match self.attempt::<E>(part).await {
                 Ok(rows) => {
                     self.metrics.rows.inc_by(u64::try_from(rows).unwrap_or(0));
                     if reported {
@@ -139,12 +139,12 @@ impl Writer {
         }
     }
 
-    async fn attempt<K: Kind>(&mut self, part: &[&K::Item]) -> Result<usize, Failure> {
+    async fn attempt<E: Effect>(&mut self, part: &[&E::Item]) -> Result<usize, Failure> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
             none => none.insert(self.database.connect().await.map_err(Failure::Connect)?),
         };
-        let outcome = tokio::time::timeout(BATCH_TIMEOUT, K::apply(connection, &self.statements, part)).await;
+        let outcome = tokio::time::timeout(BATCH_TIMEOUT, E::apply(connection, &self.statements, part)).await;
         let outcome = outcome.unwrap_or_else(|_| {
             // The connection is in the middle of a statement: it is of no more use.
             self.connection = None;

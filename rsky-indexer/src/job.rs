@@ -24,8 +24,25 @@ pub struct Job {
     pub payload: Payload,
     /// When it was read.
     pub read_at: Instant,
-    /// The memory budget's charge for everything that was read with it, given back with the last of it.
-    pub charge: Arc<Charge>,
+    /// In which round of reading it was read (see [`crate::identity::Deferral`]).
+    pub round: u64,
+    /// The memory budget's charge for everything that was read with it, given back with the last of it; `None` once
+    /// only the id is kept.
+    pub charge: Option<Arc<Charge>>,
+}
+
+impl Job {
+    /// The same entry without its payload, which is left in the stream.
+    pub fn without_payload(&self) -> Self {
+        Self {
+            source: Arc::clone(&self.source),
+            id: self.id.clone(),
+            payload: Payload::InStream,
+            read_at: self.read_at,
+            round: self.round,
+            charge: None,
+        }
+    }
 }
 
 /// What an entry says.
@@ -39,6 +56,8 @@ pub enum Payload {
     NoField(String),
     /// A pending entry whose body was deleted: nothing is left of it.
     Gone,
+    /// Nothing is kept of it here; the stream has it until it is acknowledged.
+    InStream,
 }
 
 impl Payload {
@@ -61,7 +80,7 @@ impl Payload {
     pub fn text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
-            Self::NotText(_) | Self::NoField(_) | Self::Gone => None,
+            Self::NotText(_) | Self::NoField(_) | Self::Gone | Self::InStream => None,
         }
     }
 
@@ -69,7 +88,7 @@ impl Payload {
     pub fn legible(&self) -> &str {
         match self {
             Self::Text(text) | Self::NotText(text) => text,
-            Self::NoField(_) | Self::Gone => "",
+            Self::NoField(_) | Self::Gone | Self::InStream => "",
         }
     }
 
@@ -82,7 +101,7 @@ impl Payload {
             Self::NoField(names) => {
                 rejected("missing_field", format!("no field {}; there is: {names}", K::FIELDS.join(" or ")))
             }
-            Self::Gone => Intake::Nothing("no_payload"),
+            Self::Gone | Self::InStream => Intake::Nothing("no_payload"),
         }
     }
 }

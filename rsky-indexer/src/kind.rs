@@ -2,23 +2,14 @@
 
 use sqlx::PgConnection;
 
-use crate::engine::{self, EngineError, Statements, Work};
+use crate::engine::{self, AccountNews, EngineError, Statements, Work};
 use crate::intake::{self, Intake};
 use crate::labels::{self, LabelRow};
 
-/// How entries of one kind of stream are read and written.
-pub trait Kind: Send + Sync + 'static {
-    /// What an entry becomes.
+/// Something that is written into the database, many at a time.
+pub trait Effect: Send + Sync + 'static {
+    /// One of them.
     type Item: Send + Sync + 'static;
-
-    /// Payload fields, in the order they are looked for.
-    const FIELDS: &'static [&'static str];
-
-    /// Reads a payload.
-    fn read(payload: &str) -> Intake<Self::Item>;
-
-    /// What decides the lane, so that what must stay in order does.
-    fn route(payload: &str) -> Option<String>;
 
     /// Writes items in one transaction; returns how many rows were written or deleted.
     fn apply(
@@ -28,13 +19,40 @@ pub trait Kind: Send + Sync + 'static {
     ) -> impl Future<Output = Result<usize, EngineError>> + Send;
 }
 
+/// How entries of one kind of stream are read; what they become is written as an [`Effect`].
+pub trait Kind: Effect {
+    /// Payload fields, in the order they are looked for.
+    const FIELDS: &'static [&'static str];
+
+    /// Reads a payload.
+    fn read(payload: &str) -> Intake<Self::Item>;
+
+    /// What decides the lane, so that what must stay in order does.
+    fn route(payload: &str) -> Option<String>;
+
+    /// What is left to do for an item after it has been written, beside the lanes.
+    fn left_to_do(_: Self::Item) -> Option<AccountNews> {
+        None
+    }
+}
+
 /// Record, account and identity events: in order per repository.
 #[derive(Debug)]
 pub struct Events;
 
-impl Kind for Events {
+impl Effect for Events {
     type Item = Work;
 
+    async fn apply(
+        connection: &mut PgConnection,
+        statements: &Statements,
+        items: &[&Work],
+    ) -> Result<usize, EngineError> {
+        engine::apply(connection, statements, items).await
+    }
+}
+
+impl Kind for Events {
     const FIELDS: &'static [&'static str] = &["event"];
 
     fn read(payload: &str) -> Intake<Work> {
@@ -50,12 +68,8 @@ impl Kind for Events {
         serde_json::from_str::<Route<'_>>(payload).ok().map(|route| route.did.into_owned())
     }
 
-    async fn apply(
-        connection: &mut PgConnection,
-        statements: &Statements,
-        items: &[&Work],
-    ) -> Result<usize, EngineError> {
-        engine::apply(connection, statements, items).await
+    fn left_to_do(work: Work) -> Option<AccountNews> {
+        work.account
     }
 }
 
@@ -63,9 +77,20 @@ impl Kind for Events {
 #[derive(Debug)]
 pub struct Labels;
 
-impl Kind for Labels {
+impl Effect for Labels {
     type Item = Vec<LabelRow>;
 
+    async fn apply(
+        connection: &mut PgConnection,
+        statements: &Statements,
+        items: &[&Vec<LabelRow>],
+    ) -> Result<usize, EngineError> {
+        let labels: Vec<&LabelRow> = items.iter().flat_map(|item| item.iter()).collect();
+        labels::apply(connection, statements, &labels).await
+    }
+}
+
+impl Kind for Labels {
     // The second is old rsky's (PIPELINE §8).
     const FIELDS: &'static [&'static str] = &["event", "labels"];
 
@@ -75,14 +100,5 @@ impl Kind for Labels {
 
     fn route(_: &str) -> Option<String> {
         None
-    }
-
-    async fn apply(
-        connection: &mut PgConnection,
-        statements: &Statements,
-        items: &[&Vec<LabelRow>],
-    ) -> Result<usize, EngineError> {
-        let labels: Vec<&LabelRow> = items.iter().flat_map(|item| item.iter()).collect();
-        labels::apply(connection, statements, &labels).await
     }
 }

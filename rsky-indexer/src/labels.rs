@@ -2,7 +2,10 @@
 //!
 //! One statement writes many labels; labels of one key that stand twice in a batch go into statements of their
 //! own, in order, since "newer" is decided by the database's comparison of `cts` (DECISIONS 25). A negation is a
-//! row, not a deletion. Index used: `label_pkey`.
+//! row, not a deletion. `exp` and `sig` are written where the table has them (SCHEMA-VARIANTS §4). Index used:
+//! `label_pkey`.
+
+mod signature;
 
 use std::collections::HashMap;
 
@@ -29,12 +32,20 @@ pub struct LabelRow {
     pub cts: String,
     /// When it ends, verbatim.
     pub exp: Option<String>,
+    /// The labeler's signature.
+    pub sig: Option<Vec<u8>>,
 }
 
 /// Reads one entry: TypeScript's (one label in `event`) or old rsky's (several in `labels`).
 pub fn read(payload: &str) -> Intake<Vec<LabelRow>> {
     match wire::parse_labels(payload) {
-        Ok(LabelEntry::Labels(labels)) => Intake::Work(labels.into_iter().map(LabelRow::from).collect()),
+        Ok(LabelEntry::Labels(labels)) => {
+            let mut rows: Vec<LabelRow> = labels.into_iter().map(LabelRow::from).collect();
+            for (row, sig) in rows.iter_mut().zip(signature::read(payload)) {
+                row.sig = sig;
+            }
+            Intake::Work(rows)
+        }
         Ok(LabelEntry::Unknown(kind)) => Intake::Rejected {
             reason: "unknown_type",
             error: format!("entries of type {kind} are not known"),
@@ -57,6 +68,7 @@ impl From<Label<'_>> for LabelRow {
             neg: label.neg,
             cts: clean(label.cts),
             exp: label.exp.map(clean),
+            sig: None,
         }
     }
 }
@@ -115,23 +127,41 @@ async fn write(
     statements: &Statements,
     labels: &[&LabelRow],
 ) -> Result<usize, EngineError> {
-    let sql = r#"INSERT INTO label (src, uri, cid, val, neg, cts, exp)
-        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bool[], $6::text[], $7::text[])
-        ON CONFLICT (src, uri, cid, val) DO UPDATE SET neg = excluded.neg, cts = excluded.cts, exp = excluded.exp
-            WHERE label.cts < excluded.cts"#;
+    let schema = statements.schema();
+    let mut columns = String::from("src, uri, cid, val, neg, cts");
+    let mut arrays = String::from("$1::text[], $2::text[], $3::text[], $4::text[], $5::bool[], $6::text[]");
+    let mut set = String::from("neg = excluded.neg, cts = excluded.cts");
+    if schema.label_expiry() {
+        columns.push_str(", exp");
+        arrays.push_str(", $7::text[]");
+        set.push_str(", exp = excluded.exp");
+    }
+    if schema.label_signatures() {
+        columns.push_str(", sig");
+        arrays.push_str(if schema.label_expiry() { ", $8::bytea[]" } else { ", $7::bytea[]" });
+        set.push_str(", sig = excluded.sig");
+    }
+    let sql = format!(
+        "INSERT INTO label ({columns}) SELECT * FROM unnest({arrays})
+        ON CONFLICT (src, uri, cid, val) DO UPDATE SET {set} WHERE label.cts < excluded.cts"
+    );
     let column =
         |value: fn(&LabelRow) -> &str| -> Vec<&str> { labels.iter().map(|label| value(label)).collect() };
-    let done = statements
-        .query(sql)
+    let mut query = statements
+        .query(&sql)
         .bind(column(|label| &label.src))
         .bind(column(|label| &label.uri))
         .bind(column(|label| &label.cid))
         .bind(column(|label| &label.val))
         .bind(labels.iter().map(|label| label.neg).collect::<Vec<bool>>())
-        .bind(column(|label| &label.cts))
-        .bind(labels.iter().map(|label| label.exp.as_deref()).collect::<Vec<Option<&str>>>())
-        .execute(connection)
-        .await?;
+        .bind(column(|label| &label.cts));
+    if schema.label_expiry() {
+        query = query.bind(labels.iter().map(|label| label.exp.as_deref()).collect::<Vec<Option<&str>>>());
+    }
+    if schema.label_signatures() {
+        query = query.bind(labels.iter().map(|label| label.sig.as_deref()).collect::<Vec<Option<&[u8]>>>());
+    }
+    let done = query.execute(connection).await?;
     Ok(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX))
 }
 
@@ -148,6 +178,7 @@ mod tests {
             neg: false,
             cts: cts.into(),
             exp: None,
+            sig: None,
         }
     }
 

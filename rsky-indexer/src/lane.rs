@@ -15,6 +15,7 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 
 use crate::acks::{Acks, Death, Fate};
+use crate::identity::Handover;
 use crate::intake::Intake;
 use crate::isolate::Writer;
 use crate::job::Job;
@@ -129,6 +130,13 @@ pub async fn write<K: Kind>(
         for item in written.abandoned {
             decide(item, Fate::Abandoned);
         }
+        for (at, item) in job_of_item.into_iter().zip(items) {
+            if let Some(news) = K::left_to_do(item)
+                && let Some(place @ Fate::Indexed) = fates.get_mut(at)
+            {
+                *place = Fate::Left(news);
+            }
+        }
         if next.send(Written { jobs, fates }).await.is_err() {
             break;
         }
@@ -136,17 +144,24 @@ pub async fn write<K: Kind>(
     Ok(())
 }
 
-/// Acknowledges batches and keeps dead letters.
+/// Acknowledges batches and keeps dead letters. What is left to do beside the lanes is handed over, without waiting.
 ///
 /// # Errors
 /// None: what cannot be acknowledged stays pending.
 pub async fn settle(
     mut batches: mpsc::Receiver<Written>,
     mut acks: Acks,
+    handover: Option<Handover>,
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<()> {
     acks.connect().await;
-    while let Some(Written { jobs, fates }) = batches.recv().await {
+    while let Some(Written { jobs, mut fates }) = batches.recv().await {
+        for (job, fate) in jobs.iter().zip(&mut fates) {
+            if let Fate::Left(news) = fate {
+                let news = news.clone();
+                *fate = handover.as_ref().map_or(Fate::Indexed, |handover| handover.hand(job, news));
+            }
+        }
         acks.settle(&jobs, fates, &metrics).await;
         if let Some(oldest) = jobs.first() {
             let elapsed = oldest.read_at.elapsed().as_secs_f64() * 1000.0;

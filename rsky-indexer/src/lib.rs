@@ -8,7 +8,9 @@
 //! | an entry becomes work, or the reason why it does not | [`intake`] ([`text`], [`lexicon`], [`collections`]), [`labels`] |
 //! | work becomes rows, in one transaction | [`engine`] |
 //! | what Postgres refuses is found, what passes is waited out | [`isolate`], [`disposition`], [`database`] |
+//! | what the database has of the AppView's tables, looked at once | [`schema`] |
 //! | acknowledged, or kept as a dead letter | [`acks`] |
+//! | handles and deleted accounts, beside the lanes | [`identity`] |
 
 pub mod config;
 pub mod pipeline;
@@ -27,7 +29,10 @@ pub mod text;
 
 pub mod engine;
 
+pub mod identity;
+
 pub mod database;
+pub mod schema;
 pub mod disposition;
 pub mod isolate;
 

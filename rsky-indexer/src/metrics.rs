@@ -40,6 +40,13 @@ pub struct RetryLabels {
     pub cause: &'static str,
 }
 
+/// Work for handles and deleted accounts by what came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct HandleLabels {
+    /// `not_needed`, `resolved`, `none`, `directory_failed`, `failed`, `given_up`, `deleted` or `kept`.
+    pub outcome: &'static str,
+}
+
 /// Counters of one kind of stream (events or labels); the prefix is the reference's.
 #[derive(Debug, Clone, Default)]
 pub struct ConsumerMetrics {
@@ -103,7 +110,17 @@ pub struct Metrics {
     pub batch_seconds: Histogram,
     /// Bytes of entries held between Redis and Postgres.
     pub bytes_in_memory: Gauge,
+    /// Entries that wait for a handle or for the end of a deleted account, in this process.
+    pub handle_entries: Gauge,
+    /// Entries that were put off because there was no room for them there.
+    pub handle_deferred: Counter,
+    /// Accounts looked at, by what came of it.
+    pub handles: Family<HandleLabels, Counter>,
 }
+
+/// See [`HandleLabels::outcome`].
+const HANDLE_OUTCOMES: [&str; 8] =
+    ["not_needed", "resolved", "none", "directory_failed", "failed", "given_up", "deleted", "kept"];
 
 fn milliseconds() -> Histogram {
     Histogram::new([
@@ -134,6 +151,9 @@ impl Metrics {
             ]),
             batch_seconds: Histogram::new([0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 30.0]),
             bytes_in_memory: Gauge::default(),
+            handle_entries: Gauge::default(),
+            handle_deferred: Counter::default(),
+            handles: Family::default(),
         };
         for (prefix, consumer) in [("stream_indexer", &metrics.events), ("label_indexer", &metrics.labels)] {
             let mut register = |name: &str, help: &str, metric: Family<StreamLabels, Counter>| {
@@ -177,6 +197,20 @@ impl Metrics {
             "Bytes of entries held between Redis and Postgres",
             metrics.bytes_in_memory.clone(),
         );
+        registry.register(
+            "indexer_handle_entries",
+            "Entries that wait for a handle or for the end of a deleted account",
+            metrics.handle_entries.clone(),
+        );
+        registry.register(
+            "indexer_handle_deferred",
+            "Entries put off, to be read again, because there was no room for them to wait",
+            metrics.handle_deferred.clone(),
+        );
+        registry.register("indexer_handles", "Accounts looked at by outcome", metrics.handles.clone());
+        for outcome in HANDLE_OUTCOMES {
+            drop(metrics.handles.get_or_create(&HandleLabels { outcome }));
+        }
         Arc::new(metrics)
     }
 }

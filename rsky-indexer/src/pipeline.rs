@@ -9,7 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use rsky_common::admin::{self, Admin, Health, Readiness, Status};
 use rsky_common::redis::consumer::Consumer;
 use rsky_common::redis::startup::{StartupError, check_eviction};
-use rsky_common::redis::{LinkError, RedisServer, overview};
+use rsky_common::redis::{LinkError, RedisLink, RedisServer, overview};
 use rsky_common::runtime::backoff::{Backoff, sleep_or_stop};
 use rsky_common::runtime::budget::ByteBudget;
 use rsky_common::runtime::daemon::Context;
@@ -22,14 +22,16 @@ use tracing::{info, warn};
 
 use crate::acks::{Acks, Source};
 use crate::config::{Config, Mode};
-use crate::database::{Database, inspect};
+use crate::database::Database;
 use crate::engine::Statements;
+use crate::identity::{self, Deferral, Handover, Network};
 use crate::isolate::Writer;
 use crate::job::Job;
 use crate::kind::{Events, Kind, Labels};
 use crate::lane;
 use crate::metrics::{ConsumerMetrics, Metrics, StreamLabels};
 use crate::reader::{BLOCK, COUNT, Page, Reader};
+use crate::schema::{self, Schema, SchemaError};
 
 /// The daemon's name, in logs and on the pages.
 pub const NAME: &str = "indexer";
@@ -55,8 +57,8 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     stages.spawn("admin pages", pages.serve(listener, context.stop.clone()));
 
     let daemon = Daemon { config, server, database, health, status, metrics, stop: context.stop.clone() };
-    if daemon.ready_to_start().await? {
-        daemon.spawn_stages(&mut stages);
+    if let Some(schema) = daemon.ready_to_start().await? {
+        daemon.spawn_stages(&mut stages, &schema)?;
     }
     stages.join().await
 }
@@ -72,40 +74,41 @@ struct Daemon {
 }
 
 impl Daemon {
-    /// Waits for Redis and Postgres and looks at both; `false` when told to stop meanwhile.
-    async fn ready_to_start(&self) -> anyhow::Result<bool> {
+    /// Waits for Redis and Postgres and looks at both; `None` when told to stop meanwhile.
+    async fn ready_to_start(&self) -> anyhow::Result<Option<Schema>> {
         let mut link = self.server.link("start-up", self.health.part("redis"), &self.stop);
         match check_eviction(&mut link, self.config.common.redis_allow_eviction).await {
             Ok(()) => {}
-            Err(StartupError::Link(LinkError::Stopped)) => return Ok(false),
+            Err(StartupError::Link(LinkError::Stopped)) => return Ok(None),
             Err(error) => return Err(error.into()),
         }
         self.inspect_schema(&self.health.part("postgres")).await
     }
 
-    async fn inspect_schema(&self, readiness: &Readiness) -> anyhow::Result<bool> {
+    async fn inspect_schema(&self, readiness: &Readiness) -> anyhow::Result<Option<Schema>> {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
         loop {
             let outcome = async {
-                inspect(&mut self.database.connect().await?, self.config.database_schema.as_deref()).await
+                let mut connection = self.database.connect().await?;
+                schema::inspect(&mut connection, self.config.database_schema.as_deref()).await
             };
             match outcome.await {
-                Ok(differences) if differences.is_empty() => {
+                Ok(schema) => {
                     readiness.ready();
-                    info!("the database has the schema this indexer writes");
-                    return Ok(true);
+                    info!("the database has the AppView's schema: {schema}");
+                    return Ok(Some(schema));
                 }
-                Ok(differences) => {
+                Err(SchemaError::Differs(differences)) => {
                     anyhow::bail!(
-                        "the database does not have the AppView's schema (generation D); nothing is changed. \
+                        "the database has the AppView's schema in no generation known here; nothing is changed. \
                          Check DATABASE_URL and DATABASE_SCHEMA. Differences:\n  {}",
                         differences.join("\n  ")
                     );
                 }
-                Err(error) if will_not_cure(&error) => {
+                Err(SchemaError::Database(error)) if will_not_cure(&error) => {
                     return Err(error).context("connect to Postgres (DATABASE_URL)");
                 }
-                Err(error) => {
+                Err(SchemaError::Database(error)) => {
                     if backoff.attempts() == 0 {
                         warn!("Postgres cannot be used, waiting for it: {error}");
                     }
@@ -113,27 +116,29 @@ impl Daemon {
                 }
             }
             if !backoff.wait(&self.stop).await {
-                return Ok(false);
+                return Ok(None);
             }
         }
     }
 
-    fn spawn_stages(&self, stages: &mut Stages) {
+    fn spawn_stages(&self, stages: &mut Stages, schema: &Schema) -> anyhow::Result<()> {
         let config = &self.config;
         let budget = ByteBudget::new(u64::try_from(config.memory).unwrap_or(u64::MAX));
         let mut watched: Vec<String> = Vec::new();
         if config.mode != Mode::Label {
-            let lanes = self.spawn_lanes::<Events>(stages, "event", config.lanes);
+            let handover = self.spawn_handles(stages, schema)?;
+            let lanes =
+                self.spawn_lanes::<Events>(stages, "event", config.lanes, handover.as_ref(), schema);
             for stream in &config.streams {
                 let source = self.source(stream, &config.group, &self.metrics.events);
-                self.spawn_reader::<Events>(stages, source, lanes.clone(), budget.clone());
+                self.spawn_reader::<Events>(stages, source, lanes.clone(), handover.clone(), budget.clone());
                 watched.push(stream.clone());
             }
         }
         if config.mode != Mode::Stream {
-            let lanes = self.spawn_lanes::<Labels>(stages, "label", 1);
+            let lanes = self.spawn_lanes::<Labels>(stages, "label", 1, None, schema);
             let source = self.source(&config.label_stream, &config.label_group, &self.metrics.labels);
-            self.spawn_reader::<Labels>(stages, source, lanes, budget.clone());
+            self.spawn_reader::<Labels>(stages, source, lanes, None, budget.clone());
             watched.push(config.label_stream.clone());
         }
         watched.extend([names::REPO_BACKFILL.to_owned(), names::REPO_BACKFILL_PRIORITY.to_owned()]);
@@ -163,6 +168,58 @@ impl Daemon {
             streams = config.streams.join(","),
             "indexing"
         );
+        Ok(())
+    }
+
+    /// Starts the work beside the lanes; `None` where it is switched off.
+    fn spawn_handles(&self, stages: &mut Stages, schema: &Schema) -> anyhow::Result<Option<Handover>> {
+        let config = &self.config;
+        let Some(plc) = config.plc.clone().filter(|_| config.handle_concurrency > 0) else {
+            warn!("handles are not resolved (INDEXER_HANDLE_CONCURRENCY=0)");
+            return Ok(None);
+        };
+        let (handover, tasks) =
+            Handover::new(config.handle_queue, self.metrics.handle_deferred.clone());
+        // Redis and Postgres count for readiness. The directory and the shared cache do not: the rest goes on without.
+        let link = self.link_that_drains("handles");
+        let writer = self.writer("handles", schema);
+        let parts = identity::Parts {
+            tasks,
+            acks: Acks::new(link, self.stop.clone()),
+            cache: self.server.link("shared cache", Readiness::unheard(), &self.stop),
+            network: Network {
+                plc,
+                handle_resolver: config.handle_resolver.clone(),
+                outbound: config.outbound,
+                user_agent: format!("rsky-indexer/{VERSION}"),
+            },
+            limits: identity::Limits {
+                concurrency: config.handle_concurrency,
+                max_attempts: config.max_attempts,
+                claim_idle: config.claim_idle,
+            },
+            status: self.status.clone(),
+            metrics: Arc::clone(&self.metrics),
+            stop: self.stop.clone(),
+        };
+        stages.spawn("handles", identity::Stage::new(parts, writer)?.run());
+        Ok(Some(handover))
+    }
+
+    /// A link for acknowledgements, which go on while the process stops; the drain deadline is the end of them.
+    fn link_that_drains(&self, name: &str) -> RedisLink {
+        self.server.link(name, self.health.part(name), &self.stop).stopped_by(CancellationToken::new())
+    }
+
+    fn writer(&self, name: &str, schema: &Schema) -> Writer {
+        Writer::new(
+            self.database.clone(),
+            Statements::new(self.config.statement_cache > 0, schema.clone()),
+            self.config.max_attempts,
+            self.health.part(format!("{name}: postgres")),
+            self.stop.clone(),
+            Arc::clone(&self.metrics),
+        )
     }
 
     fn source(&self, stream: &str, group: &str, metrics: &ConsumerMetrics) -> Arc<Source> {
@@ -184,6 +241,7 @@ impl Daemon {
             labels,
             dlq_max_len: self.config.common.dlq_max_len,
             in_flight: Mutex::new(HashSet::new()),
+            deferral: Deferral::default(),
         })
     }
 
@@ -192,6 +250,8 @@ impl Daemon {
         stages: &mut Stages,
         kind: &str,
         count: usize,
+        handover: Option<&Handover>,
+        schema: &Schema,
     ) -> Vec<mpsc::Sender<Vec<Job>>> {
         let mut senders = Vec::with_capacity(count);
         for number in 0..count {
@@ -200,20 +260,8 @@ impl Daemon {
             let (sender, jobs) = mpsc::channel(parts.max(2));
             senders.push(sender);
             let name = format!("{kind} lane {number}");
-            // Acknowledgements go on while the process stops; the drain deadline is the end of them.
-            let link = self
-                .server
-                .link(name.clone(), self.health.part(name.clone()), &self.stop)
-                .stopped_by(CancellationToken::new());
-            let writer = Writer::new(
-                self.database.clone(),
-                Statements::new(self.config.statement_cache > 0),
-                self.config.max_attempts,
-                self.health.part(format!("{name}: postgres")),
-                self.stop.clone(),
-                Arc::clone(&self.metrics),
-            );
-            let acks = Acks::new(link, self.stop.clone());
+            let writer = self.writer(&name, schema);
+            let acks = Acks::new(self.link_that_drains(&name), self.stop.clone());
             // One batch waits between two stages: together with the three being worked on, five in memory.
             let (to_write, prepared) = mpsc::channel(1);
             let (to_settle, written) = mpsc::channel(1);
@@ -223,7 +271,7 @@ impl Daemon {
                 lane::prepare::<K>(jobs, self.config.batch_size, to_write),
             );
             stages.spawn(format!("{name}: write"), lane::write::<K>(prepared, writer, to_settle, metrics()));
-            stages.spawn(format!("{name}: settle"), lane::settle(written, acks, metrics()));
+            stages.spawn(format!("{name}: settle"), lane::settle(written, acks, handover.cloned(), metrics()));
         }
         senders
     }
@@ -233,6 +281,7 @@ impl Daemon {
         stages: &mut Stages,
         source: Arc<Source>,
         lanes: Vec<mpsc::Sender<Vec<Job>>>,
+        handover: Option<Handover>,
         budget: ByteBudget,
     ) {
         let name = format!("reader of {}", source.consumer.stream);
@@ -244,6 +293,7 @@ impl Daemon {
             page: Page::default(),
             budget,
             claim_idle: self.config.claim_idle,
+            handover,
             stop: self.stop.clone(),
             metrics: Arc::clone(&self.metrics),
         };

@@ -17,7 +17,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::acks::Source;
+use crate::acks::{Source, entry_id};
+use crate::identity::Handover;
 use crate::job::{Job, Payload};
 use crate::kind::Kind;
 use crate::metrics::Metrics;
@@ -67,6 +68,8 @@ pub struct Reader {
     pub budget: ByteBudget,
     /// Age at which other consumers' entries are claimed.
     pub claim_idle: Duration,
+    /// Where the lanes hand on what is left to do beside them.
+    pub handover: Option<Handover>,
     /// When to stop.
     pub stop: CancellationToken,
     /// Counters.
@@ -125,10 +128,31 @@ impl Reader {
                 self.claim_stale::<K>().await?;
                 claim_at = Instant::now() + pause;
             }
+            self.read_deferred::<K>().await?;
             let entries = source.consumer.read_new(&mut self.link, self.page.0, BLOCK).await?;
             self.link.succeeded();
             self.note_lag(entries.last());
             self.deal::<K>(entries).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads entries again that were put off, once there is room for a good part of them.
+    async fn read_deferred<K: Kind>(&mut self) -> Result<(), LinkError> {
+        let Some(room) = self.handover.as_ref().and_then(Handover::room) else { return Ok(()) };
+        let source = Arc::clone(&self.source);
+        let Some(from) = source.deferral.next_round() else { return Ok(()) };
+        let mut after = format!("{}-{}", from.0, from.1);
+        let mut found = 0;
+        while !self.stop.is_cancelled() {
+            let entries = source.consumer.read_pending(&mut self.link, &after, self.page.0).await?;
+            let Some(last) = entries.last() else { break };
+            last.id.clone_into(&mut after);
+            found += usize::try_from(self.deal::<K>(entries).await?).unwrap_or(usize::MAX);
+            if found >= room {
+                source.deferral.interrupt(entry_id(&after));
+                break;
+            }
         }
         Ok(())
     }
@@ -168,12 +192,13 @@ impl Reader {
         let charge = Arc::new(self.budget.charge(size).await);
         let count = u64::try_from(entries.len()).unwrap_or(0);
         let read_at = Instant::now();
+        let round = self.source.deferral.round();
         let mut parts: Vec<Vec<Job>> = self.lanes.iter().map(|_| Vec::new()).collect();
         for mut entry in entries {
             let payload = Payload::of(K::FIELDS, &mut entry);
             let lane = payload.text().and_then(K::route).map_or(0, |route| self.lane_of(&route));
-            let (source, charge) = (Arc::clone(&self.source), Arc::clone(&charge));
-            let job = Job { source, id: entry.id, payload, read_at, charge };
+            let (source, charge) = (Arc::clone(&self.source), Some(Arc::clone(&charge)));
+            let job = Job { source, id: entry.id, payload, read_at, round, charge };
             if let Some(part) = parts.get_mut(lane) {
                 part.push(job);
             }

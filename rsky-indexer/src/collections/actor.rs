@@ -1,7 +1,7 @@
 //! `app.bsky.actor.*`, the labeler service and the declarations.
 
 use super::{
-    CID, CREATED_AT, CREATOR, Collection, INDEXED_AT, RkeyRule, Source, Table, URI, column, record_only,
+    CID, CREATED_AT, CREATOR, Collection, INDEXED_AT, Notifies, RkeyRule, Source, Table, URI, column, record_only,
     with_table,
 };
 
@@ -23,8 +23,10 @@ static PROFILE_TABLE: Table = Table {
 };
 
 /// `pinnedPost` is in the record and in the table, and no generation of the reference fills it (INDEXING §4).
-pub(super) static PROFILE: Collection =
-    with_table("app.bsky.actor.profile", RkeyRule::SelfOnly, &PROFILE_TABLE);
+pub(super) static PROFILE: Collection = Collection {
+    notifies: Notifies::Profile,
+    ..with_table("app.bsky.actor.profile", RkeyRule::SelfOnly, &PROFILE_TABLE)
+};
 
 pub(super) static STATUS: Collection = record_only("app.bsky.actor.status", RkeyRule::SelfOnly);
 

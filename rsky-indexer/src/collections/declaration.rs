@@ -17,9 +17,45 @@ pub struct Collection {
     pub feed_item: Option<FeedItem>,
     /// The counters that follow the rows of [`Self::table`].
     pub aggregates: &'static [Aggregate],
-    /// Whether this version of the indexer has the whole rule. An unsupported collection is validated,
-    /// moves `actor_sync` and is counted; nothing else is written.
-    pub supported: bool,
+    /// What hangs on a record beside its row.
+    pub parts: PartsKind,
+    /// Whom its rows tell something.
+    pub notifies: Notifies,
+}
+
+/// What hangs on a record beside its row, with rules of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PartsKind {
+    /// Nothing.
+    None,
+    /// Embeds, quotes, the flags of replies (INDEXING §4.1).
+    Post,
+    /// `post."hasThreadGate"` (INDEXING §4.4).
+    ThreadGate,
+    /// `post."hasPostGate"` (INDEXING §4.4).
+    PostGate,
+}
+
+/// Which rule of INDEXING §5 makes notifications of a collection's rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notifies {
+    /// None.
+    Nobody,
+    /// §5.1
+    Post,
+    /// §5.2: subject and via, by these reasons.
+    Subject {
+        /// Reason for the subject's author.
+        reason: &'static str,
+        /// Reason for the author of the repost that led here.
+        via: &'static str,
+    },
+    /// §5.3
+    Follow,
+    /// §5.4
+    Profile,
+    /// §5.5
+    Verification,
 }
 
 /// Which record keys get a typed row.
@@ -60,6 +96,10 @@ pub struct Column {
     pub name: &'static str,
     /// Where the value comes from.
     pub source: Source,
+    /// The Postgres type that the text is cast to; `None` for a text column.
+    pub cast: Option<&'static str>,
+    /// Whether it is left out where the database does not have it (SCHEMA-VARIANTS §4).
+    pub optional: bool,
 }
 
 /// Where a column's value comes from. Every value is text or NULL.
@@ -85,6 +125,21 @@ pub enum Source {
     BlobCid(&'static str),
     /// The value at this key as JSON text, NULL where absent (INDEXING §4.3).
     JsonText(&'static str),
+    /// The strings of the array at this key as JSON text, NULL where absent or empty.
+    Strings(&'static str),
+    /// A flag that the engine decides on when it inserts the row.
+    Flag(Flag),
+}
+
+/// The flags of a post that depend on other records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flag {
+    /// `post."invalidReplyRoot"`
+    InvalidReplyRoot,
+    /// `post."violatesThreadGate"`
+    ViolatesThreadGate,
+    /// `post."violatesEmbeddingRules"`
+    ViolatesEmbeddingRules,
 }
 
 /// A feed item that follows a row (INDEXING §4.2).
@@ -103,8 +158,10 @@ pub struct FeedItem {
 pub struct Aggregate {
     /// The counter.
     pub counter: Counter,
-    /// Index into the table's columns of the value that is counted by.
+    /// Index into the table's columns of the value that is counted by; rows without one do not count.
     pub by: usize,
+    /// Index of a flag: rows that have it set do not count.
+    pub unless: Option<usize>,
 }
 
 /// The counters of `post_agg` and `profile_agg` that this engine moves.
@@ -114,8 +171,12 @@ pub enum Counter {
     Likes,
     /// `post_agg."repostCount"`
     Reposts,
+    /// `post_agg."replyCount"`
+    Replies,
     /// `profile_agg."followersCount"`
     Followers,
     /// `profile_agg."followsCount"`
     Follows,
+    /// `profile_agg."postsCount"`
+    Posts,
 }

@@ -1,21 +1,28 @@
 //! `app.bsky.graph.*`.
 
 use super::{
-    Aggregate, CID, CREATED_AT, CREATOR, Collection, Counter, INDEXED_AT, Ownership, RkeyRule, Source, Table,
-    URI, column, with_table,
+    CID, CREATED_AT, CREATOR, Collection, Counter, INDEXED_AT, Notifies, Ownership, RkeyRule, Source, Table, URI,
+    column, counted, optional_column, with_table,
 };
 
 static FOLLOW_TABLE: Table = Table {
     name: "follow",
-    columns: &[URI, CID, CREATOR, column("subjectDid", Source::Text(&["subject"])), CREATED_AT, INDEXED_AT],
+    columns: &[
+        URI,
+        CID,
+        CREATOR,
+        column("subjectDid", Source::Text(&["subject"])),
+        CREATED_AT,
+        INDEXED_AT,
+        optional_column("via", Source::Text(&["via", "uri"])),
+        optional_column("viaCid", Source::Text(&["via", "cid"])),
+    ],
     duplicate_key: &[2, 3],
 };
 
 pub(super) static FOLLOW: Collection = Collection {
-    aggregates: &[
-        Aggregate { counter: Counter::Followers, by: 3 },
-        Aggregate { counter: Counter::Follows, by: 2 },
-    ],
+    aggregates: &[counted(Counter::Followers, 3), counted(Counter::Follows, 2)],
+    notifies: Notifies::Follow,
     ..with_table("app.bsky.graph.follow", RkeyRule::Any, &FOLLOW_TABLE)
 };
 
@@ -77,7 +84,7 @@ pub(super) static LIST_BLOCK: Collection =
 
 static STARTER_PACK_TABLE: Table = Table {
     name: "starter_pack",
-    columns: &[URI, CID, CREATOR, CREATED_AT, INDEXED_AT, column("name", Source::Text(&["name"]))],
+    columns: &[URI, CID, CREATOR, CREATED_AT, INDEXED_AT, optional_column("name", Source::Text(&["name"]))],
     duplicate_key: &[],
 };
 
@@ -100,5 +107,7 @@ static VERIFICATION_TABLE: Table = Table {
     duplicate_key: &[4, 3],
 };
 
-pub(super) static VERIFICATION: Collection =
-    with_table("app.bsky.graph.verification", RkeyRule::Any, &VERIFICATION_TABLE);
+pub(super) static VERIFICATION: Collection = Collection {
+    notifies: Notifies::Verification,
+    ..with_table("app.bsky.graph.verification", RkeyRule::Any, &VERIFICATION_TABLE)
+};

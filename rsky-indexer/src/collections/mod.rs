@@ -3,6 +3,7 @@
 //! A new collection is one more declaration in [`actor`], [`feed`] or [`graph`] and one line in [`ALL`].
 
 pub mod declaration;
+pub mod parts;
 
 mod actor;
 mod feed;
@@ -10,8 +11,12 @@ mod graph;
 
 mod row;
 
-pub use declaration::{Aggregate, Collection, Counter, FeedItem, Ownership, RkeyRule, Source, Table};
-pub use row::{RecordContext, Row, build_row, check_ownership};
+pub use declaration::{
+    Aggregate, Collection, Counter, FeedItem, Flag, Notifies, Ownership, PartsKind, RkeyRule, Source, Table,
+};
+pub use feed::post_columns;
+pub use parts::Parts;
+pub use row::{Flags, RecordContext, Row, build_row, check_ownership};
 
 use declaration::Column;
 
@@ -43,7 +48,12 @@ pub fn declaration_of(nsid: &str) -> Option<&'static Collection> {
 }
 
 const fn column(name: &'static str, source: Source) -> Column {
-    Column { name, source }
+    Column { name, source, cast: None, optional: false }
+}
+
+/// A column that some generations of the schema do not have.
+const fn optional_column(name: &'static str, source: Source) -> Column {
+    Column { name, source, cast: None, optional: true }
 }
 
 const URI: Column = column("uri", Source::Uri);
@@ -51,6 +61,11 @@ const CID: Column = column("cid", Source::Cid);
 const CREATOR: Column = column("creator", Source::Creator);
 const CREATED_AT: Column = column("createdAt", Source::CreatedAt);
 const INDEXED_AT: Column = column("indexedAt", Source::IndexedAt);
+
+/// A counter of all rows by the value of one column.
+const fn counted(counter: Counter, by: usize) -> Aggregate {
+    Aggregate { counter, by, unless: None }
+}
 
 /// A collection of which only the `record` row is kept.
 const fn record_only(nsid: &'static str, rkey: RkeyRule) -> Collection {
@@ -62,7 +77,8 @@ const fn record_only(nsid: &'static str, rkey: RkeyRule) -> Collection {
         table: None,
         feed_item: None,
         aggregates: &[],
-        supported: true,
+        parts: PartsKind::None,
+        notifies: Notifies::Nobody,
     }
 }
 
@@ -95,7 +111,7 @@ mod tests {
             let names: HashSet<_> = table.columns.iter().map(|c| c.name).collect();
             assert_eq!(names.len(), table.columns.len(), "{} names a column twice", table.name);
             for index in table.duplicate_key.iter().chain(collection.aggregates.iter().map(|a| &a.by)) {
-                assert!(*index < table.columns.len());
+                assert!(!table.columns[*index].optional);
             }
         }
     }

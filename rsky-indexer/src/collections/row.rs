@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Collection, Ownership, RkeyRule, Source};
+use super::{Collection, Flag, Ownership, RkeyRule, Source};
 use crate::text::at_uri::AtUri;
 use crate::text::datetime::normalize_datetime;
 use crate::text::json::Json;
@@ -23,6 +23,7 @@ enum Cell {
     Creator,
     Rkey,
     IndexedAt,
+    Flag(Flag),
     Own(Box<str>),
 }
 
@@ -39,6 +40,30 @@ pub struct RecordContext<'a> {
     pub rkey: &'a str,
     /// The event's time, verbatim.
     pub time: &'a str,
+    /// What the engine found of a post.
+    pub flags: Flags,
+}
+
+/// What a post's row says of its place among other records; `None` is NULL (INDEXING §4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Flags {
+    /// Its parent or root is not what it says.
+    pub invalid_reply_root: Option<bool>,
+    /// The root's gate does not let its author reply.
+    pub violates_thread_gate: Option<bool>,
+    /// The quoted post's gate forbids quotes.
+    pub violates_embedding_rules: Option<bool>,
+}
+
+impl Flags {
+    fn value(self, flag: Flag) -> Option<&'static str> {
+        let value = match flag {
+            Flag::InvalidReplyRoot => self.invalid_reply_root,
+            Flag::ViolatesThreadGate => self.violates_thread_gate,
+            Flag::ViolatesEmbeddingRules => self.violates_embedding_rules,
+        };
+        value.map(|set| if set { "true" } else { "false" })
+    }
 }
 
 impl Row {
@@ -51,6 +76,7 @@ impl Row {
             Cell::Creator => Some(context.did),
             Cell::Rkey => Some(context.rkey),
             Cell::IndexedAt => Some(context.time),
+            Cell::Flag(flag) => context.flags.value(*flag),
             Cell::Own(text) => Some(text),
         }
     }
@@ -83,10 +109,23 @@ fn cell(source: &Source, record: &Json<'_>) -> Cell {
         },
         Source::Text(path) => own(text_at(record, path).map(Cow::Borrowed)),
         Source::BlobCid(key) => own(record.get(key).and_then(blob_cid).map(Cow::Borrowed)),
+        Source::Flag(flag) => Cell::Flag(*flag),
+        Source::Strings(key) => own(strings(record.get(key)).map(Cow::Owned)),
         Source::JsonText(key) => {
             own(record.get(key).map(|value| crate::text::json_text::to_json_text(value).into()))
         }
     }
+}
+
+/// A JSON array of the strings; `None` where there are none.
+fn strings(value: Option<&Json<'_>>) -> Option<String> {
+    let strings: Vec<Json<'_>> = value?
+        .as_array()?
+        .iter()
+        .filter_map(Json::as_str)
+        .map(|text| Json::String(text.replace('\0', "").into()))
+        .collect();
+    (!strings.is_empty()).then(|| crate::text::json_text::to_json_text(&Json::Array(strings)))
 }
 
 fn own(text: Option<Cow<'_, str>>) -> Cell {
@@ -106,7 +145,7 @@ fn text_at<'a>(record: &'a Json<'_>, path: &[&str]) -> Option<&'a str> {
 }
 
 /// The CID of a typed blob (`ref.$link`) or of a legacy one (`cid`).
-fn blob_cid<'a>(blob: &'a Json<'_>) -> Option<&'a str> {
+pub(super) fn blob_cid<'a>(blob: &'a Json<'_>) -> Option<&'a str> {
     match blob.get("ref") {
         Some(link) => link.get("$link")?.as_str(),
         None => blob.get("cid")?.as_str(),

@@ -5,10 +5,16 @@
 //! insertion holds no row that exists, and who waits for a row has nothing left to insert. Lanes and processes that
 //! share a hot subject queue up for a moment instead of locking each other out.
 //!
+//! `quoteCount` is no plain counter: the reference counts the quotes of the version that was quoted (or unquoted) last.
+//! While a post has few quotes they are counted, in a statement of its own: it begins when this transaction has the
+//! row's lock, so it sees what everybody who held the lock before has committed. Where there are many, the counter moves
+//! like the others; that differs from a count only where versions of one post are quoted side by side.
+//!
 //! Indexes used: the primary keys, and for the counts the typed tables' indexes on the counted column.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::LazyLock;
 
 use foldhash::fast::RandomState;
 
@@ -17,16 +23,78 @@ use sqlx::{PgConnection, Row as _};
 use super::sql::Statements;
 use crate::collections::Counter;
 
+/// Quotes of one post that are counted at most.
+const COUNTED_QUOTES: i64 = 1000;
+
 /// How far each counter of each subject has to move.
 #[derive(Debug, Default)]
 pub(super) struct Deltas<'c> {
     by_counter: HashMap<(Counter, Cow<'c, str>), i64, RandomState>,
+    quotes: BTreeMap<String, Quotes>,
+}
+
+/// How the quotes of a post changed.
+#[derive(Debug)]
+struct Quotes {
+    /// The version that the last change was about, and the place of that change in the batch.
+    cid: String,
+    order: usize,
+    change: i64,
+    /// The count as it was before the post took all its quotes with it.
+    settled: Option<i64>,
 }
 
 impl<'c> Deltas<'c> {
     /// A row of the counted table came (`1`) or went (`-1`).
     pub(super) fn add(&mut self, counter: Counter, subject: Cow<'c, str>, change: i64) {
         *self.by_counter.entry((counter, subject)).or_insert(0) += change;
+    }
+
+    /// A quote of a version of a post came (`1`), went (`-1`), or was there already (`0`).
+    pub(super) fn quote(&mut self, subject: &str, cid: &str, order: usize, change: i64) {
+        let quotes = self.quotes.entry(subject.to_owned()).or_insert_with(|| Quotes {
+            cid: cid.to_owned(),
+            order,
+            change: 0,
+            settled: None,
+        });
+        quotes.settled = None;
+        quotes.change += change;
+        if quotes.order <= order {
+            quotes.order = order;
+            cid.clone_into(&mut quotes.cid);
+        }
+    }
+
+    /// Posts are about to be deleted with all quotes of them, which moves no counter: counts now what has changed.
+    pub(super) async fn settle_quotes(
+        &mut self,
+        connection: &mut PgConnection,
+        statements: &Statements,
+        subjects: &[&str],
+    ) -> Result<(), sqlx::Error> {
+        let open: Vec<(&str, &str)> = subjects
+            .iter()
+            .filter_map(|subject| Some((*subject, self.quotes.get(*subject)?)))
+            .filter(|(_, quotes)| quotes.settled.is_none())
+            .map(|(subject, quotes)| (subject, quotes.cid.as_str()))
+            .collect();
+        if open.is_empty() {
+            return Ok(());
+        }
+        let sql = r#"SELECT v.key, count(t.uri) FROM unnest($1::text[], $2::text[]) AS v(key, cid)
+            LEFT JOIN quote t ON t.subject = v.key AND t."subjectCid" = v.cid GROUP BY v.key"#;
+        let query = statements
+            .query(sql)
+            .bind(open.iter().map(|(subject, _)| *subject).collect::<Vec<_>>())
+            .bind(open.iter().map(|(_, cid)| *cid).collect::<Vec<_>>());
+        let counted = query.fetch_all(connection).await?;
+        for row in counted {
+            if let Some(quotes) = self.quotes.get_mut(row.try_get::<&str, _>(0)?) {
+                quotes.settled = Some(row.try_get(1)?);
+            }
+        }
+        Ok(())
     }
 
     /// Takes over the moves of rows that do not live as long as the batch.
@@ -43,80 +111,146 @@ impl<'c> Deltas<'c> {
         statements: &Statements,
     ) -> Result<usize, sqlx::Error> {
         let mut written = 0;
-        for table in [&POST_AGG, &PROFILE_AGG] {
-            let mut rows: BTreeMap<&str, [Option<i64>; 2]> = BTreeMap::new();
+        let none = BTreeMap::new();
+        for (table, quotes) in [(&*POST_AGG, &self.quotes), (&*PROFILE_AGG, &none)] {
+            let mut rows: Rows<'_> = BTreeMap::new();
             for ((counter, subject), delta) in &self.by_counter {
-                for (at, column) in table.columns.iter().enumerate() {
-                    if column.counter == *counter
-                        && let Some(slot) = rows.entry(subject).or_default().get_mut(at)
-                    {
-                        *slot = Some(*delta);
-                    }
+                if let Some(at) = table.columns.iter().position(|column| column.counter == *counter)
+                    && let Some(slot) = rows.entry(subject).or_default().get_mut(at)
+                {
+                    *slot = Some(*delta);
                 }
             }
+            for subject in quotes.keys() {
+                rows.entry(subject).or_default();
+            }
             written += rows.len();
-            write_table(connection, statements, table, rows).await?;
+            write_table(connection, statements, table, rows, quotes).await?;
         }
         Ok(written)
     }
 }
 
+/// Most counters of a table.
+const MOST: usize = 3;
+
+type Rows<'d> = BTreeMap<&'d str, [Option<i64>; MOST]>;
+
 struct AggregateTable {
-    columns: [AggregateColumn; 2],
-    update: &'static str,
-    insert: &'static str,
+    columns: &'static [AggregateColumn],
+    update: String,
+    insert: String,
+    lock: String,
 }
 
 struct AggregateColumn {
     counter: Counter,
+    name: &'static str,
+    /// The rows counted, of the subject `v.key`.
+    rows: &'static str,
 }
 
-static POST_AGG: AggregateTable = AggregateTable {
-    columns: [AggregateColumn { counter: Counter::Likes }, AggregateColumn { counter: Counter::Reposts }],
-    update: r#"UPDATE post_agg a SET "likeCount" = a."likeCount" + v.c0, "repostCount" = a."repostCount" + v.c1
-        FROM unnest($1::text[], $2::int8[], $3::int8[]) AS v(key, c0, c1) WHERE a.uri = v.key"#,
-    insert: r#"INSERT INTO post_agg (uri, "likeCount", "repostCount")
-        SELECT v.key,
-            CASE WHEN v.c0 THEN (SELECT count(*) FROM "like" t WHERE t.subject = v.key) ELSE 0 END,
-            CASE WHEN v.c1 THEN (SELECT count(*) FROM repost t WHERE t.subject = v.key) ELSE 0 END
-        FROM unnest($1::text[], $2::bool[], $3::bool[]) AS v(key, c0, c1)
-        WHERE NOT EXISTS (SELECT FROM post_agg a WHERE a.uri = v.key)
-        ON CONFLICT (uri) DO NOTHING RETURNING uri"#,
-};
+static POST_AGG: LazyLock<AggregateTable> = LazyLock::new(|| {
+    AggregateTable::new(
+        "post_agg",
+        "uri",
+        &[
+            AggregateColumn {
+                counter: Counter::Likes,
+                name: "likeCount",
+                rows: r#""like" t WHERE t.subject = v.key"#,
+            },
+            AggregateColumn {
+                counter: Counter::Reposts,
+                name: "repostCount",
+                rows: "repost t WHERE t.subject = v.key",
+            },
+            AggregateColumn {
+                counter: Counter::Replies,
+                name: "replyCount",
+                rows: r#"post t WHERE t."replyParent" = v.key AND t."violatesThreadGate" IS NOT TRUE"#,
+            },
+        ],
+    )
+});
 
-static PROFILE_AGG: AggregateTable = AggregateTable {
-    columns: [AggregateColumn { counter: Counter::Followers }, AggregateColumn { counter: Counter::Follows }],
-    update: r#"UPDATE profile_agg a
-            SET "followersCount" = a."followersCount" + v.c0, "followsCount" = a."followsCount" + v.c1
-        FROM unnest($1::text[], $2::int8[], $3::int8[]) AS v(key, c0, c1) WHERE a.did = v.key"#,
-    insert: r#"INSERT INTO profile_agg (did, "followersCount", "followsCount")
-        SELECT v.key,
-            CASE WHEN v.c0 THEN (SELECT count(*) FROM follow t WHERE t."subjectDid" = v.key) ELSE 0 END,
-            CASE WHEN v.c1 THEN (SELECT count(*) FROM follow t WHERE t.creator = v.key) ELSE 0 END
-        FROM unnest($1::text[], $2::bool[], $3::bool[]) AS v(key, c0, c1)
-        WHERE NOT EXISTS (SELECT FROM profile_agg a WHERE a.did = v.key)
-        ON CONFLICT (did) DO NOTHING RETURNING did"#,
-};
+static PROFILE_AGG: LazyLock<AggregateTable> = LazyLock::new(|| {
+    AggregateTable::new(
+        "profile_agg",
+        "did",
+        &[
+            AggregateColumn {
+                counter: Counter::Followers,
+                name: "followersCount",
+                rows: r#"follow t WHERE t."subjectDid" = v.key"#,
+            },
+            AggregateColumn {
+                counter: Counter::Follows,
+                name: "followsCount",
+                rows: "follow t WHERE t.creator = v.key",
+            },
+            AggregateColumn {
+                counter: Counter::Posts,
+                name: "postsCount",
+                rows: "post t WHERE t.creator = v.key",
+            },
+        ],
+    )
+});
 
-type Rows<'d> = BTreeMap<&'d str, [Option<i64>; 2]>;
+impl AggregateTable {
+    fn new(table: &'static str, key: &'static str, columns: &'static [AggregateColumn]) -> Self {
+        let (mut names, mut counts, mut moves) = (String::new(), String::new(), Vec::new());
+        let (mut flags, mut deltas, mut values) = (String::new(), String::new(), String::new());
+        for (at, AggregateColumn { name, rows, .. }) in columns.iter().enumerate() {
+            let parameter = at + 2;
+            names.push_str(&format!(", \"{name}\""));
+            counts.push_str(&format!(", CASE WHEN v.c{at} THEN (SELECT count(*) FROM {rows}) ELSE 0 END"));
+            flags.push_str(&format!(", ${parameter}::bool[]"));
+            deltas.push_str(&format!(", ${parameter}::int8[]"));
+            values.push_str(&format!(", c{at}"));
+            moves.push(format!("\"{name}\" = a.\"{name}\" + v.c{at}"));
+        }
+        let insert = format!(
+            "INSERT INTO {table} ({key}{names}) SELECT v.key{counts} \
+             FROM unnest($1::text[]{flags}) AS v(key{values}) \
+             WHERE NOT EXISTS (SELECT FROM {table} a WHERE a.{key} = v.key) \
+             ON CONFLICT ({key}) DO NOTHING RETURNING {key}"
+        );
+        let update = format!(
+            "UPDATE {table} a SET {} FROM unnest($1::text[]{deltas}) AS v(key{values}) WHERE a.{key} = v.key",
+            moves.join(", ")
+        );
+        let lock = format!("SELECT FROM {table} WHERE {key} = ANY($1) ORDER BY {key} FOR UPDATE");
+        Self { columns, update, insert, lock }
+    }
+}
 
 async fn write_table(
     connection: &mut PgConnection,
     statements: &Statements,
     table: &AggregateTable,
     mut rows: Rows<'_>,
+    quotes: &BTreeMap<String, Quotes>,
 ) -> Result<(), sqlx::Error> {
     if rows.is_empty() {
         return Ok(());
     }
     // A new row's count has seen this transaction's changes already.
     let inserted = insert(connection, statements, table, &rows).await?;
-    rows.retain(|key, row| !is_still(row) && !inserted.contains(*key));
-    update(connection, statements, table, &rows).await
+    rows.retain(|key, row| quotes.contains_key(*key) || (!is_still(row) && !inserted.contains(*key)));
+    if !quotes.is_empty() {
+        // All rows at once and in order; the counters' own statement would lock only its share of them.
+        let keys: Vec<&str> = rows.keys().copied().collect();
+        statements.query(&table.lock).bind(keys).execute(&mut *connection).await?;
+        rows.retain(|key, row| !is_still(row) && !inserted.contains(*key));
+    }
+    update(connection, statements, table, &rows).await?;
+    count_quotes(connection, statements, quotes).await
 }
 
 /// Whether a row's counters all stay as they are.
-fn is_still(row: &[Option<i64>; 2]) -> bool {
+fn is_still(row: &[Option<i64>; MOST]) -> bool {
     row.iter().all(|delta| delta.unwrap_or(0) == 0)
 }
 
@@ -129,11 +263,11 @@ async fn update(
     if moving.is_empty() {
         return Ok(());
     }
-    let keys: Vec<&str> = moving.keys().copied().collect();
-    let column = |at: usize| -> Vec<i64> {
-        moving.values().map(|row| row.get(at).copied().flatten().unwrap_or(0)).collect()
-    };
-    let query = statements.query(table.update).bind(keys).bind(column(0)).bind(column(1));
+    let mut query = statements.query(&table.update).bind(moving.keys().copied().collect::<Vec<&str>>());
+    for at in 0..table.columns.len() {
+        let column = moving.values().map(|row| row.get(at).copied().flatten().unwrap_or(0));
+        query = query.bind(column.collect::<Vec<i64>>());
+    }
     query.execute(connection).await?;
     Ok(())
 }
@@ -144,10 +278,38 @@ async fn insert(
     table: &AggregateTable,
     open: &Rows<'_>,
 ) -> Result<HashSet<String>, sqlx::Error> {
-    let keys: Vec<&str> = open.keys().copied().collect();
-    let column = |at: usize| -> Vec<bool> {
-        open.values().map(|row| row.get(at).is_some_and(Option::is_some)).collect()
-    };
-    let query = statements.query(table.insert).bind(keys).bind(column(0)).bind(column(1));
+    let mut query = statements.query(&table.insert).bind(open.keys().copied().collect::<Vec<&str>>());
+    for at in 0..table.columns.len() {
+        let column = open.values().map(|row| row.get(at).is_some_and(Option::is_some));
+        query = query.bind(column.collect::<Vec<bool>>());
+    }
     query.fetch_all(connection).await?.iter().map(|row| row.try_get(0)).collect()
+}
+
+async fn count_quotes(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    quotes: &BTreeMap<String, Quotes>,
+) -> Result<(), sqlx::Error> {
+    if quotes.is_empty() {
+        return Ok(());
+    }
+    let sql = r#"UPDATE post_agg a SET "quoteCount" =
+            CASE WHEN v.settled IS NOT NULL THEN v.settled WHEN q.total <= $4 THEN q.same
+                ELSE greatest(a."quoteCount" + v.change, 0) END
+        FROM unnest($1::text[], $2::text[], $3::int8[], $5::int8[]) AS v(key, cid, change, settled)
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS total, count(*) FILTER (WHERE t."subjectCid" = v.cid) AS same
+            FROM (SELECT "subjectCid" FROM quote WHERE subject = v.key LIMIT $4 + 1) t) q
+        WHERE a.uri = v.key"#;
+    statements
+        .query(sql)
+        .bind(quotes.keys().map(String::as_str).collect::<Vec<_>>())
+        .bind(quotes.values().map(|quotes| quotes.cid.as_str()).collect::<Vec<_>>())
+        .bind(quotes.values().map(|quotes| quotes.change).collect::<Vec<_>>())
+        .bind(COUNTED_QUOTES)
+        .bind(quotes.values().map(|quotes| quotes.settled).collect::<Vec<Option<i64>>>())
+        .execute(connection)
+        .await?;
+    Ok(())
 }

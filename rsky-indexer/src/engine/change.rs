@@ -1,6 +1,7 @@
 //! What one stream entry asks of the database, with everything that needs no database already worked out.
 
-use crate::collections::{Collection, RecordContext, Row};
+use super::accounts::AccountNews;
+use crate::collections::{Collection, Flags, Parts, RecordContext, Row};
 
 /// One record event, validated and taken apart.
 #[derive(Debug, Clone)]
@@ -17,6 +18,8 @@ pub struct Change {
     pub rev: String,
     /// The event's time, verbatim: every `indexedAt`.
     pub time: String,
+    /// Whether it happened just now; a backfill tells what happened long ago.
+    pub live: bool,
     /// What happened.
     pub action: Action,
 }
@@ -41,6 +44,8 @@ pub struct Content {
     pub json: String,
     /// The typed row; `None` where the collection or the record key has none.
     pub row: Option<Row>,
+    /// What hangs on the record beside its row.
+    pub parts: Parts,
 }
 
 impl Change {
@@ -60,6 +65,7 @@ impl Change {
             did: &self.did,
             rkey: &self.rkey,
             time: &self.time,
+            flags: Flags::default(),
         }
     }
 
@@ -94,4 +100,6 @@ pub struct Work {
     pub change: Option<Change>,
     /// The commit to note once the change has taken effect.
     pub seen: Option<SeenCommit>,
+    /// What it says of the account.
+    pub account: Option<AccountNews>,
 }

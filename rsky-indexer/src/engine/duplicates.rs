@@ -12,6 +12,8 @@ use super::sql::Statements;
 /// A record that stands behind a deleted one, with what `record` holds of it.
 #[derive(Debug)]
 pub(super) struct Candidate {
+    /// The deleted one.
+    pub stands_behind: String,
     pub uri: String,
     pub cid: String,
     pub did: String,
@@ -115,7 +117,7 @@ pub(super) async fn oldest_behind(
     if uris.is_empty() {
         return Ok(Vec::new());
     }
-    let sql = r#"SELECT DISTINCT ON (d."duplicateOf") r.uri, r.cid, r.did, r.json, r."indexedAt"
+    let sql = r#"SELECT DISTINCT ON (d."duplicateOf") r.uri, r.cid, r.did, r.json, r."indexedAt", d."duplicateOf"
         FROM duplicate_record d JOIN record r ON r.uri = d.uri
         WHERE d."duplicateOf" = ANY($1)
         ORDER BY d."duplicateOf", d."indexedAt", d.uri"#;
@@ -128,6 +130,7 @@ pub(super) async fn oldest_behind(
                 did: row.try_get(2)?,
                 json: row.try_get(3)?,
                 time: row.try_get(4)?,
+                stands_behind: row.try_get(5)?,
             })
         })
         .collect()

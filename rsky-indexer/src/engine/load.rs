@@ -1,6 +1,9 @@
 //! What the database holds of a batch's uris before the batch: one query for the records, and for the few that
 //! exist already, their duplicate keys and duplicates.
 //!
+//! Generation B makes up some records from their typed rows: there a typed row can stand without a record, and counts
+//! as one.
+//!
 //! Indexes used: `record_pkey`, each typed table's primary key, `duplicate_record_pkey` and its index on
 //! `"duplicateOf"`.
 
@@ -13,6 +16,10 @@ use super::change::{Action, Change};
 use super::duplicates;
 use super::sql::Statements;
 use super::wave::by_collection;
+use crate::schema::RevMode;
+
+/// Tables whose rows may stand without a record in generation B (SCHEMA-VARIANTS §3).
+const OFTEN_UNRECORDED: [&str; 4] = ["like", "repost", "follow", "actor_block"];
 
 /// The state of a batch's uris in the database.
 #[derive(Debug, Default)]
@@ -21,6 +28,8 @@ pub(super) struct Known<'c> {
     duplicate_keys: HashMap<String, Vec<String>>,
     with_duplicates: HashSet<String>,
     taken: HashSet<String>,
+    rev: RevMode,
+    behind: HashSet<(&'c str, &'c str)>,
 }
 
 /// What `record` holds of a uri.
@@ -28,8 +37,10 @@ pub(super) struct Known<'c> {
 pub(super) struct Stored<'c> {
     /// Empty for a tombstone.
     pub cid: Cow<'c, str>,
-    /// The rev that wrote it.
-    pub rev: Cow<'c, str>,
+    /// The rev that wrote it, where the database tells.
+    pub rev: Option<Cow<'c, str>>,
+    /// Whether this is a row of `record`, or a typed row without one.
+    recorded: bool,
 }
 
 impl<'c> Known<'c> {
@@ -45,7 +56,46 @@ impl<'c> Known<'c> {
 
     /// A wave has stored this.
     pub(super) fn store(&mut self, uri: &'c str, cid: &'c str, rev: &'c str) {
-        self.records.insert(Cow::Borrowed(uri), Stored { cid: cid.into(), rev: rev.into() });
+        let stored = Stored { cid: cid.into(), rev: Some(rev.into()), recorded: true };
+        self.records.insert(Cow::Borrowed(uri), stored);
+    }
+
+    /// A wave has deleted this.
+    pub(super) fn bury(&mut self, uri: &'c str, rev: &'c str) {
+        match self.rev {
+            RevMode::NotNull => self.store(uri, "", rev),
+            RevMode::None | RevMode::Nullable => drop(self.records.remove(uri)),
+        }
+    }
+
+    /// Backfilled changes that later commits of their repository have overtaken, by uri and rev.
+    pub(super) fn set_behind(&mut self, behind: HashSet<(&'c str, &'c str)>) {
+        self.behind = behind;
+    }
+
+    /// Whether a change has nothing to do, by what is stored: it was applied before (what came of it then stands,
+    /// whatever other records did since), it deletes what is not there, or, without revs, it is known to be late.
+    pub(super) fn is_settled(&self, change: &Change) -> bool {
+        let stored = self.stored(&change.uri);
+        let same_rev = |stored: &Stored<'_>| stored.rev.as_deref() == Some(change.rev.as_str());
+        let behind = || self.behind.contains(&(change.uri.as_str(), change.rev.as_str()));
+        match (self.rev, change.content()) {
+            (RevMode::NotNull, None) => {
+                stored.is_some_and(|stored| stored.cid.is_empty() && same_rev(stored))
+            }
+            (RevMode::Nullable | RevMode::None, None) => stored.is_none() || behind(),
+            (RevMode::None, Some(content)) => {
+                stored.is_some_and(|stored| stored.cid == content.cid || behind())
+            }
+            (RevMode::NotNull | RevMode::Nullable, Some(content)) => {
+                stored.is_some_and(|stored| stored.cid == content.cid && same_rev(stored))
+            }
+        }
+    }
+
+    /// Whether the uri had a typed row and no record.
+    pub(super) fn is_unrecorded(&self, uri: &str) -> bool {
+        self.stored(uri).is_some_and(|stored| !stored.recorded)
     }
 
     /// The duplicate key of the uri's typed row.
@@ -65,22 +115,56 @@ pub(super) async fn load<'c>(
     statements: &Statements,
     changes: &[&'c Change],
 ) -> Result<Known<'c>, sqlx::Error> {
-    let mut known = Known::default();
+    let rev = statements.schema().rev();
+    let mut known = Known { rev, ..Known::default() };
     if changes.is_empty() {
         return Ok(known);
     }
     let uris: Vec<&str> = changes.iter().map(|change| change.uri.as_str()).collect();
-    let rows = statements.query("SELECT uri, cid, rev FROM record WHERE uri = ANY($1)").bind(&uris);
-    for row in rows.fetch_all(&mut *connection).await? {
+    let sql = match rev {
+        RevMode::None => "SELECT uri, cid, NULL::text FROM record WHERE uri = ANY($1)",
+        RevMode::NotNull | RevMode::Nullable => "SELECT uri, cid, rev FROM record WHERE uri = ANY($1)",
+    };
+    for row in statements.query(sql).bind(&uris).fetch_all(&mut *connection).await? {
+        let rev: Option<String> = row.try_get(2)?;
         let stored =
-            Stored { cid: row.try_get::<String, _>(1)?.into(), rev: row.try_get::<String, _>(2)?.into() };
+            Stored { cid: row.try_get::<String, _>(1)?.into(), rev: rev.map(Cow::Owned), recorded: true };
         known.records.insert(row.try_get::<String, _>(0)?.into(), stored);
+    }
+    if rev == RevMode::Nullable {
+        load_unrecorded(connection, statements, changes, &mut known).await?;
     }
     if known.records.is_empty() {
         return Ok(known);
     }
     load_replaced(connection, statements, changes, &mut known).await?;
     Ok(known)
+}
+
+/// Typed rows without a record.
+async fn load_unrecorded(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    changes: &[&Change],
+    known: &mut Known<'_>,
+) -> Result<(), sqlx::Error> {
+    for table in OFTEN_UNRECORDED {
+        let of_table =
+            changes.iter().filter(|change| change.collection.table.is_some_and(|t| t.name == table));
+        let uris: Vec<&str> = of_table
+            .map(|change| change.uri.as_str())
+            .filter(|uri| !known.records.contains_key(*uri))
+            .collect();
+        if uris.is_empty() {
+            continue;
+        }
+        let sql = format!("SELECT uri, cid FROM \"{table}\" WHERE uri = ANY($1)");
+        for row in statements.query(&sql).bind(&uris).fetch_all(&mut *connection).await? {
+            let stored = Stored { cid: row.try_get::<String, _>(1)?.into(), rev: None, recorded: false };
+            known.records.insert(row.try_get::<String, _>(0)?.into(), stored);
+        }
+    }
+    Ok(())
 }
 
 /// Keys and duplicates of the records that the batch may replace or delete.

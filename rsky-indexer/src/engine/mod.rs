@@ -12,15 +12,20 @@
 
 pub mod change;
 
+mod keys;
 mod load;
 mod plan;
 mod wave;
 
+pub mod accounts;
 mod aggregates;
 mod duplicates;
+mod notifications;
+mod posts;
 mod promotion;
 mod records;
 mod sync_state;
+mod takedowns;
 mod typed;
 
 mod sql;
@@ -28,7 +33,9 @@ mod sql;
 use sqlx::PgConnection;
 use thiserror::Error;
 
+pub use accounts::{AccountNews, News};
 pub use change::{Action, Change, Content, SeenCommit, Work};
+pub use notifications::Notifications;
 pub use sql::Statements;
 
 use aggregates::Deltas;
@@ -78,10 +85,12 @@ pub async fn apply(
     statements: &Statements,
     batch: &[&Work],
 ) -> Result<usize, EngineError> {
-    match apply_trusting(connection, statements, batch, Trust::Loaded).await {
-        Err(EngineError::Overtaken) => apply_trusting(connection, statements, batch, Trust::Nothing).await,
-        outcome => outcome,
-    }
+    let rows = match apply_trusting(connection, statements, batch, Trust::Loaded).await {
+        Err(EngineError::Overtaken) => apply_trusting(connection, statements, batch, Trust::Nothing).await?,
+        outcome => outcome?,
+    };
+    let changes = batch.iter().filter_map(|work| work.change.as_ref());
+    Ok(rows + posts::repair::after_commit(connection, statements, changes).await?)
 }
 
 async fn apply_trusting(
@@ -105,24 +114,27 @@ async fn apply_in_transaction(
     batch: &[&Work],
     trust: Trust,
 ) -> Result<usize, EngineError> {
-    let changes: Vec<&Change> = batch.iter().filter_map(|work| work.change.as_ref()).collect();
+    let mut changes: Vec<&Change> = batch.iter().filter_map(|work| work.change.as_ref()).collect();
+    changes.retain(|change| statements.has_place_for(change.collection));
     let mut known = load::load(connection, statements, &changes).await?;
+    known.set_behind(sync_state::behind(connection, statements, batch).await?);
     if trust == Trust::Loaded {
         load::load_taken_keys(connection, statements, &changes, &mut known).await?;
     }
-    let waves = plan::plan(&changes, &known);
+    let threads = posts::refs::load_threads(connection, statements, &changes, &known).await?;
+    let waves = plan::plan(&changes, &known, &threads);
     let mut batch_state = Batch { connection, statements, known, deltas: Deltas::default(), trust, rows: 0 };
     for wave in waves {
-        let mut wave: Vec<&Change> = wave.iter().filter_map(|at| changes.get(*at).copied()).collect();
-        // Every process locks rows in one order.
-        wave.sort_unstable_by(|a, b| a.uri.cmp(&b.uri));
+        let wave: Vec<(usize, &Change)> =
+            wave.iter().filter_map(|at| Some((*at, *changes.get(*at)?))).collect();
         batch_state.apply(&wave).await?;
         // The first wave has used up what was loaded of duplicate keys.
         batch_state.trust = Trust::Nothing;
     }
     let Batch { connection, deltas, rows, .. } = batch_state;
     let seen = batch.iter().filter_map(|work| work.seen.as_ref());
-    let synced = sync_state::note(connection, statements, seen).await?;
+    let synced = sync_state::note(connection, statements, seen).await?
+        + accounts::note(connection, statements, batch).await?;
     let counted = deltas.write(connection, statements).await?;
     Ok(rows + synced + counted)
 }

@@ -1,32 +1,36 @@
-//! Splits a batch into waves so that no two changes of a wave depend on each other.
+//! Splits a batch into waves so that running the waves in order ends in the rows that one change at a time ends in.
 //!
-//! Two changes depend on each other when they touch the same uri or the same duplicate key (the second of two
-//! likes of one post by one author must find the first one's row). A deletion or replacement also touches the
-//! keys its record *had*: those of the row in the database and those of earlier changes of the batch. What a
-//! wave cannot see is therefore never decided inside it, and running the waves in order ends in the rows that
-//! one change at a time ends in.
+//! Two changes depend on each other when one writes what the other reads or writes ([`super::keys`]): the same uri, the
+//! same duplicate key (the second of two likes of one post by one author must find the first one's row), a reply's
+//! parent, root, gate or thread. A deletion or replacement also touches the keys its record *had*: those of the row in
+//! the database and those of earlier changes of the batch.
+//!
+//! Most changes are *fresh*: they add a record that was not there. What a fresh record means for a reader of the same
+//! wave is known in memory, so a reader may share a wave with the fresh changes before it (a whole conversation is one
+//! wave); everything else that is written can be read in the next wave only.
 //!
 //! A record that other records of the database stand behind as duplicates is a special case: its deletion
 //! promotes one of them, whose keys are not known here. Such a change is a barrier for its author's
 //! collection: everything of that collection before it runs before it, everything after it after it.
 
 use std::collections::HashMap;
-use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
 
-use super::change::Change;
+use super::change::{Action, Change};
+use super::keys::{Key, Keys, Touch};
 use super::load::Known;
+use super::posts::refs::Threads;
 
 /// The changes of one wave, as indexes into the batch, in batch order.
 pub(super) type Wave = Vec<usize>;
 
-/// Plans a batch. `known` is what the database held of the batch's uris before it.
-pub(super) fn plan(changes: &[&Change], known: &Known<'_>) -> Vec<Wave> {
+/// Plans a batch. `known` and `threads` are what the database held of the batch's uris before it.
+pub(super) fn plan(changes: &[&Change], known: &Known<'_>, threads: &Threads<'_>) -> Vec<Wave> {
     let mut planner = Planner::default();
     let mut waves: Vec<Wave> = Vec::new();
     for (index, change) in changes.iter().enumerate() {
-        let wave = planner.place(change, known);
+        let wave = planner.place(change, known, threads);
         while waves.len() <= wave {
             waves.push(Wave::new());
         }
@@ -37,14 +41,56 @@ pub(super) fn plan(changes: &[&Change], known: &Known<'_>) -> Vec<Wave> {
     waves
 }
 
-/// Hashes of keys stand for the keys: a collision costs a wave, never a wrong row.
+/// What has been done to a key so far. Each number is the first wave after those that did it; 0 for none.
+#[derive(Debug, Clone, Copy, Default)]
+struct Use {
+    /// Something was deleted or replaced.
+    settled: usize,
+    /// Something was written that only one at a time may write.
+    owned: usize,
+    /// Something was added.
+    added: usize,
+    /// Something was read.
+    read: usize,
+}
+
+impl Use {
+    /// The first wave that may do this. What was added or read in a wave allows the other in the same wave, where
+    /// they are done in batch order.
+    fn first(self, touch: Touch, fresh: bool) -> usize {
+        let beside = |after: usize| after.saturating_sub(1);
+        match touch {
+            Touch::Read if fresh => self.settled.max(beside(self.added)),
+            // Deletions are the first thing of a wave: what they read must be there before it.
+            Touch::Read => self.settled.max(self.added),
+            Touch::Add if fresh => self.settled.max(beside(self.read)),
+            Touch::Own if fresh => self.settled.max(self.owned).max(beside(self.read)),
+            Touch::Add | Touch::Own => self.settled.max(self.owned).max(self.added).max(self.read),
+        }
+    }
+
+    fn note(&mut self, touch: Touch, fresh: bool, wave: usize) {
+        let after = wave + 1;
+        match touch {
+            Touch::Read => self.read = self.read.max(after),
+            Touch::Add => self.added = self.added.max(after),
+            Touch::Own => {
+                self.added = self.added.max(after);
+                self.owned = self.owned.max(after);
+            }
+        }
+        if touch != Touch::Read && !fresh {
+            self.settled = self.settled.max(after);
+        }
+    }
+}
+
 #[derive(Default)]
 struct Planner {
-    hasher: RandomState,
-    /// The first wave that may touch a key again.
-    free_from: HashMap<u64, usize, RandomState>,
-    /// Duplicate keys that a uri has had in the batch.
-    keys_of_uri: HashMap<u64, Vec<u64>, RandomState>,
+    keys: Keys,
+    uses: HashMap<u64, Use, RandomState>,
+    /// Keys that a uri has had in the batch.
+    keys_of_uri: HashMap<u64, Vec<Key>, RandomState>,
     /// The first wave that may follow any change seen so far of an author's collection.
     collection_free_from: HashMap<u64, usize, RandomState>,
     /// The first wave that anything of an author's collection may be in: set by a barrier.
@@ -52,40 +98,45 @@ struct Planner {
 }
 
 impl Planner {
-    fn place(&mut self, change: &Change, known: &Known<'_>) -> usize {
-        let uri = self.hasher.hash_one(("uri", &change.uri));
-        let scope = self.hasher.hash_one(("scope", &change.did, change.collection.nsid));
+    fn place(&mut self, change: &Change, known: &Known<'_>, threads: &Threads<'_>) -> usize {
+        let uri = self.keys.uri(&change.uri);
+        let scope = self.keys.scope(change);
+        let earlier = self.keys_of_uri.get(&uri);
+        let fresh = earlier.is_none() && is_fresh(change, known);
 
-        let own_key = change.duplicate_key().map(|key| self.key(change, &key));
-        let mut keys = self.keys_of_uri.get(&uri).cloned().unwrap_or_default();
-        if let Some(key) = known.duplicate_key(&change.uri) {
-            let key: Vec<&str> = key.iter().map(String::as_str).collect();
-            keys.push(self.key(change, &key));
+        let mut keys = self.keys.of_change(change);
+        keys.extend(threads.told_by(&change.uri).into_iter().map(|uri| (self.keys.uri(uri), Touch::Read)));
+        if let Some(earlier) = earlier {
+            keys.extend_from_slice(earlier);
         }
-        keys.extend(own_key);
-        if let Some(own) = own_key {
-            self.keys_of_uri.entry(uri).or_default().push(own);
+        if !fresh {
+            keys.extend(self.keys.of_known(change, known, threads.of(&change.uri)));
         }
-        keys.push(uri);
 
         let barrier = known.has_duplicates(&change.uri);
         let mut wave = self.barrier.get(&scope).copied().unwrap_or(0);
-        for key in &keys {
-            wave = wave.max(self.free_from.get(key).copied().unwrap_or(0));
+        for (key, touch) in &keys {
+            wave = wave.max(self.uses.get(key).copied().unwrap_or_default().first(*touch, fresh));
         }
         if barrier {
             wave = wave.max(self.collection_free_from.get(&scope).copied().unwrap_or(0));
             self.barrier.insert(scope, wave + 1);
         }
-        for key in keys {
-            self.free_from.insert(key, wave + 1);
+        for (key, touch) in &keys {
+            self.uses.entry(*key).or_default().note(*touch, fresh, wave);
         }
+        self.keys_of_uri.insert(uri, keys);
         let free = self.collection_free_from.entry(scope).or_insert(0);
         *free = (*free).max(wave + 1);
         wave
     }
+}
 
-    fn key(&self, change: &Change, values: &[&str]) -> u64 {
-        self.hasher.hash_one(("key", change.collection.nsid, values))
+/// Whether a change adds a record that was not there, or what is there already.
+fn is_fresh(change: &Change, known: &Known<'_>) -> bool {
+    match (&change.action, known.stored(&change.uri)) {
+        (Action::Create(_) | Action::Update(_), None) => true,
+        (Action::Create(content), Some(stored)) => stored.cid == content.cid,
+        (Action::Update(_) | Action::Delete, _) => false,
     }
 }

@@ -1,14 +1,26 @@
 //! The `record` table: the guard that decides whether anything of a change applies (INDEXING §2).
 //!
-//! Index used: `record_pkey`.
+//! How it guards depends on whether the table has a rev (SCHEMA-VARIANTS §4); where it has none, every change that gets
+//! here applies. Index used: `record_pkey`.
 
 use std::collections::HashSet;
 
+use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
 
 use super::change::{Change, Content};
 use super::sql::Statements;
 use super::{EngineError, unseen};
+use crate::schema::RevMode;
+
+const INSERT: &str = r#"INSERT INTO record (uri, cid, did, json, "indexedAt", rev)
+    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])"#;
+
+const INSERT_WITHOUT_REV: &str = r#"INSERT INTO record (uri, cid, did, json, "indexedAt")
+    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])"#;
+
+const OR_REPLACE: &str = r#"ON CONFLICT (uri) DO UPDATE
+    SET cid = excluded.cid, json = excluded.json, "indexedAt" = excluded."indexedAt""#;
 
 /// Inserts records that the database has never seen.
 ///
@@ -19,8 +31,7 @@ pub(super) async fn insert_unseen(
     statements: &Statements,
     records: &[(&Change, &Content)],
 ) -> Result<(), EngineError> {
-    let sql = r#"INSERT INTO record (uri, cid, did, json, "indexedAt", rev)
-        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])"#;
+    let sql = insert(statements);
     bind_records(statements, sql, records).execute(connection).await.map_err(unseen)?;
     Ok(())
 }
@@ -32,10 +43,8 @@ pub(super) async fn insert_new(
     statements: &Statements,
     records: &[(&Change, &Content)],
 ) -> Result<u64, sqlx::Error> {
-    let sql = r#"INSERT INTO record (uri, cid, did, json, "indexedAt", rev)
-        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])
-        ON CONFLICT (uri) DO NOTHING"#;
-    Ok(bind_records(statements, sql, records).execute(connection).await?.rows_affected())
+    let sql = format!("{} ON CONFLICT (uri) DO NOTHING", insert(statements));
+    Ok(bind_records(statements, &sql, records).execute(connection).await?.rows_affected())
 }
 
 /// Replaces records whose stored rev is not newer; returns the uris of those it replaced (or inserted).
@@ -44,14 +53,20 @@ pub(super) async fn replace(
     statements: &Statements,
     records: &[(&Change, &Content)],
 ) -> Result<HashSet<String>, sqlx::Error> {
-    let sql = r#"INSERT INTO record (uri, cid, did, json, "indexedAt", rev)
-        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])
-        ON CONFLICT (uri) DO UPDATE
-            SET cid = excluded.cid, json = excluded.json, "indexedAt" = excluded."indexedAt", rev = excluded.rev
-            WHERE record.rev <= excluded.rev
-        RETURNING uri"#;
-    let rows = bind_records(statements, sql, records).fetch_all(connection).await?;
-    rows.iter().map(|row| row.try_get(0)).collect()
+    let guard = match statements.schema().rev() {
+        RevMode::None => "",
+        RevMode::NotNull => ", rev = excluded.rev WHERE record.rev <= excluded.rev",
+        RevMode::Nullable => ", rev = excluded.rev WHERE record.rev IS NULL OR record.rev <= excluded.rev",
+    };
+    let sql = format!("{} {OR_REPLACE}{guard} RETURNING uri", insert(statements));
+    uris(&bind_records(statements, &sql, records).fetch_all(connection).await?)
+}
+
+fn insert(statements: &Statements) -> &'static str {
+    match statements.schema().rev() {
+        RevMode::None => INSERT_WITHOUT_REV,
+        RevMode::NotNull | RevMode::Nullable => INSERT,
+    }
 }
 
 fn bind_records<'q>(
@@ -62,52 +77,96 @@ fn bind_records<'q>(
     let column = |value: fn(&'q Change, &'q Content) -> &'q str| -> Vec<&'q str> {
         records.iter().map(|(change, content)| value(change, content)).collect()
     };
-    statements
+    let query = statements
         .query(sql)
         .bind(column(|change, _| &change.uri))
         .bind(column(|_, content| &content.cid))
         .bind(column(|change, _| &change.did))
         .bind(column(|_, content| &content.json))
-        .bind(column(|change, _| &change.time))
-        .bind(column(|change, _| &change.rev))
+        .bind(column(|change, _| &change.time));
+    match statements.schema().rev() {
+        RevMode::None => query,
+        RevMode::NotNull | RevMode::Nullable => query.bind(column(|change, _| &change.rev)),
+    }
 }
 
 /// A create of a record that is stored with the same CID: only the rev moves on (DECISIONS 12). Returns the uris of
-/// those whose rev did.
+/// those whose rev did; without revs there is nothing to move.
 pub(super) async fn touch(
     connection: &mut PgConnection,
     statements: &Statements,
     changes: &[(&Change, &Content)],
 ) -> Result<HashSet<String>, sqlx::Error> {
-    let uris: Vec<&str> = changes.iter().map(|(change, _)| change.uri.as_str()).collect();
+    let older = match statements.schema().rev() {
+        RevMode::None => return Ok(HashSet::new()),
+        RevMode::NotNull => "record.rev < v.rev",
+        RevMode::Nullable => "(record.rev IS NULL OR record.rev < v.rev)",
+    };
+    let touched: Vec<&str> = changes.iter().map(|(change, _)| change.uri.as_str()).collect();
     let revs: Vec<&str> = changes.iter().map(|(change, _)| change.rev.as_str()).collect();
-    let sql = r#"UPDATE record SET rev = v.rev FROM unnest($1::text[], $2::text[]) AS v(uri, rev)
-        WHERE record.uri = v.uri AND record.rev < v.rev RETURNING record.uri"#;
-    let rows = statements.query(sql).bind(uris).bind(revs).fetch_all(connection).await?;
-    rows.iter().map(|row| row.try_get(0)).collect()
+    let sql = format!(
+        "UPDATE record SET rev = v.rev FROM unnest($1::text[], $2::text[]) AS v(uri, rev)
+        WHERE record.uri = v.uri AND {older} RETURNING record.uri"
+    );
+    uris(&statements.query(&sql).bind(touched).bind(revs).fetch_all(connection).await?)
 }
 
-/// Leaves a tombstone: json and cid empty, rev of the deletion (INDEXING §2.4), also where the record was never
-/// seen, so that a late create stays dead (DECISIONS 11). Returns the uris of the deletions that applied.
+/// Deletes records whose stored rev is not newer; returns the uris of the deletions that applied.
+///
+/// Where every row has a rev, a tombstone stays: json and cid empty, rev of the deletion (INDEXING §2.4), also where
+/// the record was never seen, so that a late create stays dead (DECISIONS 11). Elsewhere the row goes, since readers
+/// take a tombstone for a record (CONFORMANCE-TRAPS 109), and a record that was never seen leaves nothing.
 pub(super) async fn bury(
     connection: &mut PgConnection,
     statements: &Statements,
     changes: &[&Change],
 ) -> Result<HashSet<String>, sqlx::Error> {
     let column = |value: fn(&Change) -> &str| -> Vec<&str> { changes.iter().map(|c| value(c)).collect() };
-    let sql = r#"INSERT INTO record (uri, cid, did, json, "indexedAt", rev)
-        SELECT v.uri, '', v.did, '', v.time, v.rev
-        FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS v(uri, did, time, rev)
-        ON CONFLICT (uri) DO UPDATE SET cid = '', json = '', rev = excluded.rev
-            WHERE record.rev <= excluded.rev
-        RETURNING uri"#;
-    let rows = statements
-        .query(sql)
-        .bind(column(|change| &change.uri))
-        .bind(column(|change| &change.did))
-        .bind(column(|change| &change.time))
-        .bind(column(|change| &change.rev))
-        .fetch_all(connection)
-        .await?;
+    let buried = column(|change| &change.uri);
+    let revs = column(|change| &change.rev);
+    let query = match statements.schema().rev() {
+        RevMode::NotNull => statements
+            .query(
+                r#"INSERT INTO record (uri, cid, did, json, "indexedAt", rev)
+                SELECT v.uri, '', v.did, '', v.time, v.rev
+                FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS v(uri, rev, did, time)
+                ON CONFLICT (uri) DO UPDATE SET cid = '', json = '', rev = excluded.rev
+                    WHERE record.rev <= excluded.rev
+                RETURNING uri"#,
+            )
+            .bind(buried)
+            .bind(revs)
+            .bind(column(|change| &change.did))
+            .bind(column(|change| &change.time)),
+        RevMode::Nullable => statements
+            .query(
+                "DELETE FROM record USING unnest($1::text[], $2::text[]) AS v(uri, rev)
+                WHERE record.uri = v.uri AND (record.rev IS NULL OR record.rev <= v.rev)
+                RETURNING record.uri",
+            )
+            .bind(buried)
+            .bind(revs),
+        RevMode::None => {
+            statements.query("DELETE FROM record WHERE uri = ANY($1) RETURNING uri").bind(buried)
+        }
+    };
+    uris(&query.fetch_all(connection).await?)
+}
+
+/// Which of these uris have no row.
+pub(super) async fn absent(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    asked: &[&str],
+) -> Result<HashSet<String>, sqlx::Error> {
+    if asked.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let sql = "SELECT v.uri FROM unnest($1::text[]) AS v(uri)
+        WHERE NOT EXISTS (SELECT FROM record r WHERE r.uri = v.uri)";
+    uris(&statements.query(sql).bind(asked).fetch_all(connection).await?)
+}
+
+fn uris(rows: &[PgRow]) -> Result<HashSet<String>, sqlx::Error> {
     rows.iter().map(|row| row.try_get(0)).collect()
 }

@@ -6,7 +6,9 @@ use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Postgres};
 
+use super::notifications::Notifications;
 use crate::collections::{ALL, Collection, Table};
+use crate::schema::Schema;
 
 /// Every statement the engine sends, and whether the server may keep them prepared.
 ///
@@ -15,11 +17,14 @@ use crate::collections::{ALL, Collection, Table};
 pub struct Statements {
     tables: HashMap<&'static str, TableStatements>,
     persistent: bool,
+    notifications: Notifications,
+    schema: Schema,
 }
 
 /// The statements of one typed table. Each takes arrays, one element a row.
 #[derive(Debug, Default)]
 pub struct TableStatements {
+    columns: Vec<usize>,
     insert: String,
     insert_unseen: String,
     delete: String,
@@ -29,17 +34,43 @@ pub struct TableStatements {
 
 impl Statements {
     /// `persistent`: whether prepared statements outlive their use; off behind a transaction-pooling proxy.
-    pub fn new(persistent: bool) -> Self {
+    pub fn new(persistent: bool, schema: Schema) -> Self {
         let tables = ALL
             .iter()
-            .filter_map(|collection| Some((collection.table?.name, TableStatements::new(collection)?)))
+            .filter_map(|collection| {
+                Some((collection.table?.name, TableStatements::new(collection, &schema)?))
+            })
             .collect();
-        Self { tables, persistent }
+        Self { tables, persistent, notifications: Notifications::default(), schema }
+    }
+
+    /// What the database has and has not.
+    pub fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// Whether the database has a place for a collection: one whose table is absent is passed over, as by an AppView
+    /// that has no rule for it (SCHEMA-VARIANTS §4).
+    pub fn has_place_for(&self, collection: &Collection) -> bool {
+        collection.table.is_none_or(|table| self.schema.has_table(table.name))
+    }
+
+    /// With another rule for notifications than the reference's.
+    #[must_use]
+    pub fn with_notifications(mut self, notifications: Notifications) -> Self {
+        self.notifications = notifications;
+        self
+    }
+
+    /// When creates notify.
+    pub fn notifications(&self) -> Notifications {
+        self.notifications
     }
 
     /// The statements of a table.
     pub fn table(&self, table: &Table) -> &TableStatements {
         static NONE: TableStatements = TableStatements {
+            columns: Vec::new(),
             insert: String::new(),
             insert_unseen: String::new(),
             delete: String::new(),
@@ -56,22 +87,41 @@ impl Statements {
 }
 
 impl TableStatements {
-    fn new(collection: &Collection) -> Option<Self> {
+    fn new(collection: &Collection, schema: &Schema) -> Option<Self> {
         let table = collection.table?;
         let name = quoted(table.name);
         let columns: Vec<String> = table.columns.iter().map(|column| quoted(column.name)).collect();
-        let arrays = arrays(columns.len());
-        let insert_unseen =
-            format!("INSERT INTO {name} ({}) SELECT * FROM unnest({arrays})", columns.join(", "));
+        let (mut present, mut names, mut values, mut cast) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (at, column) in table.columns.iter().enumerate() {
+            if column.optional && !schema.has_column(table.name, column.name) {
+                continue;
+            }
+            present.push(at);
+            names.push(quoted(column.name));
+            values.push(format!("c{at}"));
+            cast.push(column.cast.map_or(format!("c{at}"), |to| format!("c{at}::{to}")));
+        }
+        let insert_unseen = format!(
+            "INSERT INTO {name} ({}) SELECT {} FROM unnest({}) AS v({})",
+            names.join(", "),
+            cast.join(", "),
+            arrays(present.len()),
+            values.join(", ")
+        );
         let insert = format!("{insert_unseen} ON CONFLICT DO NOTHING RETURNING uri");
         let counted: String = collection
             .aggregates
             .iter()
-            .filter_map(|aggregate| columns.get(aggregate.by))
-            .map(|column| format!(", {column}"))
+            .filter_map(|aggregate| {
+                let by = columns.get(aggregate.by)?;
+                Some(match aggregate.unless.and_then(|at| columns.get(at)) {
+                    None => format!(", {by}"),
+                    Some(flag) => format!(", CASE WHEN {flag} THEN NULL ELSE {by} END"),
+                })
+            })
             .collect();
         let delete = format!("DELETE FROM {name} WHERE uri = ANY($1) RETURNING uri{counted}");
-        let mut statements = Self { insert, insert_unseen, delete, ..Self::default() };
+        let mut statements = Self { columns: present, insert, insert_unseen, delete, ..Self::default() };
         let key: Vec<&String> = table.duplicate_key.iter().filter_map(|at| columns.get(*at)).collect();
         if !key.is_empty() {
             let names: Vec<String> = (0..key.len()).map(|at| format!("k{at}")).collect();
@@ -79,7 +129,7 @@ impl TableStatements {
                 key.iter().zip(&names).map(|(column, name)| format!("t.{column} = k.{name}")).collect();
             statements.find_duplicate = format!(
                 "SELECT k.at, t.uri FROM unnest({}) WITH ORDINALITY AS k({}, at) JOIN {name} t ON {}",
-                self::arrays(key.len()),
+                arrays(key.len()),
                 names.join(", "),
                 on.join(" AND ")
             );
@@ -88,6 +138,11 @@ impl TableStatements {
                 format!("SELECT uri, {} FROM {name} WHERE uri = ANY($1)", key.join(", "));
         }
         Some(statements)
+    }
+
+    /// The columns that the database has, as indexes into the declaration's: those that an insertion binds.
+    pub fn columns(&self) -> &[usize] {
+        &self.columns
     }
 
     /// One array a column; returns the uris of the rows that went in.
@@ -100,7 +155,7 @@ impl TableStatements {
         &self.insert_unseen
     }
 
-    /// An array of uris; returns the rows that were there: uri, then the column of each aggregate.
+    /// An array of uris; returns the rows that were there: uri, then the value that each aggregate counts them by.
     pub fn delete(&self) -> &str {
         &self.delete
     }

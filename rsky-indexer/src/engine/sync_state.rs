@@ -1,14 +1,15 @@
 //! `actor_sync`: how far each repository is indexed (INDEXING §8).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Row as _};
 
-use super::change::SeenCommit;
+use super::change::{SeenCommit, Work};
 use super::sql::Statements;
+use crate::schema::RevMode;
 
-/// Notes the newest commit of each repository; returns how many rows moved. An older or equal rev changes nothing; a stored NULL is older than
-/// anything (CONFORMANCE-TRAPS 94).
+/// Notes the newest commit of each repository; returns how many rows moved. An older or equal rev changes nothing; a
+/// stored NULL is older than anything (CONFORMANCE-TRAPS 94).
 pub(super) async fn note(
     connection: &mut PgConnection,
     statements: &Statements,
@@ -42,4 +43,41 @@ pub(super) async fn note(
         .execute(connection)
         .await?;
     Ok(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX))
+}
+
+/// Where `record` has no revs: the backfilled changes, as (uri, rev), that are older than what the pipeline has seen of
+/// their repository before, in the database or earlier in the batch. What they say of a record that is stored, a later
+/// commit may have said otherwise (SCHEMA-VARIANTS §4).
+pub(super) async fn behind<'c>(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    batch: &[&'c Work],
+) -> Result<HashSet<(&'c str, &'c str)>, sqlx::Error> {
+    let mut behind = HashSet::new();
+    let backfilled = |work: &&&'c Work| work.seen.is_none();
+    let dids: HashSet<&str> =
+        batch.iter().filter(backfilled).filter_map(|work| Some(work.change.as_ref()?.did.as_str())).collect();
+    if statements.schema().rev() != RevMode::None || dids.is_empty() {
+        return Ok(behind);
+    }
+    let dids: Vec<&str> = dids.into_iter().collect();
+    let sql = r#"SELECT did, "repoRev" FROM actor_sync WHERE did = ANY($1) AND "repoRev" IS NOT NULL"#;
+    let mut seen: HashMap<String, String> = HashMap::new();
+    for row in statements.query(sql).bind(dids).fetch_all(connection).await? {
+        seen.insert(row.try_get(0)?, row.try_get(1)?);
+    }
+    for work in batch {
+        if let (Some(change), None) = (&work.change, &work.seen)
+            && seen.get(&change.did).is_some_and(|newest| change.rev < *newest)
+        {
+            behind.insert((change.uri.as_str(), change.rev.as_str()));
+        }
+        if let Some(commit) = &work.seen {
+            let newest = seen.entry(commit.did.clone()).or_default();
+            if *newest < commit.rev {
+                newest.clone_from(&commit.rev);
+            }
+        }
+    }
+    Ok(behind)
 }

@@ -11,10 +11,20 @@ use super::aggregates::Deltas;
 use super::change::{Change, Content};
 use super::sql::Statements;
 use super::{EngineError, unseen};
-use crate::collections::{Collection, FeedItem, Row, Table};
+use crate::collections::{Collection, FeedItem, Flags, PartsKind, RecordContext, Row, Table};
 
-/// A row to insert: the change it comes from, its content, its cells.
-pub(super) type NewRow<'c> = (&'c Change, &'c Content, &'c Row);
+/// A row to insert.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NewRow<'c> {
+    /// The change it comes from.
+    pub change: &'c Change,
+    /// The record.
+    pub content: &'c Content,
+    /// Its cells.
+    pub row: &'c Row,
+    /// What the wave found of a post.
+    pub flags: Flags,
+}
 
 /// Inserts rows of one collection that are known to be new, their duplicate keys free.
 ///
@@ -52,7 +62,7 @@ pub(super) async fn insert<'c>(
     for row in query.fetch_all(&mut *connection).await? {
         inserted.insert(row.try_get::<String, _>(0)?);
     }
-    count(collection, rows.iter().filter(|(change, _, _)| inserted.contains(&change.uri)), deltas);
+    count(collection, rows.iter().filter(|row| inserted.contains(&row.change.uri)), deltas);
     if let Some(item) = collection.feed_item {
         insert_feed_items(connection, statements, item, rows, FEED_ITEMS_THAT_MAY_EXIST).await?;
     }
@@ -67,7 +77,7 @@ fn bind_rows<'q>(
     rows: &[NewRow<'q>],
 ) -> Query<'q, Postgres, PgArguments> {
     let mut query = statements.query(sql);
-    for column in 0..table.columns.len() {
+    for column in statements.table(table).columns().iter().copied() {
         query = query.bind(rows.iter().map(|row| value(row, column)).collect::<Vec<Option<&str>>>());
     }
     query
@@ -82,7 +92,9 @@ fn count<'r, 'c: 'r>(
     for row in rows {
         for aggregate in collection.aggregates {
             if let Some(subject) = value(row, aggregate.by) {
-                deltas.add(aggregate.counter, Cow::Borrowed(subject), 1);
+                // A row that does not count still brings its subject's counters into being, as the reference's recount does.
+                let counts = aggregate.unless.and_then(|flag| value(row, flag)) != Some("true");
+                deltas.add(aggregate.counter, Cow::Borrowed(subject), i64::from(counts));
             }
         }
     }
@@ -106,10 +118,13 @@ pub(super) async fn delete(
     for row in rows {
         deleted.insert(row.try_get(0)?);
         for (at, aggregate) in collection.aggregates.iter().enumerate() {
-            deltas.add(aggregate.counter, Cow::Owned(row.try_get(at + 1)?), -1);
+            if let Some(subject) = row.try_get::<Option<String>, _>(at + 1)? {
+                deltas.add(aggregate.counter, Cow::Owned(subject), -1);
+            }
         }
     }
-    if collection.feed_item.is_some() {
+    // A post's goes with everything else that hangs on it.
+    if collection.feed_item.is_some() && collection.parts == PartsKind::None {
         // Also for a repost that never got a row: its feed item exists all the same (CONFORMANCE-TRAPS 58).
         let sql = "DELETE FROM feed_item WHERE uri = ANY($1)";
         statements.query(sql).bind(uris).execute(connection).await?;
@@ -137,10 +152,10 @@ async fn insert_feed_items(
 ) -> Result<(), sqlx::Error> {
     statements
         .query(sql)
-        .bind(rows.iter().map(|(change, _, _)| change.uri.as_str()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|(_, content, _)| content.cid.as_str()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.change.uri.as_str()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.content.cid.as_str()).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| value(row, item.post)).collect::<Vec<_>>())
-        .bind(rows.iter().map(|(change, _, _)| change.did.as_str()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.change.did.as_str()).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| sort_at(row, item)).collect::<Vec<_>>())
         .bind(item.kind)
         .execute(connection)
@@ -149,13 +164,14 @@ async fn insert_feed_items(
 }
 
 /// A cell of a new row; `None` is NULL.
-fn value<'c>((change, content, row): &NewRow<'c>, column: usize) -> Option<&'c str> {
-    row.value(column, &change.context(content))
+fn value<'c>(new: &NewRow<'c>, column: usize) -> Option<&'c str> {
+    let NewRow { change, content, row, flags } = *new;
+    row.value(column, &RecordContext { flags, ..change.context(content) })
 }
 
 /// The smaller of event time and createdAt. The reference compares UTF-16 code units; times are ASCII, for which
 /// bytes compare alike.
 fn sort_at<'c>(row: &NewRow<'c>, item: FeedItem) -> &'c str {
-    let time = row.0.time.as_str();
+    let time = row.change.time.as_str();
     value(row, item.created_at).map_or(time, |created| created.min(time))
 }

@@ -2,15 +2,19 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Row as _};
 
 use super::aggregates::Deltas;
 use super::change::{Action, Change, Content};
 use super::load::Known;
 use super::sql::Statements;
+use super::notifications::{self, may_notify};
+use super::posts::judge::{Verdicts, judge};
+use super::posts::{gates, op_thread, parts, repair};
+use super::takedowns::{self, Takedowns};
 use super::typed::NewRow;
 use super::{EngineError, Trust, duplicates, promotion, records, typed};
-use crate::collections::Collection;
+use crate::collections::{Collection, Flags, Notifies, PartsKind};
 
 /// What a batch's transaction carries from wave to wave.
 pub(super) struct Batch<'a, 'c> {
@@ -21,6 +25,20 @@ pub(super) struct Batch<'a, 'c> {
     pub trust: Trust,
     /// Rows of `record` and the typed tables that were written or deleted.
     pub rows: usize,
+}
+
+/// A wave, and what has come of it so far.
+struct Wave<'c> {
+    /// Its writing changes in batch order.
+    writes: Vec<&'c Change>,
+    /// The place of each change in the batch.
+    order: HashMap<&'c str, usize>,
+    verdicts: Verdicts<'c>,
+    /// Records that had a row and lost it to a new version.
+    replaced: HashSet<String>,
+    /// Records that got a row, where somebody may be told of it.
+    told: HashSet<&'c str>,
+    takedowns: Takedowns,
 }
 
 /// Changes that write the record, sorted by how the stored record stands to them (INDEXING §2.1, §2.2,
@@ -35,23 +53,74 @@ struct Writes<'c> {
     same: Vec<(&'c Change, &'c Content)>,
 }
 
+impl<'c> Writes<'c> {
+    fn all(&self) -> impl Iterator<Item = &(&'c Change, &'c Content)> {
+        self.new.iter().chain(&self.replacing).chain(&self.same)
+    }
+}
+
 impl<'c> Batch<'_, 'c> {
-    /// Applies a wave.
-    pub(super) async fn apply(&mut self, wave: &[&'c Change]) -> Result<(), EngineError> {
+    /// Applies a wave: places in the batch and changes, in batch order.
+    pub(super) async fn apply(&mut self, ordered: &[(usize, &'c Change)]) -> Result<(), EngineError> {
+        let order: HashMap<&str, usize> = ordered.iter().map(|(at, change)| (change.uri.as_str(), *at)).collect();
+        let mut sorted: Vec<&'c Change> = ordered.iter().map(|(_, change)| *change).collect();
+        // Every process locks rows in one order.
+        sorted.sort_unstable_by(|a, b| a.uri.cmp(&b.uri));
         let deletes: Vec<&'c Change> =
-            wave.iter().copied().filter(|change| self.is_new_delete(change)).collect();
+            sorted.iter().copied().filter(|change| self.is_new_delete(change)).collect();
         if !deletes.is_empty() {
-            self.delete(&deletes).await?;
+            self.delete(&deletes, &order).await?;
         }
-        let writes = self.sort_writes(wave);
-        self.write(writes).await
+        let mut writes = self.sort_writes(&sorted);
+        self.leave_out_whole_posts(&mut writes.same).await?;
+        let judged: HashSet<&str> = writes.all().map(|(change, _)| change.uri.as_str()).collect();
+        let in_order: Vec<&'c Change> = ordered.iter().map(|(_, change)| *change).collect();
+        let mode = self.statements.notifications();
+        let verdicts = judge(
+            self.connection,
+            self.statements,
+            &in_order,
+            |change| judged.contains(change.uri.as_str()),
+            |change| may_notify(mode, change, &self.known),
+        )
+        .await?;
+        let writing = in_order.into_iter().filter(|change| judged.contains(change.uri.as_str())).collect();
+        let wave = Wave {
+            writes: writing,
+            order,
+            verdicts,
+            replaced: HashSet::new(),
+            told: HashSet::new(),
+            takedowns: Takedowns::new(),
+        };
+        self.write(writes, wave).await
     }
 
-    /// Whether this is a delete that has not been applied before: a re-delivered one has nothing left to do.
+    /// A post that is stored already and has its row needs nothing but its rev moved on.
+    async fn leave_out_whole_posts(
+        &mut self,
+        same: &mut Vec<(&'c Change, &'c Content)>,
+    ) -> Result<(), EngineError> {
+        let posts: Vec<(&Change, &Content)> =
+            same.iter().copied().filter(|(change, _)| change.collection.parts == PartsKind::Post).collect();
+        if posts.is_empty() {
+            return Ok(());
+        }
+        let touched = posts_with_rows(self.connection, self.statements, &posts).await?;
+        let (whole, rest): (Vec<_>, Vec<_>) =
+            std::mem::take(same).into_iter().partition(|(change, _)| touched.contains(&change.uri));
+        *same = rest;
+        let moved = records::touch(self.connection, self.statements, &whole).await?;
+        self.rows += moved.len();
+        for (change, content) in whole.into_iter().filter(|(change, _)| moved.contains(&change.uri)) {
+            self.known.store(&change.uri, &content.cid, &change.rev);
+        }
+        Ok(())
+    }
+
+    /// Whether this is a delete that has something left to do.
     fn is_new_delete(&self, change: &Change) -> bool {
-        let stored = self.known.stored(&change.uri);
-        matches!(change.action, Action::Delete)
-            && !stored.is_some_and(|stored| stored.cid.is_empty() && stored.rev == change.rev)
+        matches!(change.action, Action::Delete) && !self.known.is_settled(change)
     }
 
     fn sort_writes(&self, wave: &[&'c Change]) -> Writes<'c> {
@@ -60,9 +129,7 @@ impl<'c> Batch<'_, 'c> {
             let Some(content) = change.content() else { continue };
             match self.known.stored(&change.uri) {
                 None => writes.new.push((change, content)),
-                Some(stored) if stored.cid == content.cid && stored.rev == change.rev => {
-                    // Delivered again: what came of it then stands, whatever other records did since.
-                }
+                Some(_) if self.known.is_settled(change) => {}
                 Some(stored) if stored.cid == content.cid && matches!(change.action, Action::Create(_)) => {
                     writes.same.push((change, content));
                 }
@@ -72,7 +139,9 @@ impl<'c> Batch<'_, 'c> {
         writes
     }
 
-    async fn write(&mut self, writes: Writes<'c>) -> Result<(), EngineError> {
+    async fn write(&mut self, writes: Writes<'c>, mut wave: Wave<'c>) -> Result<(), EngineError> {
+        let mode = self.statements.notifications();
+        let mut drafts = notifications::draft(mode, &wave.writes, &self.known, &wave.verdicts);
         let Writes { new, mut replacing, mut same } = writes;
         if !new.is_empty() && self.trust == Trust::Loaded {
             records::insert_unseen(self.connection, self.statements, &new).await?;
@@ -97,20 +166,60 @@ impl<'c> Batch<'_, 'c> {
             self.known.store(&change.uri, &content.cid, &change.rev);
         }
         for (collection, group) in by_collection(replacing.iter().copied(), |(change, _)| change) {
-            self.make_room(collection, &group).await?;
+            self.make_room(collection, &group, &mut wave).await?;
         }
         let (free, contested): (Vec<_>, Vec<_>) = new
             .into_iter()
             .partition(|(change, _)| self.trust == Trust::Loaded && !self.known.is_taken(&change.uri));
         for (collection, group) in by_collection(free.into_iter(), |(change, _)| change) {
-            let rows = rows_of(&group);
+            let rows = rows_of(&group, &wave.verdicts);
             typed::insert_unseen(self.connection, self.statements, collection, &rows, &mut self.deltas)
                 .await?;
             self.rows += rows.len();
+            self.follow_up(collection, &group, &rows, &mut wave).await?;
         }
         let contested = contested.iter().chain(&replacing).chain(&same).copied();
         for (collection, group) in by_collection(contested, |(change, _)| change) {
-            self.insert_typed(collection, &group).await?;
+            let inserted = self.insert_typed(collection, &group, &wave.verdicts).await?;
+            let mut rows = rows_of(&group, &wave.verdicts);
+            rows.retain(|row| inserted.contains(&row.change.uri));
+            let uris: Vec<&str> = rows.iter().map(|row| row.change.uri.as_str()).collect();
+            takedowns::restore(self.connection, self.statements, collection, &wave.takedowns, &uris).await?;
+            self.follow_up(collection, &group, &rows, &mut wave).await?;
+        }
+        drafts.retain(|draft| {
+            let uri = draft.record.uri.as_str();
+            let corrects = draft.record.collection.notifies != Notifies::Post && wave.replaced.contains(uri);
+            wave.told.contains(uri) && !corrects
+        });
+        self.rows += notifications::write(self.connection, self.statements, &drafts).await?;
+        Ok(())
+    }
+
+    /// What follows when records of a collection have come and some of them (`rows`) have got a row. Collections come
+    /// in the order of their names: a post before its gates.
+    async fn follow_up(
+        &mut self,
+        collection: &'static Collection,
+        group: &[(&'c Change, &'c Content)],
+        rows: &[NewRow<'c>],
+        wave: &mut Wave<'c>,
+    ) -> Result<(), EngineError> {
+        if collection.notifies != Notifies::Nobody {
+            wave.told.extend(rows.iter().map(|row| row.change.uri.as_str()));
+        }
+        match collection.parts {
+            PartsKind::None => {}
+            PartsKind::ThreadGate | PartsKind::PostGate => {
+                gates::mark(self.connection, self.statements, collection.parts, group, &wave.verdicts).await?;
+            }
+            PartsKind::Post => {
+                let posts: Vec<parts::NewPost<'_>> = rows.iter().map(|row| (row.change, row.content)).collect();
+                self.rows +=
+                    parts::insert(self.connection, self.statements, &posts, &wave.order, &mut self.deltas).await?;
+                let arrived = rows.iter().map(|row| row.change.uri.clone()).collect();
+                self.rows += repair::answers_to(self.connection, self.statements, arrived).await?;
+            }
         }
         Ok(())
     }
@@ -120,6 +229,7 @@ impl<'c> Batch<'_, 'c> {
         &mut self,
         collection: &'static Collection,
         group: &[(&'c Change, &'c Content)],
+        wave: &mut Wave<'c>,
     ) -> Result<(), EngineError> {
         let changes: Vec<&Change> = group.iter().map(|(change, _)| *change).collect();
         let holders = duplicates::holders(self.connection, self.statements, &changes).await?;
@@ -134,10 +244,44 @@ impl<'c> Batch<'_, 'c> {
         duplicates::redirect(self.connection, self.statements, &redirected).await?;
         duplicates::remove(self.connection, self.statements, &freed).await?;
         let uris: Vec<&str> = changes.iter().map(|change| change.uri.as_str()).collect();
-        let deleted =
-            typed::delete(self.connection, self.statements, collection, &uris, &mut self.deltas).await?;
-        self.rows += deleted.len();
+        let takedowns = takedowns::load(self.connection, self.statements, collection, &uris).await?;
+        wave.takedowns.extend(takedowns);
+        let deleted = self.delete_rows(collection, &uris, &wave.order).await?;
+        if collection.notifies == Notifies::Post {
+            let gone: Vec<&str> = deleted.iter().map(String::as_str).collect();
+            notifications::take_back(self.connection, self.statements, &gone).await?;
+        }
+        wave.replaced.extend(deleted);
         Ok(())
+    }
+
+    /// Deletes the rows of records, with what hangs on them; returns the uris of those that had one.
+    async fn delete_rows(
+        &mut self,
+        collection: &'static Collection,
+        uris: &[&str],
+        order: &HashMap<&'c str, usize>,
+    ) -> Result<HashSet<String>, EngineError> {
+        let marked = match collection.parts {
+            PartsKind::ThreadGate | PartsKind::PostGate => {
+                gates::marked_by(self.connection, self.statements, collection, uris).await?
+            }
+            PartsKind::None | PartsKind::Post => Vec::new(),
+        };
+        if collection.notifies == Notifies::Verification {
+            notifications::unverify(self.connection, self.statements, uris).await?;
+        }
+        if collection.parts == PartsKind::Post {
+            op_thread::mark_deleted(self.connection, self.statements, uris).await?;
+        }
+        let deleted =
+            typed::delete(self.connection, self.statements, collection, uris, &mut self.deltas).await?;
+        self.rows += deleted.len();
+        if collection.parts == PartsKind::Post {
+            parts::delete(self.connection, self.statements, uris, order, &mut self.deltas).await?;
+        }
+        gates::unmark(self.connection, self.statements, collection.parts, marked).await?;
+        Ok(deleted)
     }
 
     /// Inserts rows; those that are refused because another record says the same become its duplicates
@@ -146,33 +290,37 @@ impl<'c> Batch<'_, 'c> {
         &mut self,
         collection: &'static Collection,
         group: &[(&'c Change, &'c Content)],
-    ) -> Result<(), EngineError> {
-        let rows = rows_of(group);
+        verdicts: &Verdicts<'c>,
+    ) -> Result<HashSet<String>, EngineError> {
+        let rows = rows_of(group, verdicts);
         let inserted =
             typed::insert(self.connection, self.statements, collection, &rows, &mut self.deltas).await?;
         self.rows += inserted.len();
         let refused: Vec<NewRow<'_>> =
-            rows.into_iter().filter(|(change, _, _)| !inserted.contains(&change.uri)).collect();
+            rows.into_iter().filter(|row| !inserted.contains(&row.change.uri)).collect();
         if refused.is_empty() {
-            return Ok(());
+            return Ok(inserted);
         }
-        let changes: Vec<&Change> = refused.iter().map(|(change, _, _)| *change).collect();
+        let changes: Vec<&Change> = refused.iter().map(|row| row.change).collect();
         let holders: HashMap<&str, String> =
             duplicates::holders(self.connection, self.statements, &changes).await?;
         let noted: Vec<(&Change, &Content, &str)> = refused
             .iter()
-            .filter_map(|(change, content, _)| {
+            .filter_map(|NewRow { change, content, .. }| {
                 let holder = holders.get(change.uri.as_str())?;
                 (*holder != change.uri).then_some((*change, *content, holder.as_str()))
             })
             .collect();
         duplicates::add(self.connection, self.statements, &noted).await?;
-        Ok(())
+        Ok(inserted)
     }
 
     /// Deletions (INDEXING §2.3).
-    async fn delete(&mut self, deletes: &[&'c Change]) -> Result<(), EngineError> {
-        let applied: HashSet<String> = records::bury(self.connection, self.statements, deletes).await?;
+    async fn delete(&mut self, deletes: &[&'c Change], order: &HashMap<&'c str, usize>) -> Result<(), EngineError> {
+        let mut applied: HashSet<String> = records::bury(self.connection, self.statements, deletes).await?;
+        let unrecorded = deletes.iter().map(|change| change.uri.as_str());
+        let unrecorded: Vec<&str> = unrecorded.filter(|uri| self.known.is_unrecorded(uri)).collect();
+        applied.extend(records::absent(self.connection, self.statements, &unrecorded).await?);
         let applied: Vec<&'c Change> =
             deletes.iter().copied().filter(|change| applied.contains(&change.uri)).collect();
         let mut uris = Vec::new();
@@ -186,46 +334,73 @@ impl<'c> Batch<'_, 'c> {
         duplicates::remove(self.connection, self.statements, &uris).await?;
         for (collection, group) in by_collection(applied.iter().copied(), |change| change) {
             let uris: Vec<&str> = group.iter().map(|change| change.uri.as_str()).collect();
-            let deleted =
-                typed::delete(self.connection, self.statements, collection, &uris, &mut self.deltas).await?;
-            self.rows += deleted.len();
+            let deleted = self.delete_rows(collection, &uris, order).await?;
+            let mut silenced = deleted.clone();
             if collection.table.is_some_and(|table| !table.duplicate_key.is_empty()) {
-                self.promote(collection, &deleted).await?;
+                for replaced in self.promote(collection, &deleted).await? {
+                    silenced.remove(&replaced);
+                }
+            }
+            if matches!(collection.notifies, Notifies::Post | Notifies::Subject { .. } | Notifies::Follow) {
+                let silenced: Vec<&str> = silenced.iter().map(String::as_str).collect();
+                notifications::take_back(self.connection, self.statements, &silenced).await?;
             }
         }
         for change in &applied {
-            self.known.store(&change.uri, "", &change.rev);
+            self.known.bury(&change.uri, &change.rev);
         }
         Ok(())
     }
 
-    /// The oldest duplicate of a deleted record takes its place (INDEXING §2.3, 5).
+    /// The oldest duplicate of a deleted record takes its place (INDEXING §2.3, 5). Returns the uris whose place is taken.
     async fn promote(
         &mut self,
         collection: &'static Collection,
         deleted: &HashSet<String>,
-    ) -> Result<(), EngineError> {
+    ) -> Result<Vec<String>, EngineError> {
         let uris: Vec<&str> = deleted.iter().map(String::as_str).collect();
         let candidates = duplicates::oldest_behind(self.connection, self.statements, &uris).await?;
-        let promoted: Vec<(Change, Content)> = candidates
-            .into_iter()
-            .filter_map(|candidate| promotion::as_change(collection, candidate))
-            .collect();
+        let mut replaced = Vec::new();
+        let mut promoted: Vec<(Change, Content)> = Vec::new();
+        for candidate in candidates {
+            let stands_behind = candidate.stands_behind.clone();
+            if let Some(change) = promotion::as_change(collection, candidate) {
+                replaced.push(stands_behind);
+                promoted.push(change);
+            }
+        }
         let rows: Vec<NewRow<'_>> = promoted
             .iter()
-            .filter_map(|(change, content)| Some((change, content, content.row.as_ref()?)))
+            .filter_map(|(change, content)| {
+                Some(NewRow { change, content, row: content.row.as_ref()?, flags: Flags::default() })
+            })
             .collect();
         let mut gained = Deltas::default();
         self.rows +=
             typed::insert(self.connection, self.statements, collection, &rows, &mut gained).await?.len();
         self.deltas.absorb(&gained);
-        Ok(())
+        Ok(replaced)
     }
 }
 
 /// The typed rows of changes; those that have none are left out.
-fn rows_of<'c>(group: &[(&'c Change, &'c Content)]) -> Vec<NewRow<'c>> {
-    group.iter().filter_map(|(change, content)| Some((*change, *content, content.row.as_ref()?))).collect()
+fn rows_of<'c>(group: &[(&'c Change, &'c Content)], verdicts: &Verdicts<'_>) -> Vec<NewRow<'c>> {
+    let row = |(change, content): &(&'c Change, &'c Content)| {
+        let flags = verdicts.flags(&change.uri);
+        Some(NewRow { change, content, row: content.row.as_ref()?, flags })
+    };
+    group.iter().filter_map(row).collect()
+}
+
+/// Which of these posts have a row.
+async fn posts_with_rows(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    posts: &[(&Change, &Content)],
+) -> Result<HashSet<String>, sqlx::Error> {
+    let uris: Vec<&str> = posts.iter().map(|(change, _)| change.uri.as_str()).collect();
+    let sql = "SELECT uri FROM post WHERE uri = ANY($1)";
+    statements.query(sql).bind(uris).fetch_all(connection).await?.iter().map(|row| row.try_get(0)).collect()
 }
 
 /// Groups changes by collection, in the order of the wave.

@@ -67,6 +67,13 @@ impl<'a> AtUri<'a> {
         (query.len() != 1 && fragment.len() != 1).then_some(AtUri { host, path, query, fragment })
     }
 
+    /// The uri as the reference writes it: with a path in any case.
+    pub fn normalized(&self) -> String {
+        let path = if self.path.is_empty() { "/" } else { self.path };
+        let slash = if path.starts_with('/') { "" } else { "/" };
+        ["at://", self.host, slash, path, self.query, self.fragment].concat()
+    }
+
     /// The DID or handle; `at:` for an authority that could not be read.
     pub fn host(&self) -> &'a str {
         self.host

@@ -27,6 +27,11 @@ pub fn is_valid_datetime(text: &str) -> bool {
     is_date(date) && is_zoned_time(time)
 }
 
+/// Milliseconds since 1970 as JavaScript's `Date.parse` has them; `None` for what it cannot read.
+pub fn epoch_millis(text: &str) -> Option<i64> {
+    js_date::parse(text)
+}
+
 /// The stored `createdAt`: always `YYYY-MM-DDTHH:mm:ss.sssZ` (INDEXING 3). Text that JavaScript's `Date` cannot read,
 /// or reads as a year before 10 or after 9999, gives [`EPOCH`].
 pub fn normalize_datetime(text: &str) -> Cow<'_, str> {

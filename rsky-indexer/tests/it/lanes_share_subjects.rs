@@ -46,7 +46,7 @@ async fn no_deadlock_and_exact_counts() {
         let url = db.url().to_owned();
         tokio::spawn(async move {
             let mut connection = PgConnection::connect(&url).await.unwrap();
-            let statements = Statements::new(true);
+            let statements = Statements::new(true, rsky_indexer::schema::Schema::reference());
             for batch in 0..BATCHES {
                 let works: Vec<Work> = (0..BATCH).map(|at| work(lane, batch * BATCH + at)).collect();
                 // A deadlock is an error here; the process would only try again.

@@ -9,13 +9,20 @@
     clippy::string_slice
 )]
 
+mod accounts;
 mod load;
 mod process;
 mod support;
 
 mod as_if_sequential;
+mod generations;
+mod generations_engine;
 mod golden;
 mod lanes_share_subjects;
+
+mod deletes_accounts;
+mod resolves_handles;
+mod waits_for_the_directory;
 
 mod drains_a_full_redis;
 mod drains_the_recording;
@@ -26,3 +33,4 @@ mod stays_within_memory;
 mod stops_and_starts;
 mod survives_kill_9;
 mod takes_over_from_the_dead;
+mod threads_as_if_sequential;

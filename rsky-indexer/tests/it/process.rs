@@ -38,6 +38,8 @@ impl Indexer {
             ("DATABASE_URL", database_url),
             ("METRICS_PORT", "0"),
             ("INDEXER_CONSUMER", "a"),
+            // There is no directory to ask, unless a test brings one.
+            ("INDEXER_HANDLE_CONCURRENCY", "0"),
         ];
         let kept = fixed.iter().filter(|(name, _)| settings.iter().all(|(other, _)| other != name));
         let environment = kept.chain(settings).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -288,7 +290,7 @@ fn undisturbed(payloads: &[String]) -> Rows {
         let mut connection = PgConnection::connect(db.url()).await.unwrap();
         for batch in works.chunks(500) {
             let batch: Vec<&Work> = batch.iter().collect();
-            engine::apply(&mut connection, &Statements::new(true), &batch).await.unwrap();
+            engine::apply(&mut connection, &Statements::new(true, rsky_indexer::schema::Schema::reference()), &batch).await.unwrap();
         }
         dump(&mut connection).await
     });

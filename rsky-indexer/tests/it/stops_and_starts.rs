@@ -153,12 +153,12 @@ fn what_does_not_fit_ends_it() {
     ends(&wrong, db.url(), &[], &["REDIS_URL"]);
     ends(&redis.url(), db.url(), &[], &["REDIS_URL"]);
     let redis = Redis::start().unwrap();
-    db.sql("ALTER TABLE record DROP COLUMN rev; DROP TABLE \"like\" CASCADE");
+    db.sql("ALTER TABLE record DROP COLUMN json; DROP TABLE \"like\" CASCADE");
     ends(
         &redis.url(),
         db.url(),
         &[],
-        &["record.\"rev\" is missing", "like.\"uri\" is missing", "nothing is changed"],
+        &["record.\"json\" is missing", "table \"like\" is missing", "nothing is changed"],
     );
 }
 

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use rsky_testnet::servers::{Database, Postgres};
+use rsky_indexer::engine::Statements;
+use rsky_indexer::schema;
+use rsky_testnet::servers::{Database, Generation, Postgres};
 use sqlx::PgConnection;
 
 /// A database with the reference schema, dropped at the end of the test.
@@ -13,6 +15,11 @@ pub struct Db {
 impl Db {
     pub fn new(name: &str) -> Self {
         Self { database: Postgres::shared().unwrap().create_database(name).unwrap() }
+    }
+
+    /// With the schema of a generation.
+    pub fn of(generation: Generation, name: &str) -> Self {
+        Self { database: Postgres::shared().unwrap().create_database_of(generation, name).unwrap() }
     }
 
     pub fn url(&self) -> &str {
@@ -32,6 +39,11 @@ impl Db {
     }
 }
 
+/// The engine's statements for the database behind a connection.
+pub async fn statements(connection: &mut PgConnection) -> Statements {
+    Statements::new(true, schema::inspect(connection, None).await.unwrap())
+}
+
 /// The tables this indexer writes.
 pub const TABLES: &[&str] = &[
     "record",
@@ -48,7 +60,16 @@ pub const TABLES: &[&str] = &[
     "labeler",
     "verification",
     "profile",
+    "post",
+    "post_embed_image",
+    "post_embed_external",
+    "post_embed_record",
+    "post_embed_video",
+    "quote",
+    "thread_gate",
+    "post_gate",
     "feed_item",
+    "notification",
     "post_agg",
     "profile_agg",
     "actor_sync",
@@ -66,6 +87,23 @@ pub async fn dump(connection: &mut PgConnection) -> BTreeMap<&'static str, Vec<S
         dump.insert(*table, rows);
     }
     dump
+}
+
+/// As [`dump`], without what only a clock or the order of writing decides.
+pub async fn dump_without_clocks(connection: &mut PgConnection) -> BTreeMap<&'static str, Vec<String>> {
+    let mut rows = dump(connection).await;
+    if let Some(notifications) = rows.get_mut("notification") {
+        for row in notifications.iter_mut() {
+            let mut value: serde_json::Value = serde_json::from_str(row).unwrap();
+            value["id"] = serde_json::Value::Null;
+            if value["reason"] == "unverified" {
+                value["sortAt"] = serde_json::Value::Null;
+            }
+            *row = value.to_string();
+        }
+        notifications.sort();
+    }
+    rows
 }
 
 /// The rows that only one of two databases has.

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use serde_json::Value;
+use tokio::sync::watch;
 
 /// DIDs whose look-ups are counted one by one.
 const COUNTED: usize = 100_000;
@@ -41,11 +42,14 @@ struct State {
 
 /// The directory of a running network; clones are the same directory.
 #[derive(Clone, Default)]
-pub struct Directory(Arc<RwLock<State>>);
+pub struct Directory {
+    state: Arc<RwLock<State>>,
+    hanging: Arc<watch::Sender<bool>>,
+}
 
 impl Directory {
     pub(super) fn new(known: Known) -> Self {
-        Self(Arc::new(RwLock::new(State { known, ..State::default() })))
+        Self { state: Arc::new(RwLock::new(State { known, ..State::default() })), hanging: Arc::default() }
     }
 
     /// Adds or replaces a DID document, under its `id`.
@@ -75,6 +79,18 @@ impl Directory {
     /// Answers every look-up of a document or a handle with this HTTP status; `None` ends that.
     pub fn fail_with(&self, status: Option<u16>) {
         self.write(|state| state.failing = status);
+    }
+
+    /// Answers no look-up of a document or a handle while it hangs; the questions are answered afterwards, if anybody
+    /// still waits for them.
+    pub fn hang(&self, hanging: bool) {
+        self.hanging.send_replace(hanging);
+    }
+
+    /// Waits for the end of [`Directory::hang`].
+    pub(super) async fn awake(&self) {
+        // The sender is ours: it is not gone.
+        drop(self.hanging.subscribe().wait_for(|hanging| !hanging).await);
     }
 
     /// How often the document of `did` was asked for.
@@ -133,11 +149,11 @@ impl Directory {
     }
 
     fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
-        look(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        look(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn write<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
+        change(&mut self.state.write().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

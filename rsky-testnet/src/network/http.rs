@@ -48,6 +48,7 @@ pub(super) fn router(context: Context) -> Router {
         .route("/xrpc/com.atproto.label.subscribeLabels", get(subscribe_labels))
         .route("/xrpc/com.atproto.sync.listRepos", get(list_repos))
         .route("/xrpc/com.atproto.sync.getRepo", get(get_repo))
+        .route("/xrpc/com.atproto.sync.getLatestCommit", get(get_latest_commit))
         .route("/xrpc/com.atproto.identity.resolveHandle", get(resolve_handle))
         .route("/.well-known/atproto-did", get(well_known_did))
         .route("/.well-known/did.json", get(did_web))
@@ -89,7 +90,21 @@ async fn get_repo(State(context): State<Context>, request: Request<Body>) -> Res
     }
 }
 
+/// Tells whether there is a repository; what its last commit is, is made up.
+async fn get_latest_commit(State(context): State<Context>, request: Request<Body>) -> Response<Body> {
+    let did = parameter(request.uri().query().unwrap_or_default(), "did").unwrap_or_default();
+    match context.directory.repo(&did) {
+        Some(RepoAnswer::Car(_)) => json_response(
+            200,
+            &json!({"cid": "bafyreiclp443lavogvhj3d2ob2cxbfuscni2k5jk7bebjzg7khl3esabwq", "rev": "3migo7fijwi2k"}),
+        ),
+        Some(RepoAnswer::Error { status, body }) => json_response(status, &body),
+        None => error(400, "RepoNotFound", &format!("Could not find repo for DID: {did}")),
+    }
+}
+
 async fn resolve_handle(State(context): State<Context>, request: Request<Body>) -> Response<Body> {
+    context.directory.awake().await;
     if let Some(status) = context.directory.failing() {
         return error(status, "InternalServerError", "the directory fails");
     }
@@ -101,6 +116,7 @@ async fn resolve_handle(State(context): State<Context>, request: Request<Body>) 
 }
 
 async fn well_known_did(State(context): State<Context>, headers: HeaderMap) -> Response<Body> {
+    context.directory.awake().await;
     if let Some(status) = context.directory.failing() {
         return respond(status, "text/plain", Bytes::from_static(b"the directory fails"));
     }
@@ -113,15 +129,16 @@ async fn well_known_did(State(context): State<Context>, headers: HeaderMap) -> R
 }
 
 async fn did_web(State(context): State<Context>, headers: HeaderMap) -> Response<Body> {
-    document(&context, &format!("did:web:{}", host(&headers).replace(':', "%3A")))
+    document(&context, &format!("did:web:{}", host(&headers).replace(':', "%3A"))).await
 }
 
 async fn plc_document(State(context): State<Context>, Path(did): Path<String>) -> Response<Body> {
-    document(&context, &did)
+    document(&context, &did).await
 }
 
-fn document(context: &Context, did: &str) -> Response<Body> {
+async fn document(context: &Context, did: &str) -> Response<Body> {
     context.directory.note(did);
+    context.directory.awake().await;
     if let Some(status) = context.directory.failing() {
         return json_response(status, &json!({ "message": "the directory fails" }));
     }

@@ -1,0 +1,135 @@
+//! What a change reads and writes, as hashes: two changes that share none are independent of each other.
+//!
+//! A collision of hashes costs a wave, never a wrong row.
+
+use std::hash::BuildHasher;
+
+use foldhash::fast::RandomState;
+
+use super::change::Change;
+use super::load::Known;
+use super::posts::refs::{self, ThreadRefs};
+use crate::collections::{Notifies, PartsKind};
+
+/// Indexes of `subject` and `via` in the tables of likes and reposts.
+const SUBJECT_COLUMNS: [usize; 2] = [3, 7];
+
+/// What a change does to a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Touch {
+    /// It decides something by what is there.
+    Read,
+    /// It adds to what is there, as others may at the same time.
+    Add,
+    /// It writes what only one at a time may write.
+    Own,
+}
+
+/// A key and what is done to it.
+pub(super) type Key = (u64, Touch);
+
+/// Makes keys. Equal keys have equal hashes within one plan only.
+#[derive(Default)]
+pub(super) struct Keys {
+    hasher: RandomState,
+}
+
+impl Keys {
+    pub(super) fn uri(&self, uri: &str) -> u64 {
+        self.hasher.hash_one(("uri", uri))
+    }
+
+    /// An author's records of one collection.
+    pub(super) fn scope(&self, change: &Change) -> u64 {
+        self.hasher.hash_one(("scope", &change.did, change.collection.nsid))
+    }
+
+    /// Everything that a change touches by what it says itself.
+    pub(super) fn of_change(&self, change: &Change) -> Vec<Key> {
+        let mut keys = vec![(self.uri(&change.uri), Touch::Own)];
+        if let Some(values) = change.duplicate_key() {
+            self.add_values(change.collection.nsid, &values, &mut keys);
+        }
+        match change.collection.parts {
+            PartsKind::Post => self.add_post(change, &mut keys),
+            PartsKind::None | PartsKind::ThreadGate | PartsKind::PostGate => {}
+        }
+        if let Notifies::Subject { .. } = change.collection.notifies {
+            self.add_subject(change, &mut keys);
+        }
+        keys
+    }
+
+    /// A repost's item goes with its post; whether a thread is muted is told by the post.
+    fn add_subject(&self, change: &Change, keys: &mut Vec<Key>) {
+        let Some(content) = change.content() else { return };
+        let Some(row) = &content.row else { return };
+        let context = change.context(content);
+        for uri in SUBJECT_COLUMNS.iter().filter_map(|column| row.value(*column, &context)) {
+            keys.push((self.uri(uri), Touch::Read));
+        }
+    }
+
+    /// Everything that a change touches by what the database holds of its record.
+    pub(super) fn of_known(&self, change: &Change, known: &Known<'_>, thread: Option<&str>) -> Vec<Key> {
+        let mut keys = Vec::new();
+        if let Some(values) = known.duplicate_key(&change.uri) {
+            let values: Vec<&str> = values.iter().map(String::as_str).collect();
+            self.add_values(change.collection.nsid, &values, &mut keys);
+        }
+        if let Some(root) = thread {
+            keys.push((self.thread(root), Touch::Add));
+        }
+        keys
+    }
+
+    /// A duplicate key, with the facts that go with it.
+    fn add_values(&self, nsid: &str, values: &[&str], keys: &mut Vec<Key>) {
+        keys.push((self.values(nsid, values), Touch::Own));
+        match (nsid, values) {
+            ("app.bsky.graph.listitem", [_, subject]) => keys.push((self.listed(subject), Touch::Add)),
+            ("app.bsky.feed.threadgate" | "app.bsky.feed.postgate", [post]) => {
+                keys.push((self.uri(post), Touch::Read));
+            }
+            _ => {}
+        }
+    }
+
+    fn add_post(&self, change: &Change, keys: &mut Vec<Key>) {
+        let Some(content) = change.content() else { return };
+        let reply = ThreadRefs::of(change, content);
+        keys.push((self.thread(reply.map_or(&change.uri, |reply| reply.root)), Touch::Add));
+        if let Some(ThreadRefs { root, parent }) = reply {
+            keys.push((self.uri(parent), Touch::Read));
+            keys.push((self.uri(root), Touch::Read));
+            if let Some((owner, gate)) = refs::gate(root, refs::THREAD_GATE)
+                && owner != change.did
+            {
+                keys.push((self.uri(&gate), Touch::Read));
+                keys.push((self.values(refs::FOLLOW, &[owner, &change.did]), Touch::Read));
+                keys.push((self.values(refs::FOLLOW, &[&change.did, owner]), Touch::Read));
+                keys.push((self.listed(&change.did), Touch::Read));
+            }
+        }
+        if let Some(quoted) = content.parts.post().and_then(|parts| parts.record.as_ref())
+            && let Some((_, gate)) = refs::gate(&quoted.uri, refs::POST_GATE)
+        {
+            keys.push((self.uri(&quoted.uri), Touch::Read));
+            keys.push((self.uri(&gate), Touch::Read));
+        }
+    }
+
+    /// All posts of a thread: whether one of them is a valid reply can depend on any other above it.
+    fn thread(&self, root: &str) -> u64 {
+        self.hasher.hash_one(("thread", root))
+    }
+
+    /// All list items of one subject.
+    fn listed(&self, subject: &str) -> u64 {
+        self.hasher.hash_one(("listed", subject))
+    }
+
+    fn values(&self, nsid: &str, values: &[&str]) -> u64 {
+        self.hasher.hash_one(("key", nsid, values))
+    }
+}

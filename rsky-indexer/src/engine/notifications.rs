@@ -1,0 +1,308 @@
+//! `notification`: who is told of what (INDEXING §5, DECISIONS 20).
+//!
+//! The table has no unique key: that nothing is written twice is owed to the rev guard, which lets a change take effect
+//! once. Indexes used: `notification`'s on `"recordUri"`, `post_pkey`, `thread_mute`'s primary key.
+
+use std::collections::{HashMap, HashSet};
+
+use sqlx::{PgConnection, Row as _};
+
+use super::change::{Action, Change, Content};
+use super::load::Known;
+use super::posts::judge::Verdicts;
+use super::posts::refs::{self, ThreadRefs};
+use super::sql::Statements;
+use crate::collections::{Flags, Notifies, post_columns};
+use crate::text::at_uri::AtUri;
+use crate::text::clock::now_iso;
+
+/// When creates notify.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Notifications {
+    /// As the reference's stream indexer: updates and deletes touch the table, creates never do.
+    #[default]
+    Reference,
+    /// Creates of the live stream notify, too; a backfill never does.
+    Live,
+    /// The table is left alone.
+    Off,
+}
+
+/// A notification that is written if its record gets its row.
+#[derive(Debug)]
+pub(super) struct Draft<'c> {
+    pub record: &'c Change,
+    cid: &'c str,
+    recipient: String,
+    reason: &'static str,
+    subject: Option<String>,
+    root: Root,
+    sort_at: String,
+}
+
+/// The thread that a notification's subject belongs to, which its recipient may have muted.
+#[derive(Debug)]
+enum Root {
+    /// Whatever the table of posts says.
+    LookUp,
+    /// The wave knows better: the root, or that there is no such post yet.
+    Known(Option<String>),
+}
+
+/// Whether a change's new row tells anybody, as far as that is known before the wave writes.
+pub(super) fn may_notify(mode: Notifications, change: &Change, known: &Known<'_>) -> bool {
+    if change.collection.notifies == Notifies::Nobody {
+        return false;
+    }
+    match (mode, &change.action) {
+        (Notifications::Off, _) | (_, Action::Delete) => false,
+        (_, Action::Update(_)) => true,
+        (Notifications::Reference, Action::Create(_)) => false,
+        // One that replaces another version corrects it, and tells nobody (DECISIONS 12).
+        (Notifications::Live, Action::Create(_)) => {
+            change.live && known.stored(&change.uri).is_none_or(|stored| stored.cid.is_empty())
+        }
+    }
+}
+
+/// Drafts the notifications of a wave's writing changes, in batch order.
+pub(super) fn draft<'c>(
+    mode: Notifications,
+    wave: &[&'c Change],
+    known: &Known<'_>,
+    verdicts: &Verdicts<'c>,
+) -> Vec<Draft<'c>> {
+    let mut drafter = Drafter { posts_to_come: HashSet::new(), roots: HashMap::new(), drafts: Vec::new() };
+    if !wave.iter().any(|change| may_notify(mode, change, known)) {
+        return drafter.drafts;
+    }
+    drafter.posts_to_come =
+        wave.iter().map(|change| change.uri.as_str()).filter(|uri| verdicts.is_judged(uri)).collect();
+    for change in wave {
+        let Some(content) = change.content() else { continue };
+        if drafter.posts_to_come.remove(change.uri.as_str()) {
+            let root = ThreadRefs::of(change, content).map_or(change.uri.as_str(), |reply| reply.root);
+            drafter.roots.insert(&change.uri, root);
+        }
+        if may_notify(mode, change, known) {
+            drafter.add(change, content, verdicts);
+        }
+    }
+    drafter.drafts
+}
+
+struct Drafter<'c> {
+    posts_to_come: HashSet<&'c str>,
+    roots: HashMap<&'c str, &'c str>,
+    drafts: Vec<Draft<'c>>,
+}
+
+impl<'c> Drafter<'c> {
+    fn add(&mut self, change: &'c Change, content: &'c Content, verdicts: &Verdicts<'c>) {
+        let Some(row) = content.row.as_ref() else { return };
+        let context = change.context(content);
+        let by_row = |column| row.value(column, &context).map(str::to_owned);
+        let sort_at = |created_at: usize| -> String {
+            let created = row.value(created_at, &context).unwrap_or(&change.time);
+            created.min(change.time.as_str()).to_owned()
+        };
+        match change.collection.notifies {
+            Notifies::Nobody => {}
+            Notifies::Post => {
+                let sort_at = sort_at(post_columns::CREATED_AT);
+                self.add_post(change, content, verdicts, &sort_at);
+            }
+            Notifies::Subject { reason, via } => {
+                // Columns: subject 3, createdAt 5, via 7.
+                let Some(subject) = by_row(3) else { return };
+                let owner = host(&subject);
+                if owner.as_deref() == Some(&change.did) {
+                    return;
+                }
+                let sort_at = sort_at(5);
+                if let Some(owner) = owner {
+                    self.push(change, content, owner, reason, normalized(&subject), &sort_at);
+                }
+                if let Some(via_uri) = by_row(7)
+                    && let Some(owner) = host(&via_uri).filter(|owner| *owner != change.did)
+                {
+                    self.push(change, content, owner, via, normalized(&via_uri), &sort_at);
+                }
+            }
+            Notifies::Follow => {
+                if let Some(subject) = by_row(3) {
+                    let sort_at = sort_at(4);
+                    self.push(change, content, subject, "follow", None, &sort_at);
+                }
+            }
+            Notifies::Profile => {
+                // Column: joinedViaStarterPackUri 8.
+                if let Some(uri) = by_row(8)
+                    && let Some(owner) = host(&uri)
+                {
+                    let time = change.time.clone();
+                    self.push(change, content, owner, "starterpack-joined", Some(uri), &time);
+                }
+            }
+            Notifies::Verification => {
+                if let Some(subject) = by_row(4) {
+                    let sort_at = sort_at(7);
+                    self.push(change, content, subject, "verified", None, &sort_at);
+                }
+            }
+        }
+    }
+
+    /// INDEXING §5.1: each recipient once, the author never.
+    fn add_post(&mut self, change: &'c Change, content: &'c Content, verdicts: &Verdicts<'c>, sort_at: &str) {
+        let Some(parts) = content.parts.post() else { return };
+        let Flags { violates_thread_gate, violates_embedding_rules, .. } = verdicts.flags(&change.uri);
+        let mut told: HashSet<String> = HashSet::from([change.did.clone()]);
+        let mut tell = |this: &mut Self, did: String, reason, subject| {
+            if told.insert(did.clone()) {
+                this.push(change, content, did, reason, subject, sort_at);
+            }
+        };
+        for did in &parts.mentions {
+            tell(self, did.clone(), "mention", None);
+        }
+        if violates_embedding_rules != Some(true)
+            && let Some(quoted) = parts.record.as_ref().filter(|record| refs::is_post(&record.uri))
+            && let Some(owner) = host(&quoted.uri)
+        {
+            tell(self, owner, "quote", normalized(&quoted.uri));
+        }
+        if violates_thread_gate == Some(true) {
+            return;
+        }
+        for ancestor in verdicts.ancestors(&change.uri) {
+            if let Some(owner) = host(ancestor) {
+                tell(self, owner, "reply", Some(ancestor.clone()));
+            }
+            if verdicts.hides(change, content, ancestor) {
+                break;
+            }
+        }
+    }
+
+    fn push(
+        &mut self,
+        record: &'c Change,
+        content: &'c Content,
+        recipient: String,
+        reason: &'static str,
+        subject: Option<String>,
+        sort_at: &str,
+    ) {
+        let root = match subject.as_deref() {
+            None => Root::Known(None),
+            Some(uri) if self.posts_to_come.contains(uri) => Root::Known(None),
+            Some(uri) => {
+                self.roots.get(uri).map_or(Root::LookUp, |root| Root::Known(Some((*root).to_owned())))
+            }
+        };
+        let sort_at = sort_at.to_owned();
+        self.drafts.push(Draft { record, cid: &content.cid, recipient, reason, subject, root, sort_at });
+    }
+}
+
+/// Writes drafts, but for those whose recipient has muted the thread.
+pub(super) async fn write(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    drafts: &[Draft<'_>],
+) -> Result<usize, sqlx::Error> {
+    if drafts.is_empty() {
+        return Ok(0);
+    }
+    let unmuted = if statements.schema().thread_mutes() {
+        r#"NOT EXISTS (SELECT FROM thread_mute m WHERE m."mutedByDid" = v.did AND m."rootUri" =
+            CASE WHEN v.unknown THEN (SELECT coalesce(p."replyRoot", p.uri) FROM post p WHERE p.uri = v.subject)
+            ELSE v.root END)"#
+    } else {
+        "true"
+    };
+    let sql = r#"INSERT INTO notification (did, "recordUri", "recordCid", author, reason, "reasonSubject", "sortAt")
+        SELECT v.did, v.uri, v.cid, v.author, v.reason, v.subject, v.sort
+        FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+            $9::bool[]) WITH ORDINALITY AS v(did, uri, cid, author, reason, subject, sort, root, unknown, at)
+        WHERE "#;
+    let sql = format!("{sql}{unmuted} ORDER BY v.at");
+    let roots = drafts.iter().map(|draft| match &draft.root {
+        Root::Known(root) => root.as_deref(),
+        Root::LookUp => None,
+    });
+    let done = statements
+        .query(&sql)
+        .bind(drafts.iter().map(|draft| draft.recipient.as_str()).collect::<Vec<_>>())
+        .bind(drafts.iter().map(|draft| draft.record.uri.as_str()).collect::<Vec<_>>())
+        .bind(drafts.iter().map(|draft| draft.cid).collect::<Vec<_>>())
+        .bind(drafts.iter().map(|draft| draft.record.did.as_str()).collect::<Vec<_>>())
+        .bind(drafts.iter().map(|draft| draft.reason).collect::<Vec<_>>())
+        .bind(drafts.iter().map(|draft| draft.subject.as_deref()).collect::<Vec<Option<&str>>>())
+        .bind(drafts.iter().map(|draft| draft.sort_at.as_str()).collect::<Vec<_>>())
+        .bind(roots.collect::<Vec<Option<&str>>>())
+        .bind(drafts.iter().map(|draft| matches!(draft.root, Root::LookUp)).collect::<Vec<bool>>())
+        .execute(connection)
+        .await?;
+    Ok(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX))
+}
+
+/// Takes back what was said of records that went.
+pub(super) async fn take_back(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    uris: &[&str],
+) -> Result<(), sqlx::Error> {
+    if uris.is_empty() || statements.notifications() == Notifications::Off {
+        return Ok(());
+    }
+    let sql = r#"DELETE FROM notification WHERE "recordUri" = ANY($1)"#;
+    statements.query(sql).bind(uris).execute(connection).await?;
+    Ok(())
+}
+
+/// Before verifications are deleted or replaced: tells their subjects (INDEXING §5.5). The earlier word stays.
+pub(super) async fn unverify(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    uris: &[&str],
+) -> Result<(), sqlx::Error> {
+    if uris.is_empty() || statements.notifications() == Notifications::Off {
+        return Ok(());
+    }
+    let sql = r#"INSERT INTO notification (did, "recordUri", "recordCid", author, reason, "sortAt")
+        SELECT subject, uri, cid, creator, 'unverified', $2 FROM verification WHERE uri = ANY($1) ORDER BY uri"#;
+    statements.query(sql).bind(uris).bind(now_iso()).execute(connection).await?;
+    Ok(())
+}
+
+/// How far up a thread a reply is told of (INDEXING §5.1).
+pub(super) const MOST_ANCESTORS: usize = 4;
+
+/// The posts above others, up to so many steps: (uri, the post it answers).
+pub(super) async fn load_parents(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    parents: &[&str],
+) -> Result<Vec<(String, Option<String>)>, sqlx::Error> {
+    if parents.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = r#"WITH RECURSIVE up(uri, parent, height) AS (
+            SELECT p.uri, p."replyParent", 1 FROM post p WHERE p.uri = ANY($1)
+            UNION SELECT p.uri, p."replyParent", up.height + 1 FROM up JOIN post p ON p.uri = up.parent
+            WHERE up.height < $2)
+        SELECT DISTINCT uri, parent FROM up"#;
+    let most = i32::try_from(MOST_ANCESTORS).unwrap_or(i32::MAX);
+    let rows = statements.query(sql).bind(parents).bind(most).fetch_all(connection).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
+fn normalized(uri: &str) -> Option<String> {
+    AtUri::parse(uri).map(|uri| uri.normalized())
+}
+
+fn host(uri: &str) -> Option<String> {
+    AtUri::parse(uri).map(|uri| uri.host().to_owned())
+}

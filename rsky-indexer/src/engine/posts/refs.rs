@@ -1,0 +1,141 @@
+//! How posts, gates and follows refer to each other.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+
+use sqlx::{PgConnection, Row as _};
+
+use crate::collections::{PartsKind, post_columns};
+use crate::engine::change::{Action, Change, Content};
+use crate::engine::load::Known;
+use crate::engine::notifications::{MOST_ANCESTORS, load_parents, may_notify};
+use crate::engine::sql::Statements;
+use crate::text::at_uri::AtUri;
+
+/// Collection of posts.
+pub(in crate::engine) const POST: &str = "app.bsky.feed.post";
+/// Collection of thread gates.
+pub(in crate::engine) const THREAD_GATE: &str = "app.bsky.feed.threadgate";
+/// Collection of post gates.
+pub(in crate::engine) const POST_GATE: &str = "app.bsky.feed.postgate";
+/// Collection of follows.
+pub(in crate::engine) const FOLLOW: &str = "app.bsky.graph.follow";
+/// Collection of list items.
+pub(in crate::engine) const LIST_ITEM: &str = "app.bsky.graph.listitem";
+
+/// The thread that a reply says it belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::engine) struct ThreadRefs<'c> {
+    /// First post of the thread.
+    pub root: &'c str,
+    /// The post it answers.
+    pub parent: &'c str,
+}
+
+impl<'c> ThreadRefs<'c> {
+    /// Of a post; `None` where it is no reply.
+    pub(in crate::engine) fn of(change: &'c Change, content: &'c Content) -> Option<Self> {
+        let row = content.row.as_ref()?;
+        let context = change.context(content);
+        let value = |column| row.value(column, &context).filter(|uri| !uri.is_empty());
+        Some(Self { root: value(post_columns::REPLY_ROOT)?, parent: value(post_columns::REPLY_PARENT)? })
+    }
+}
+
+/// The owner of a post and the uri that a gate of it has (INDEXING §4.5, §4.6); a uri that is no post's stays as it is.
+/// `None` where the reference cannot read the uri.
+pub(in crate::engine) fn gate<'u>(uri: &'u str, collection: &str) -> Option<(&'u str, String)> {
+    let parsed = AtUri::parse(uri)?;
+    let gate = if parsed.collection() == POST {
+        ["at://", parsed.host(), "/", collection, "/", parsed.rkey()].concat()
+    } else {
+        uri.to_owned()
+    };
+    Some((parsed.host(), gate))
+}
+
+/// Whether a uri is that of a post.
+pub(in crate::engine) fn is_post(uri: &str) -> bool {
+    AtUri::parse(uri).is_some_and(|uri| uri.collection() == POST)
+}
+
+/// The threads that the posts of a batch belong to.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Threads<'c> {
+    /// By uri of a stored post, its thread's root.
+    roots: HashMap<String, String>,
+    /// The posts that a post answers, in the batch and above it in the database. Empty if nobody is told of replies.
+    above: HashMap<Cow<'c, str>, Vec<Cow<'c, str>>>,
+    /// The posts that tell those above them.
+    tellers: HashSet<&'c str>,
+}
+
+impl<'c> Threads<'c> {
+    /// The root of a stored post's thread, itself for a root.
+    pub(in crate::engine) fn of(&self, uri: &str) -> Option<&str> {
+        self.roots.get(uri).map(String::as_str)
+    }
+
+    /// Every post that may have to be told of this one.
+    pub(in crate::engine) fn told_by<'t>(&'t self, uri: &'t str) -> Vec<&'t str> {
+        let mut told: Vec<&str> = Vec::new();
+        let mut level: Vec<&str> = if self.tellers.contains(uri) { vec![uri] } else { Vec::new() };
+        for _ in 0..MOST_ANCESTORS {
+            level = level.iter().filter_map(|uri| self.above.get(*uri)).flatten().map(Cow::as_ref).collect();
+            told.extend(&level);
+        }
+        told
+    }
+
+    async fn load_above(
+        &mut self,
+        connection: &mut PgConnection,
+        statements: &Statements,
+        changes: &[&'c Change],
+        known: &Known<'_>,
+    ) -> Result<(), sqlx::Error> {
+        let mut parents: Vec<&str> = Vec::new();
+        for change in changes.iter().filter(|change| change.collection.parts == PartsKind::Post) {
+            let Some(reply) = change.content().and_then(|content| ThreadRefs::of(change, content)) else { continue };
+            self.above.entry(change.uri.as_str().into()).or_default().push(reply.parent.into());
+            parents.push(reply.parent);
+            if may_notify(statements.notifications(), change, known) {
+                self.tellers.insert(&change.uri);
+            }
+        }
+        if self.tellers.is_empty() {
+            return Ok(());
+        }
+        for (uri, parent) in load_parents(connection, statements, &parents).await? {
+            self.above.entry(uri.into()).or_default().extend(parent.map(Cow::from));
+        }
+        Ok(())
+    }
+}
+
+/// Reads the threads of the posts of a batch. Index used: `post_pkey`.
+pub(in crate::engine) async fn load_threads<'c>(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    changes: &[&'c Change],
+    known: &Known<'_>,
+) -> Result<Threads<'c>, sqlx::Error> {
+    let mut threads = Threads::default();
+    threads.load_above(connection, statements, changes, known).await?;
+    let replaced = |change: &&&Change| {
+        change.collection.parts == PartsKind::Post
+            && known.stored(&change.uri).is_some_and(|stored| {
+                !matches!(&change.action, Action::Create(content) if content.cid == stored.cid)
+            })
+    };
+    let uris: Vec<&str> = changes.iter().filter(replaced).map(|change| change.uri.as_str()).collect();
+    if uris.is_empty() {
+        return Ok(threads);
+    }
+    let sql = r#"SELECT uri, coalesce("replyRoot", uri) FROM post WHERE uri = ANY($1)"#;
+    let rows = statements.query(sql).bind(uris).fetch_all(connection).await?;
+    for row in rows {
+        threads.roots.insert(row.try_get(0)?, row.try_get(1)?);
+    }
+    Ok(threads)
+}

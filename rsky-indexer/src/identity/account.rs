@@ -1,0 +1,121 @@
+//! An account whose entries are in hand.
+
+use std::time::{Duration, Instant};
+
+use super::handover::Task;
+use super::question::Question;
+use super::window::{ActorRow, Event, Need, Resolution, need};
+use crate::acks::{Fate, entry_id};
+use crate::engine::News;
+use crate::job::Job;
+
+/// The entries of one account, in the order they came in, and how far the work for them is.
+#[derive(Debug, Default)]
+pub(super) struct Account {
+    tasks: Vec<Task>,
+    /// How many of them, from the first, the question that is being asked is for.
+    covered: usize,
+    /// The account's row when its entries were looked at last.
+    row: Option<ActorRow>,
+    /// The time that the resolution in hand is for.
+    time: String,
+    /// Failures that count, in a row.
+    attempts: u32,
+    /// Failures that are the directory's, in a row.
+    patience: u32,
+    /// Whether it is among those that wait, are asked about, or are taken out.
+    pub(super) busy: bool,
+}
+
+/// What is next for an account.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Nothing is left to do for its entries.
+    Done,
+    /// This is to be asked.
+    Ask(Question),
+    /// Not before so long.
+    Later(Duration),
+}
+
+impl Account {
+    pub(super) fn push(&mut self, task: Task) {
+        self.tasks.push(task);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// What the database has of it now.
+    pub(super) fn looked_up(&mut self, row: Option<ActorRow>) {
+        self.row = row;
+    }
+
+    /// What is to be done for the entries that are here now.
+    pub(super) fn next(&mut self, last: Option<Resolution>) -> Next {
+        self.covered = self.tasks.len();
+        if self.tasks.iter().any(|task| task.news.what == News::Deleted) {
+            return Next::Ask(Question::Hosted);
+        }
+        let events: Vec<Event<'_>> = self.tasks.iter().map(event).collect();
+        match need(self.row.as_ref(), &events, last) {
+            Need::Nothing => Next::Done,
+            Need::Later(pause) => Next::Later(pause),
+            Need::Resolve(time) => {
+                self.time = time.to_owned();
+                Next::Ask(Question::Handle)
+            }
+        }
+    }
+
+    /// The time that becomes the row's `indexedAt`.
+    pub(super) fn time(&self) -> &str {
+        &self.time
+    }
+
+    /// Takes the entries out that the last question was for.
+    pub(super) fn settle(&mut self, fate: impl Fn() -> Fate) -> Vec<(Job, Fate)> {
+        (self.attempts, self.patience) = (0, 0);
+        let covered = std::mem::take(&mut self.covered).min(self.tasks.len());
+        self.tasks.drain(..covered).map(|task| (task.job, fate())).collect()
+    }
+
+    /// Takes the entries out that said that the account is gone: it is not.
+    pub(super) fn settle_deletions(&mut self, reason: &'static str) -> Vec<(Job, Fate)> {
+        (self.attempts, self.patience, self.covered) = (0, 0, 0);
+        let (gone, kept) =
+            std::mem::take(&mut self.tasks).into_iter().partition(|task| task.news.what == News::Deleted);
+        self.tasks = kept;
+        let gone: Vec<Task> = gone;
+        gone.into_iter().map(|task| (task.job, Fate::Nothing(reason))).collect()
+    }
+
+    /// A failure that counts; how many in a row.
+    pub(super) fn failed(&mut self) -> u32 {
+        self.attempts += 1;
+        self.attempts
+    }
+
+    /// When to ask again after a failure that counts: after 1, 4, 16, … seconds, at most five minutes.
+    pub(super) fn again_at(&self) -> Instant {
+        let seconds = 1_u64 << (2 * self.attempts.saturating_sub(1)).min(10);
+        Instant::now() + Duration::from_secs(seconds.min(300))
+    }
+
+    /// When to ask again after the directory failed for this account alone: after 1, 2, 4, … seconds, at most a minute.
+    pub(super) fn directory_failed(&mut self) -> Instant {
+        let seconds = 1_u64 << self.patience.min(6);
+        self.patience += 1;
+        Instant::now() + Duration::from_secs(seconds.min(60))
+    }
+
+    /// The entries in hand, for those that must be told about them.
+    pub(super) fn jobs(&self) -> impl Iterator<Item = &Job> {
+        self.tasks.iter().map(|task| &task.job)
+    }
+}
+
+fn event(task: &Task) -> Event<'_> {
+    Event { what: task.news.what, time: &task.news.time, queued_ms: entry_id(&task.job.id).0 }
+}

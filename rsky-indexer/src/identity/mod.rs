@@ -1,0 +1,33 @@
+//! Handles and deleted accounts: the work that waits for the network, beside the lanes (IDENTITY, DECISIONS 17 and 18).
+//!
+//! | step | file |
+//! |---|---|
+//! | a lane hands an entry over once its rows are written, without waiting | [`handover`] |
+//! | without room it is put off and read again later | [`deferral`] |
+//! | the entries of an account are taken together, and looked at by the window rule | [`account`], [`window`] |
+//! | questions are asked, so many at a time | [`stage`], [`question`], [`hosted`], [`directory`] |
+//! | answers become rows, an account that is gone is taken out | [`outcomes`], [`actors`], [`unindex`] |
+//! | the shared cache learns of the documents | [`shared_cache`] |
+//!
+//! An entry is acknowledged here when all of this is done for it. A directory that does not answer slows down handles
+//! and nothing else: lanes never wait, what is held is bounded, and no transaction is open while a question is asked.
+
+mod account;
+mod actors;
+mod deferral;
+mod directory;
+mod handover;
+mod hosted;
+mod outcomes;
+mod question;
+mod recent;
+mod shared_cache;
+mod stage;
+mod unindex;
+mod waiting;
+mod window;
+
+pub use deferral::{Deferral, EntryId};
+pub use handover::{Handover, Room, Task, Tasks};
+pub use question::Network;
+pub use stage::{Limits, Parts, Stage};

@@ -1,0 +1,132 @@
+//! What answers lead to: rows, another try, a dead letter.
+
+use std::time::Duration;
+
+use super::account::Account;
+use super::actors::{Handles, Known};
+use super::hosted::Hosting;
+use super::question::{Answer, Answered, Failure, now_ms};
+use super::stage::Stage;
+use crate::acks::{Death, Fate};
+use crate::job::Job;
+
+impl Stage {
+    pub(super) async fn take_answers(&mut self, answers: Vec<Answered>) {
+        let (mut known, mut news, mut fresh) = (Vec::new(), Vec::new(), Vec::new());
+        for Answered { did, began_ms, probe, cached, outcome } in answers {
+            news.extend(cached.map(|cached| (did.clone(), cached)));
+            if self.asker.needs_directory(&did) {
+                match &outcome {
+                    Err(Failure::Directory { error, patience }) => {
+                        self.directory.failed(probe, *patience, error);
+                    }
+                    _ => self.directory.answered(),
+                }
+            }
+            match outcome {
+                Ok(Answer::Handle(handle)) => {
+                    let ago = Duration::from_millis(now_ms().saturating_sub(began_ms));
+                    self.recent.note(&did, began_ms, ago);
+                    let time = self.accounts.get(&did).map_or("", Account::time).to_owned();
+                    known.push(Known { did, handle, time });
+                }
+                Ok(Answer::Hosted(Hosting::Gone)) => self.leaving.push_back(did),
+                Ok(Answer::Hosted(hosting)) => {
+                    let reason = if hosting == Hosting::Hosted {
+                        "account_still_hosted"
+                    } else {
+                        "account_hosting_unknown"
+                    };
+                    self.count("kept");
+                    self.settled(did, &mut fresh, |account| account.settle_deletions(reason));
+                }
+                Err(Failure::Directory { .. }) => {
+                    self.count("directory_failed");
+                    let silent = self.directory.is_silent();
+                    match self.accounts.get_mut(&did) {
+                        Some(account) if !silent => {
+                            let until = account.directory_failed();
+                            self.waiting.delay(did, until);
+                        }
+                        _ => self.waiting.ready(did, true),
+                    }
+                }
+                Err(Failure::Later { reason, error }) => {
+                    let Some(account) = self.accounts.get_mut(&did) else { continue };
+                    let attempts = account.failed();
+                    if attempts < self.limits.max_attempts {
+                        let until = account.again_at();
+                        self.waiting.delay(did, until);
+                        self.count("failed");
+                    } else {
+                        self.settle_dead(did, &mut fresh, reason, &error, attempts);
+                    }
+                }
+                Err(Failure::Never { reason, error }) => self.settle_dead(did, &mut fresh, reason, &error, 1),
+            }
+        }
+        self.write(known, &mut fresh).await;
+        self.cache.learn(news).await;
+        self.look(fresh).await;
+    }
+
+    async fn write(&mut self, known: Vec<Known>, fresh: &mut Vec<String>) {
+        if known.is_empty() {
+            return;
+        }
+        let written = self.writer.write::<Handles>(&known.iter().collect::<Vec<_>>()).await;
+        let mut known: Vec<Option<Known>> = known.into_iter().map(Some).collect();
+        for at in written.abandoned {
+            drop(known.get_mut(at).and_then(Option::take));
+        }
+        for (at, error, attempts) in written.refused {
+            if let Some(Known { did, .. }) = known.get_mut(at).and_then(Option::take) {
+                self.settle_dead(did, fresh, "refused_by_postgres", &error, attempts);
+            }
+        }
+        for Known { did, handle, .. } in known.into_iter().flatten() {
+            self.count(if handle.is_some() { "resolved" } else { "none" });
+            self.settled(did, fresh, |account| account.settle(|| Fate::Indexed));
+        }
+    }
+
+    /// Entries of an account are done with; if more have come in, it is looked at again.
+    pub(super) fn settled(
+        &mut self,
+        did: String,
+        fresh: &mut Vec<String>,
+        settle: impl FnOnce(&mut Account) -> Vec<(Job, Fate)>,
+    ) {
+        let Some(account) = self.accounts.get_mut(&did) else { return };
+        self.done.extend(settle(account));
+        if account.len() > 0 {
+            fresh.push(did);
+        } else {
+            self.accounts.remove(&did);
+        }
+    }
+
+    pub(super) fn settle_dead(
+        &mut self,
+        did: String,
+        fresh: &mut Vec<String>,
+        reason: &'static str,
+        error: &str,
+        attempts: u32,
+    ) {
+        self.count("given_up");
+        let dead = || Fate::Dead(Death { reason, error: error.to_owned(), attempts });
+        self.settled(did, fresh, |account| account.settle(dead));
+    }
+
+    /// Gives an account up with all its entries.
+    pub(super) fn bury(&mut self, did: &str, reason: &'static str, error: &str, attempts: u32) {
+        self.count("given_up");
+        if let Some(mut account) = self.accounts.remove(did) {
+            // Covers all of them.
+            account.next(None);
+            let dead = || Fate::Dead(Death { reason, error: error.to_owned(), attempts });
+            self.done.extend(account.settle(dead));
+        }
+    }
+}

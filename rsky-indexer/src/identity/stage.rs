@@ -1,0 +1,308 @@
+//! The work beside the lanes: entries come in, questions go out, answers are written, entries are acknowledged.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use rsky_common::admin::Status;
+use rsky_common::redis::RedisLink;
+use serde_json::json;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::account::{Account, Next};
+use super::actors::{Look, Looked};
+use super::directory::Directory;
+use super::handover::{Task, Tasks};
+use super::question::{Answered, Asker, Network};
+use super::recent::Recent;
+use super::shared_cache::SharedCache;
+use super::unindex::{Going, Unindex};
+use super::waiting::Waiting;
+use crate::acks::{Acks, Fate};
+use crate::isolate::Writer;
+use crate::job::Job;
+use crate::metrics::{HandleLabels, Metrics};
+
+/// Entries, and answers, that are taken at a time.
+const BATCH: usize = 500;
+/// How often the status page is told.
+const TICK: Duration = Duration::from_secs(1);
+/// When nothing is known to come.
+const LONG: Duration = Duration::from_secs(3600);
+
+/// How much and how often.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Questions asked at the same time.
+    pub concurrency: usize,
+    /// Tries of an account that fails for a reason of its own.
+    pub max_attempts: u32,
+    /// Age at which other consumers take entries over.
+    pub claim_idle: Duration,
+}
+
+/// What the stage works with.
+#[derive(Debug)]
+pub struct Parts {
+    /// Where entries come from.
+    pub tasks: Tasks,
+    /// Its hand on Redis.
+    pub acks: Acks,
+    /// Connection for the shared cache.
+    pub cache: RedisLink,
+    /// Where questions go.
+    pub network: Network,
+    /// How much and how often.
+    pub limits: Limits,
+    /// The status page.
+    pub status: Status,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// When to stop.
+    pub stop: CancellationToken,
+}
+
+/// See [`crate::identity`].
+pub struct Stage {
+    pub(super) tasks: Tasks,
+    pub(super) acks: Acks,
+    pub(super) cache: SharedCache,
+    pub(super) asker: Arc<Asker>,
+    pub(super) writer: Writer,
+    pub(super) limits: Limits,
+    pub(super) status: Status,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) stop: CancellationToken,
+    pub(super) accounts: HashMap<String, Account>,
+    pub(super) waiting: Waiting,
+    pub(super) asked: JoinSet<Answered>,
+    pub(super) leaving: VecDeque<String>,
+    pub(super) directory: Directory,
+    pub(super) recent: Recent,
+    pub(super) done: Vec<(Job, Fate)>,
+    pub(super) hold_at: Instant,
+}
+
+impl Stage {
+    /// # Errors
+    /// The TLS library cannot be set up.
+    pub fn new(parts: Parts, writer: Writer) -> anyhow::Result<Self> {
+        let Parts { tasks, acks, cache, network, limits, status, metrics, stop } = parts;
+        Ok(Self {
+            tasks,
+            acks,
+            cache: SharedCache::new(cache),
+            asker: Arc::new(Asker::new(network).context("set up the resolution of handles")?),
+            writer,
+            hold_at: Instant::now() + limits.claim_idle / 3,
+            limits,
+            status,
+            metrics,
+            stop,
+            accounts: HashMap::new(),
+            waiting: Waiting::default(),
+            asked: JoinSet::new(),
+            leaving: VecDeque::new(),
+            directory: Directory::default(),
+            recent: Recent::default(),
+            done: Vec::new(),
+        })
+    }
+
+    /// Works until the process stops. What is not done by then stays pending.
+    ///
+    /// # Errors
+    /// A question panicked.
+    pub async fn run(mut self) -> anyhow::Result<()> {
+        self.acks.connect().await;
+        let stop = self.stop.clone();
+        let mut tick = tokio::time::interval(TICK);
+        let mut batch: Vec<Task> = Vec::with_capacity(BATCH);
+        loop {
+            self.ask();
+            self.acknowledge().await;
+            self.tasks.room.set_delayed(self.waiting.delayed());
+            let wake = self.wake_at();
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                count = self.tasks.receiver.recv_many(&mut batch, BATCH) => {
+                    if count == 0 {
+                        return Ok(());
+                    }
+                    self.take_in(&mut batch).await;
+                }
+                Some(answered) = self.asked.join_next() => {
+                    let mut answers = vec![answered.context("ask about an account")?];
+                    while answers.len() < BATCH && let Some(answered) = self.asked.try_join_next() {
+                        answers.push(answered.context("ask about an account")?);
+                    }
+                    self.take_answers(answers).await;
+                }
+                () = tokio::time::sleep_until(wake.into()) => self.wake(),
+                () = std::future::ready(()), if !self.leaving.is_empty() => self.take_out().await,
+                _ = tick.tick() => self.tell().await,
+            }
+        }
+    }
+
+    /// Accounts that nothing is being done about are looked at; for others the entries wait their turn.
+    async fn take_in(&mut self, batch: &mut Vec<Task>) {
+        let mut fresh = Vec::new();
+        for task in batch.drain(..) {
+            let did = task.news.did.clone();
+            let account = self.accounts.entry(did.clone()).or_default();
+            account.push(task);
+            if !std::mem::replace(&mut account.busy, true) {
+                fresh.push(did);
+            }
+        }
+        self.look(fresh).await;
+    }
+
+    /// Looks accounts up, and decides what to do about them.
+    pub(super) async fn look(&mut self, dids: Vec<String>) {
+        if dids.is_empty() {
+            return;
+        }
+        let looked: Vec<Looked> = dids.into_iter().map(|did| Looked { did, row: OnceLock::new() }).collect();
+        let written = self.writer.write::<Look>(&looked.iter().collect::<Vec<_>>()).await;
+        let mut looked: Vec<Option<Looked>> = looked.into_iter().map(Some).collect();
+        for at in written.abandoned {
+            drop(looked.get_mut(at).and_then(Option::take));
+        }
+        for (at, error, attempts) in written.refused {
+            if let Some(Looked { did, .. }) = looked.get_mut(at).and_then(Option::take) {
+                self.bury(&did, "refused_by_postgres", &error, attempts);
+            }
+        }
+        for Looked { did, row } in looked.into_iter().flatten() {
+            if let Some(account) = self.accounts.get_mut(&did) {
+                account.looked_up(row.into_inner());
+                self.decide(did);
+            }
+        }
+    }
+
+    /// Puts an account where its next step waits.
+    fn decide(&mut self, did: String) {
+        let last = self.recent.of(&did);
+        let Some(account) = self.accounts.get_mut(&did) else { return };
+        match account.next(last) {
+            Next::Done => {
+                self.done.extend(account.settle(|| Fate::Indexed));
+                self.accounts.remove(&did);
+                self.count("not_needed");
+            }
+            Next::Ask(_) => {
+                let needs_directory = self.asker.needs_directory(&did);
+                self.waiting.ready(did, needs_directory);
+            }
+            Next::Later(pause) => self.waiting.delay(did, Instant::now() + pause),
+        }
+    }
+
+    /// Asks as many questions as may be asked.
+    fn ask(&mut self) {
+        while self.asked.len() < self.limits.concurrency {
+            let may = self.directory.may_be_asked(Instant::now());
+            let Some((did, needs_directory)) = self.waiting.take_ready(may) else { return };
+            let last = self.recent.of(&did);
+            // Entries that came in meanwhile may have changed what is to be asked.
+            let Some(Next::Ask(question)) = self.accounts.get_mut(&did).map(|account| account.next(last))
+            else {
+                self.decide(did);
+                continue;
+            };
+            let probe = needs_directory && self.directory.asked();
+            let asker = Arc::clone(&self.asker);
+            self.asked.spawn(async move { asker.ask(did, question, probe).await });
+        }
+    }
+
+    /// Takes a page out of the next account that goes.
+    async fn take_out(&mut self) {
+        let Some(did) = self.leaving.pop_front() else { return };
+        let going = Going { did, gone: AtomicBool::new(false) };
+        let written = self.writer.write::<Unindex>(&[&going]).await;
+        let mut fresh = Vec::new();
+        let gone = going.gone.load(Ordering::Acquire);
+        let did = going.did;
+        if let Some((_, error, attempts)) = written.refused.into_iter().next() {
+            self.settle_dead(did, &mut fresh, "refused_by_postgres", &error, attempts);
+        } else if gone {
+            self.count("deleted");
+            self.settled(did, &mut fresh, |account| account.settle(|| Fate::Indexed));
+        } else if written.abandoned.is_empty() {
+            self.leaving.push_back(did);
+        }
+        self.look(fresh).await;
+    }
+
+    async fn acknowledge(&mut self) {
+        if self.done.is_empty() {
+            return;
+        }
+        let (jobs, fates): (Vec<Job>, Vec<Fate>) = self.done.drain(..).unzip();
+        self.acks.settle(&jobs, fates, &self.metrics).await;
+        self.tasks.room.give_back(jobs.len());
+    }
+
+    fn wake_at(&self) -> Instant {
+        let directory = self
+            .directory
+            .next()
+            .filter(|_| self.waiting.for_directory() > 0 && self.asked.len() < self.limits.concurrency);
+        let next = [self.waiting.next_due(), directory].into_iter().flatten().min();
+        next.unwrap_or_else(|| Instant::now() + LONG)
+    }
+
+    fn wake(&mut self) {
+        let now = Instant::now();
+        while let Some(did) = self.waiting.take_due(now) {
+            self.decide(did);
+        }
+    }
+
+    /// Tells the pages how it stands, and Redis that the entries are not forgotten.
+    async fn tell(&mut self) {
+        let (held, delayed) = (self.tasks.room.held(), self.waiting.delayed());
+        self.metrics.handle_entries.set(i64::try_from(held).unwrap_or(i64::MAX));
+        self.status.put(
+            "handles",
+            json!({
+                "directory": self.directory.describe(),
+                "entries": held,
+                "accounts": self.accounts.len(),
+                "accounts_asked_about": self.asked.len(),
+                "accounts_delayed": delayed,
+                "accounts_being_deleted": self.leaving.len(),
+                "entries_put_off_total": self.metrics.handle_deferred.get(),
+            }),
+        );
+        if self.hold_at <= Instant::now() {
+            self.hold_at = Instant::now() + self.limits.claim_idle / 3;
+            self.hold().await;
+        }
+    }
+
+    async fn hold(&mut self) {
+        let mut by_stream: BTreeMap<&str, Vec<&Job>> = BTreeMap::new();
+        for job in self.accounts.values().flat_map(Account::jobs) {
+            by_stream.entry(&job.source.consumer.stream).or_default().push(job);
+        }
+        for jobs in by_stream.into_values() {
+            if let Some(first) = jobs.first() {
+                let ids: Vec<&str> = jobs.iter().map(|job| job.id.as_str()).collect();
+                self.acks.hold(&first.source, &ids).await;
+            }
+        }
+    }
+
+    pub(super) fn count(&self, outcome: &'static str) {
+        self.metrics.handles.get_or_create(&HandleLabels { outcome }).inc();
+    }
+}

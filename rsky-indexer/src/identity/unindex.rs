@@ -1,0 +1,181 @@
+//! Takes everything an account wrote out of the database (IDENTITY 6), also from the tables the reference forgets.
+//!
+//! Page by page, a transaction each, so that no lane waits long for a row; whoever stops in the middle goes on with
+//! what is left. The counters of others follow. What is about the account and not of it (labels, the likes of its
+//! posts, private data) stays.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sqlx::{PgConnection, Row as _};
+
+use crate::collections::ALL;
+use crate::engine::accounts::{BEGIN, LostRows};
+use crate::engine::{EngineError, Statements};
+use crate::kind::Effect;
+
+/// Records of a page.
+const PAGE: i64 = 1000;
+
+/// Where rows of an account may be left that `record` does not know of, and the column that an index leads with.
+const LEFT: &[(&str, &str)] = &[
+    ("profile", "creator"),
+    ("post", "creator"),
+    ("\"like\"", "creator"),
+    ("repost", "creator"),
+    ("follow", "creator"),
+    ("actor_block", "creator"),
+    ("list", "creator"),
+    ("list_item", "creator"),
+    ("list_block", "creator"),
+    ("feed_generator", "creator"),
+    ("starter_pack", "creator"),
+    ("feed_item", "\"originatorDid\""),
+];
+
+/// What hangs on a post, by `postUri`; not every generation of the schema has all of them.
+const EMBEDS: &[&str] = &[
+    "post_embed_image",
+    "post_embed_external",
+    "post_embed_record",
+    "post_embed_video",
+    "post_embed_gallery_image",
+];
+
+/// Takes out a page of each account.
+#[derive(Debug)]
+pub(super) struct Unindex;
+
+/// An account that goes.
+#[derive(Debug)]
+pub(super) struct Going {
+    pub(super) did: String,
+    /// Set when nothing is left of it.
+    pub(super) gone: AtomicBool,
+}
+
+impl Effect for Unindex {
+    type Item = Going;
+
+    async fn apply(
+        connection: &mut PgConnection,
+        statements: &Statements,
+        items: &[&Going],
+    ) -> Result<usize, EngineError> {
+        let mut rows = 0;
+        for going in items {
+            sqlx::raw_sql(BEGIN).execute(&mut *connection).await?;
+            let outcome = page(connection, statements, &going.did).await;
+            let end = if outcome.is_ok() { "COMMIT" } else { "ROLLBACK" };
+            let ended = sqlx::raw_sql(end).execute(&mut *connection).await;
+            let (deleted, gone) = outcome?;
+            ended?;
+            going.gone.store(gone, Ordering::Release);
+            rows += deleted;
+        }
+        Ok(rows)
+    }
+}
+
+/// Deletes a page; returns how many rows, and whether it was the last.
+async fn page(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    did: &str,
+) -> Result<(usize, bool), sqlx::Error> {
+    let records = ["SELECT uri FROM record WHERE did = $1 LIMIT $2".to_owned()];
+    let left = LEFT.iter().map(|(table, by)| format!("SELECT uri FROM {table} WHERE {by} = $1 LIMIT $2"));
+    for sql in records.into_iter().chain(left) {
+        let uris = uris(connection, statements, &sql, did).await?;
+        if !uris.is_empty() {
+            return Ok((delete_records(connection, statements, did, &uris).await?, false));
+        }
+    }
+    for by in ["author", "did"] {
+        let sql = format!(
+            "DELETE FROM notification WHERE id = ANY(ARRAY(SELECT id FROM notification WHERE {by} = $1 LIMIT $2))"
+        );
+        let done = statements.query(&sql).bind(did).bind(PAGE).execute(&mut *connection).await?;
+        if done.rows_affected() > 0 {
+            return Ok((usize::try_from(done.rows_affected()).unwrap_or(usize::MAX), false));
+        }
+    }
+    let mut rows = 0;
+    for table in ["actor_sync", "profile_agg", "actor"] {
+        let sql = format!("DELETE FROM {table} WHERE did = $1");
+        rows += statements.query(&sql).bind(did).execute(&mut *connection).await?.rows_affected();
+    }
+    Ok((usize::try_from(rows).unwrap_or(usize::MAX), true))
+}
+
+async fn uris(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    sql: &str,
+    did: &str,
+) -> Result<Vec<String>, sqlx::Error> {
+    let rows = statements.query(sql).bind(did).bind(PAGE).fetch_all(connection).await?;
+    let mut uris = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<String>, _>>()?;
+    // Every process locks rows in one order.
+    uris.sort_unstable();
+    Ok(uris)
+}
+
+/// Deletes records with everything that hangs on them, and moves the counters of others.
+async fn delete_records(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    did: &str,
+    uris: &[String],
+) -> Result<usize, sqlx::Error> {
+    let own = format!("at://{did}/");
+    let is_own = |subject: &str| subject == did || subject.starts_with(&own);
+    let mut lost = LostRows::default();
+    let mut rows = 0;
+    for collection in ALL {
+        let Some(table) = collection.table else { continue };
+        let sql = statements.table(table).delete();
+        for row in statements.query(sql).bind(uris).fetch_all(&mut *connection).await? {
+            rows += 1;
+            for (at, aggregate) in collection.aggregates.iter().enumerate() {
+                if let Some(subject) = row.try_get::<Option<String>, _>(at + 1)?
+                    && !is_own(&subject)
+                {
+                    lost.counted(aggregate.counter, subject);
+                }
+            }
+        }
+    }
+    let sql = r#"DELETE FROM quote WHERE uri = ANY($1) RETURNING subject, "subjectCid""#;
+    for row in statements.query(sql).bind(uris).fetch_all(&mut *connection).await? {
+        let (subject, cid): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+        if !is_own(&subject) {
+            lost.quote(&subject, &cid);
+        }
+    }
+    for table in EMBEDS {
+        let there: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
+            .bind(*table)
+            .persistent(false)
+            .fetch_one(&mut *connection)
+            .await?;
+        if there {
+            let sql = format!(r#"DELETE FROM {table} WHERE "postUri" = ANY($1)"#);
+            statements.query(&sql).bind(uris).execute(&mut *connection).await?;
+        }
+    }
+    for sql in [
+        "DELETE FROM quote WHERE subject = ANY($1)",
+        "DELETE FROM feed_item WHERE uri = ANY($1)",
+        r#"DELETE FROM feed_item WHERE "postUri" = ANY($1)"#,
+        "DELETE FROM duplicate_record WHERE uri = ANY($1)",
+        r#"DELETE FROM duplicate_record WHERE "duplicateOf" = ANY($1)"#,
+        r#"DELETE FROM notification WHERE "recordUri" = ANY($1)"#,
+        "DELETE FROM record WHERE uri = ANY($1)",
+        "DELETE FROM post_agg WHERE uri = ANY($1)",
+    ] {
+        let done = statements.query(sql).bind(uris).execute(&mut *connection).await?;
+        rows += usize::try_from(done.rows_affected()).unwrap_or(usize::MAX);
+    }
+    lost.write(connection, statements).await?;
+    Ok(rows)
+}

@@ -1,0 +1,175 @@
+//! Accounts that are gone, and accounts that are only said to be.
+
+use bytes::Bytes;
+use rsky_testnet::network::RepoAnswer;
+use rsky_testnet::servers::Redis;
+use serde_json::{Value, json};
+
+use crate::accounts::{T0, World, account, profile, record};
+use crate::process::{LIVE, add, assert_no_dead_letters, count, wait_drained};
+use crate::support::{Db, TABLES};
+
+const CID: &str = "bafyreiclp443lavogvhj3d2ob2cxbfuscni2k5jk7bebjzg7khl3esabwq";
+const NOW: &str = "2026-01-01T00:00:00.000Z";
+
+fn post(did: &str, rkey: &str, mut more: Value) -> String {
+    more["text"] = "x".into();
+    more["createdAt"] = NOW.into();
+    record(did, "app.bsky.feed.post", rkey, &more)
+}
+
+fn subject(did: &str, rkey: &str) -> Value {
+    json!({"uri": format!("at://{did}/app.bsky.feed.post/{rkey}"), "cid": CID})
+}
+
+fn of_subject(did: &str, collection: &str, rkey: &str, subject: &Value) -> String {
+    record(did, collection, rkey, &json!({"subject": subject, "createdAt": NOW}))
+}
+
+/// What an account writes: something into every table.
+fn writings(did: &str, other: &str) -> Vec<String> {
+    let graph = |name: &str| format!("app.bsky.graph.{name}");
+    let reply = json!({"root": subject(other, "p0"), "parent": subject(other, "p0")});
+    let list = format!("at://{did}/app.bsky.graph.list/l");
+    let image = json!({"alt": "", "image": {"$type": "blob", "ref": {"$link": "bafkreie5cvv4h45feadgeuwhbcutmh6t2ceseocckahdoe6uat64zmz454"}, "mimeType": "image/png", "size": 1}});
+    let mut all = vec![
+        profile(did),
+        post(did, "p0", json!({})),
+        post(did, "p1", json!({"reply": reply})),
+        post(did, "p2", json!({"embed": {"$type": "app.bsky.embed.record", "record": subject(other, "p0")}})),
+        post(did, "p3", json!({"embed": {"$type": "app.bsky.embed.images", "images": [image]}})),
+        post(
+            did,
+            "p4",
+            json!({"embed": {"$type": "app.bsky.embed.external", "external": {"uri": "https://a.b", "title": "t", "description": "d"}}}),
+        ),
+        record(
+            did,
+            "app.bsky.feed.threadgate",
+            "p0",
+            &json!({"post": subject(did, "p0")["uri"], "createdAt": NOW}),
+        ),
+        record(
+            did,
+            "app.bsky.feed.postgate",
+            "p0",
+            &json!({"post": subject(did, "p0")["uri"], "createdAt": NOW}),
+        ),
+        of_subject(did, "app.bsky.feed.repost", "r", &subject(other, "p0")),
+        of_subject(did, "app.bsky.feed.like", "own", &subject(did, "p0")),
+        of_subject(did, &graph("follow"), "f", &other.into()),
+        of_subject(did, &graph("block"), "b", &other.into()),
+        of_subject(did, &graph("listblock"), "lb", &list.as_str().into()),
+        record(
+            did,
+            &graph("list"),
+            "l",
+            &json!({"name": "n", "purpose": "app.bsky.graph.defs#curatelist", "createdAt": NOW}),
+        ),
+        record(did, &graph("listitem"), "li", &json!({"list": list, "subject": other, "createdAt": NOW})),
+        record(did, &graph("starterpack"), "s", &json!({"name": "n", "list": list, "createdAt": NOW})),
+        record(
+            did,
+            "app.bsky.feed.generator",
+            "g",
+            &json!({"did": "did:web:a.b", "displayName": "n", "createdAt": NOW}),
+        ),
+        of_subject(did, "app.bsky.feed.like", "l0", &subject(other, "p0")),
+        // A duplicate of the like before.
+        of_subject(did, "app.bsky.feed.like", "l1", &subject(other, "p0")),
+    ];
+    all.extend(
+        (0..2500).map(|n| {
+            of_subject(did, "app.bsky.feed.like", &format!("m{n}"), &subject(other, &format!("q{n}")))
+        }),
+    );
+    all
+}
+
+fn rows_of(db: &Db, did: &str) -> Vec<(&'static str, i64)> {
+    let tables = TABLES.iter().filter(|table| **table != "label");
+    // What others wrote about the account stays.
+    let own = |table: &str| match table {
+        "like" | "repost" | "follow" => format!("t.creator = '{did}'"),
+        "quote" | "feed_item" => format!("t.uri LIKE 'at://{did}/%'"),
+        "record" => format!("t.did = '{did}'"),
+        _ => format!("to_jsonb(t)::text LIKE '%{did}%'"),
+    };
+    tables.map(|table| (*table, count(db, &format!("\"{table}\" t WHERE {}", own(table))))).collect()
+}
+
+fn counters(db: &Db, uri: &str) -> String {
+    db.sql(&format!(
+        "SELECT concat_ws(' ', \"likeCount\", \"repostCount\", \"replyCount\", \"quoteCount\") FROM post_agg WHERE uri = '{uri}'"
+    ))
+}
+
+#[test]
+fn an_account_that_is_gone_is_taken_out_and_others_are_not() {
+    let (redis, db, world) = (Redis::start().unwrap(), Db::new("deleted"), World::new());
+    let (other, gone, kept, unsure) = ("did:plc:other", "did:plc:gone", "did:plc:kept", "did:plc:unsure");
+    for did in [other, gone, kept, unsure] {
+        world.account(did, &format!("{}.test", &did[8..]));
+    }
+    world.directory.set_repo(kept, RepoAnswer::Car(Bytes::new()));
+    let error = RepoAnswer::Error { status: 400, body: json!({"error": "RepoDeactivated", "message": ""}) };
+    world.directory.set_repo(unsure, error);
+    let mut payloads = vec![profile(other), post(other, "p0", json!({}))];
+    for did in [gone, kept, unsure] {
+        payloads.extend(writings(did, other));
+    }
+    payloads.push(of_subject(other, "app.bsky.feed.like", "x", &subject(gone, "p0")));
+    payloads.push(of_subject(other, "app.bsky.feed.repost", "x", &subject(gone, "p0")));
+    payloads.push(of_subject(other, "app.bsky.graph.follow", "x", &gone.into()));
+    add(&redis, LIVE, &payloads);
+    let indexer = world.indexer(&redis.url(), db.url(), &[]);
+    wait_drained(&redis, LIVE);
+    assert_no_dead_letters(&redis);
+    let uri = subject(other, "p0")["uri"].as_str().unwrap().to_owned();
+    assert_eq!(counters(&db, &uri), "3 3 3 3");
+    let before: Vec<_> = [kept, unsure].map(|did| rows_of(&db, did)).into();
+    let written = rows_of(&db, gone);
+    let written: Vec<&str> =
+        written.iter().filter(|(_, count)| *count > 0).map(|(table, _)| *table).collect();
+    for table in
+        ["record", "post", "quote", "post_embed_image", "thread_gate", "feed_item", "duplicate_record"]
+    {
+        assert!(written.contains(&table), "{table}: nothing to take out");
+    }
+    db.sql(&format!("INSERT INTO notification (did, \"recordUri\", \"recordCid\", author, reason, \"sortAt\") VALUES ('{other}', 'at://{gone}/x/y', 'c', '{gone}', 'like', ''), ('{gone}', 'at://{other}/x/y', 'c', '{other}', 'like', ''), ('{other}', 'at://{kept}/x/y', 'c', '{kept}', 'like', '')"));
+
+    let deleted = [gone, kept, unsure].map(|did| account(did, T0, Some("deleted")));
+    add(&redis, LIVE, &deleted);
+    wait_drained(&redis, LIVE);
+    for (table, count) in rows_of(&db, gone) {
+        // Counters of what it followed are of the other, the one of what follows it is gone with it.
+        assert_eq!(count, 0, "{table}");
+    }
+    assert_eq!(counters(&db, &uri), "2 2 2 2");
+    assert_eq!(db.sql(&format!("SELECT \"followersCount\" FROM profile_agg WHERE did = '{other}'")), "2");
+    assert_eq!(count(&db, "post_agg WHERE uri LIKE 'at://did:plc:other/%/q%' AND \"likeCount\" <> 2"), 0);
+    assert_eq!(count(&db, "post_agg WHERE uri LIKE 'at://did:plc:other/%/q%'"), 2500);
+    // The other's like of the post that is gone is the other's.
+    assert_eq!(count(&db, "\"like\" WHERE creator = 'did:plc:other'"), 1);
+    assert_eq!(count(&db, "feed_item WHERE \"postUri\" LIKE 'at://did:plc:gone/%'"), 0);
+    assert_eq!(count(&db, "notification WHERE did = 'did:plc:gone' OR author = 'did:plc:gone'"), 0);
+    let with_notification = |rows: &[(&'static str, i64)], did: &str| -> Vec<(&'static str, i64)> {
+        rows.iter()
+            .map(|(table, n)| (*table, n + i64::from(*table == "notification" && did == kept)))
+            .collect()
+    };
+    for (did, before) in [kept, unsure].into_iter().zip(&before) {
+        assert_eq!(rows_of(&db, did), with_notification(before, did), "{did}");
+    }
+    assert_no_dead_letters(&redis);
+    indexer.assert_metric("indexer_handles_total", &["outcome=\"deleted\""], 1);
+    indexer.assert_metric("indexer_handles_total", &["outcome=\"kept\""], 2);
+    indexer.assert_metric("indexer_entries_total", &["reason=\"account_still_hosted\""], 1);
+    indexer.assert_metric("indexer_entries_total", &["reason=\"account_hosting_unknown\""], 1);
+
+    // It comes back.
+    add(&redis, LIVE, &[account(gone, T0, None), post(gone, "p0", json!({}))]);
+    wait_drained(&redis, LIVE);
+    assert_eq!(db.sql("SELECT handle FROM actor WHERE did = 'did:plc:gone'"), "gone.test");
+    assert_eq!(count(&db, "post WHERE creator = 'did:plc:gone'"), 1);
+}

@@ -1,0 +1,187 @@
+//! A directory that hangs slows down handles and nothing else; and no death of the process loses one.
+
+use std::time::Duration;
+
+use rsky_testnet::servers::Redis;
+
+use crate::accounts::{T0, World, account, identity, profile};
+use crate::load::{Moments, like};
+use crate::process::{LIVE, add, assert_no_dead_letters, count, length, pending, wait_drained, wait_until};
+use crate::support::Db;
+
+/// Peak of resident memory, in MiB.
+const BOUND: u64 = 200;
+
+fn did(number: usize) -> String {
+    format!("did:plc:w{number}")
+}
+
+fn add_accounts(world: &World, count: usize) {
+    for number in 0..count {
+        world.account(&did(number), &format!("w{number}.test"));
+    }
+}
+
+fn right(db: &Db) -> i64 {
+    count(db, "actor WHERE handle = substr(did, 9) || '.test'")
+}
+
+#[test]
+fn twenty_thousand_likes_pass_while_it_hangs() {
+    const ACCOUNTS: usize = 3000;
+    let (redis, db, world) = (Redis::start().unwrap(), Db::new("hangs"), World::new());
+    add_accounts(&world, ACCOUNTS);
+    world.directory.hang(true);
+    let settings = [("INDEXER_HANDLE_QUEUE", "200"), ("INDEXER_CONCURRENCY", "3")];
+    let indexer = world.indexer(&redis.url(), db.url(), &settings);
+    let likes: Vec<String> = (0..20_000).map(like).collect();
+    let mut waiting = 0;
+    for (part, likes) in likes.chunks(200).enumerate() {
+        let numbers = part * ACCOUNTS / 100..(part + 1) * ACCOUNTS / 100;
+        // What comes last counts, however often it is read again.
+        let events: Vec<String> = numbers
+            .flat_map(|number| {
+                let (first, last) = match number % 3 {
+                    0 => (Some("suspended"), None),
+                    1 => (None, Some("takendown")),
+                    _ => (Some("deactivated"), Some("suspended")),
+                };
+                let did = did(number);
+                [account(&did, T0, first), profile(&did), account(&did, T0, last)]
+            })
+            .collect();
+        waiting += i64::try_from(events.len()).unwrap();
+        add(&redis, LIVE, &events);
+        add(&redis, LIVE, likes);
+    }
+    wait_until("all likes are indexed and gone from the stream", || length(&redis, LIVE) == waiting);
+    assert_eq!(count(&db, "\"like\""), 20_000);
+    assert_eq!(count(&db, "profile"), i64::try_from(ACCOUNTS).unwrap());
+    assert_eq!(right(&db), 0);
+    wait_until("it is known", || !indexer.get("/status").1.contains("\"directory\":\"answers\""));
+    assert_eq!(indexer.get("/readyz").0, 200, "{}", indexer.get("/readyz").1);
+    assert_eq!(pending(&redis, LIVE), Some(waiting));
+    assert!(indexer.metric("indexer_handle_deferred_total", &[]) >= 8800);
+    let asked = world.directory.total_lookups();
+    std::thread::sleep(Duration::from_secs(5));
+    let more = world.directory.total_lookups() - asked;
+    assert!(more <= 5, "{more} look-ups in five seconds at a directory that hangs");
+    // New likes pass, too.
+    add(&redis, LIVE, &(20_000..21_000).map(like).collect::<Vec<_>>());
+    wait_until("they are indexed", || length(&redis, LIVE) == waiting);
+    assert_eq!(indexer.log().lines().filter(|line| line.contains("does not answer")).count(), 1);
+    world.directory.hang(false);
+    wait_drained(&redis, LIVE);
+    assert_eq!(right(&db), i64::try_from(ACCOUNTS).unwrap());
+    assert_eq!(count(&db, "actor WHERE \"upstreamStatus\" IS NULL"), 1000);
+    assert_eq!(count(&db, "actor WHERE \"upstreamStatus\" = 'takendown'"), 1000);
+    assert_eq!(count(&db, "actor WHERE \"upstreamStatus\" = 'suspended'"), 1000);
+    assert_no_dead_letters(&redis);
+    assert!(indexer.peak_mib() < BOUND, "{} MiB", indexer.peak_mib());
+    assert!(indexer.log().contains("answers again"));
+    indexer.assert_metric("indexer_handle_entries", &[], 0);
+    indexer.assert_metric("stream_indexer_messages_running_count", &[], 0);
+}
+
+/// Answers of 500 and 429 are the directory's trouble for as long as they last.
+#[test]
+fn a_directory_that_fails_costs_no_entry() {
+    let (redis, db, world) = (Redis::start().unwrap(), Db::new("fails"), World::new());
+    add_accounts(&world, 50);
+    world.directory.fail_with(Some(500));
+    let mut indexer = world.indexer(&redis.url(), db.url(), &[("MAX_ATTEMPTS", "1")]);
+    add(&redis, LIVE, &(0..50).map(|number| identity(&did(number), T0)).collect::<Vec<_>>());
+    wait_until("it was asked", || world.directory.total_lookups() > 5);
+    std::thread::sleep(Duration::from_secs(2));
+    world.directory.fail_with(Some(429));
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(length(&redis, LIVE), 50);
+    assert_eq!(indexer.terminate(), Some(0), "{}", indexer.log());
+    assert_eq!(pending(&redis, LIVE), Some(50));
+    indexer.restart();
+    world.directory.fail_with(None);
+    wait_drained(&redis, LIVE);
+    assert_eq!(right(&db), 50);
+    assert_no_dead_letters(&redis);
+    assert_eq!(indexer.get("/readyz").0, 200);
+}
+
+/// Entries that wait here are not taken for forgotten by the other indexers.
+#[test]
+fn nobody_takes_over_what_waits() {
+    let (redis, db, world) = (Redis::start().unwrap(), Db::new("holds"), World::new());
+    add_accounts(&world, 100);
+    world.directory.hang(true);
+    let idle = ("INDEXER_CLAIM_IDLE_MS", "4000");
+    let mut first = world.indexer(&redis.url(), db.url(), &[idle]);
+    add(&redis, LIVE, &(0..100).map(|number| identity(&did(number), T0)).collect::<Vec<_>>());
+    wait_until("they wait", || pending_of(&redis, LIVE, "a").len() == 100);
+    let second = world.indexer(&redis.url(), db.url(), &[idle, ("INDEXER_CONSUMER", "b")]);
+    std::thread::sleep(Duration::from_secs(10));
+    assert_eq!(pending_of(&redis, LIVE, "a").len(), 100);
+    // Nobody holds them once their holder is dead.
+    first.kill();
+    wait_until("they are taken over", || pending_of(&redis, LIVE, "b").len() == 100);
+    world.directory.hang(false);
+    wait_drained(&redis, LIVE);
+    assert_eq!(right(&db), 100);
+    second.assert_metric("indexer_claimed_total", &[], 100);
+}
+
+/// The shared cache of documents cannot be written then; handles can.
+#[test]
+fn a_full_redis_stops_no_handle() {
+    let redis = Redis::builder().policy("noeviction").start().unwrap();
+    let (db, world) = (Db::new("full_handles"), World::new());
+    add_accounts(&world, 100);
+    add(&redis, LIVE, &[identity(&did(0), T0)]);
+    let indexer = world.indexer(&redis.url(), db.url(), &[("INDEXER_STREAMS", LIVE)]);
+    wait_drained(&redis, LIVE);
+    add(&redis, LIVE, &[like(0)]);
+    world.directory.hang(true);
+    add(&redis, LIVE, &(1..100).map(|number| profile(&did(number))).collect::<Vec<_>>());
+    redis.command(&["CONFIG", "SET", "maxmemory", "100kb"]).unwrap();
+    assert!(redis.command(&["SET", "probe", "x"]).is_err(), "the server is not full");
+    world.directory.hang(false);
+    wait_drained(&redis, LIVE);
+    assert_eq!(right(&db), 100);
+    assert_eq!(indexer.get("/readyz").0, 200);
+    assert_eq!(redis.command(&["EXISTS", "identity:did:plc:w0"]).unwrap().as_int(), Some(1));
+    let said = indexer.log().lines().filter(|line| line.contains("shared cache of DID documents")).count();
+    assert_eq!(said, 1, "{}", indexer.log());
+}
+
+#[test]
+fn kills_while_handles_are_resolved_lose_none() {
+    const ACCOUNTS: usize = 1200;
+    let (redis, db, world) = (Redis::start().unwrap(), Db::new("kill_handles"), World::new());
+    add_accounts(&world, ACCOUNTS);
+    let settings = [("INDEXER_HANDLE_QUEUE", "50"), ("INDEXER_HANDLE_CONCURRENCY", "4")];
+    let mut indexer = world.indexer(&redis.url(), db.url(), &settings);
+    let mut moments = Moments::new(6);
+    let mut hit = 0;
+    for round in 0..12 {
+        world.directory.hang(round % 4 == 3);
+        let numbers = round * ACCOUNTS / 12..(round + 1) * ACCOUNTS / 12;
+        let events: Vec<String> = numbers
+            .flat_map(|number| {
+                let did = did(number);
+                [account(&did, T0, Some("suspended")), profile(&did), account(&did, T0, None)]
+            })
+            .collect();
+        add(&redis, LIVE, &events);
+        wait_until("entries are on their way", || {
+            pending(&redis, LIVE) > Some(0) || length(&redis, LIVE) == 0
+        });
+        moments.pause(Duration::from_millis(120));
+        indexer.kill();
+        hit += usize::from(pending(&redis, LIVE) > Some(0));
+        indexer.restart();
+    }
+    world.directory.hang(false);
+    wait_drained(&redis, LIVE);
+    assert!(hit >= 4, "only {hit} kills hit while entries were pending");
+    assert_eq!(right(&db), i64::try_from(ACCOUNTS).unwrap());
+    assert_eq!(count(&db, "actor WHERE \"upstreamStatus\" IS NOT NULL"), 0);
+    assert_no_dead_letters(&redis);
+}
