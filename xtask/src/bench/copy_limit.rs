@@ -3,12 +3,24 @@
 use anyhow::{Context, Result, bail};
 use rsky_testnet::servers::{Database, Postgres, sql};
 
-/// The tables that likes, follows, reposts and blocks end in.
-const TABLES: [&str; 10] = [
+/// The tables that the events end in.
+const TABLES: [&str; 22] = [
     "record",
     "like",
     "follow",
     "repost",
+    "post",
+    "post_embed_image",
+    "post_embed_external",
+    "post_embed_record",
+    "post_embed_video",
+    "quote",
+    "thread_gate",
+    "post_gate",
+    "list",
+    "list_item",
+    "feed_generator",
+    "notification",
     "feed_item",
     "actor_block",
     "post_agg",

@@ -18,7 +18,7 @@ const LIMIT: Duration = Duration::from_secs(600);
 
 pub(super) fn bench(options: &Options, logs: &Path) -> Result<()> {
     println!(
-        "\nindex: {} events a run (likes, follows, reposts, blocks), seed {}",
+        "\nindex: {} events a run (likes 43 %, posts 19 %, follows 14 %, reposts 10 %, others 9 %, 5 % updates and deletes), seed {}",
         options.events, options.seed
     );
     let mut postgres = Postgres::builder().durable(options.durable).start()?;

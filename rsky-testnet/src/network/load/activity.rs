@@ -6,6 +6,7 @@ use cid::Cid;
 
 use super::super::cbor_out::{Cbor, cid_of};
 use super::draw::{Rng, Zipf, mix};
+use super::rich::{self, Threads};
 use super::time::{iso, tid};
 
 /// 2026-01-01T00:00:00Z in microseconds.
@@ -21,7 +22,13 @@ const DRAWS: usize = 8;
 
 const LIKE: &str = "app.bsky.feed.like";
 const REPOST: &str = "app.bsky.feed.repost";
-const POST: &str = "app.bsky.feed.post";
+pub(super) const POST: &str = "app.bsky.feed.post";
+const THREAD_GATE: &str = "app.bsky.feed.threadgate";
+const POST_GATE: &str = "app.bsky.feed.postgate";
+const GENERATOR: &str = "app.bsky.feed.generator";
+const LIST: &str = "app.bsky.graph.list";
+const LIST_ITEM: &str = "app.bsky.graph.listitem";
+const CURATED: &str = "app.bsky.graph.defs#curatelist";
 const FOLLOW: &str = "app.bsky.graph.follow";
 const BLOCK: &str = "app.bsky.graph.block";
 
@@ -38,6 +45,12 @@ pub(super) struct Mix {
     pub(super) follows: usize,
     pub(super) posts: usize,
     pub(super) blocks: usize,
+    /// Lists and their items, gates, feed generators.
+    pub(super) others: usize,
+    /// Of a hundred posts, how many are replies.
+    pub(super) replies: usize,
+    /// Whether posts have embeds and mentions, and whether likes, replies and quotes are of posts of this load.
+    pub(super) rich: bool,
     pub(super) updates: usize,
     pub(super) deletes: usize,
 }
@@ -99,6 +112,7 @@ pub(super) struct Activity {
     micros: u64,
     recent: Vec<Recent>,
     pairs: HashSet<u64>,
+    threads: Threads,
 }
 
 impl Activity {
@@ -116,6 +130,7 @@ impl Activity {
             micros: BEGIN,
             recent: Vec::new(),
             pairs: HashSet::new(),
+            threads: Threads::default(),
             rng,
         }
     }
@@ -127,7 +142,16 @@ impl Activity {
     pub(super) fn next(&mut self) -> Act {
         self.micros += 50 + self.rng.below(100) as u64;
         let mix = self.mix;
-        let weights = [mix.likes, mix.reposts, mix.follows, mix.posts, mix.blocks, mix.updates, mix.deletes];
+        let weights = [
+            mix.likes,
+            mix.reposts,
+            mix.follows,
+            mix.posts,
+            mix.blocks,
+            mix.updates,
+            mix.deletes,
+            mix.others,
+        ];
         let mut at = self.rng.below(weights.iter().sum());
         let choice = weights.iter().position(|weight| {
             let here = at < *weight;
@@ -141,12 +165,23 @@ impl Activity {
             4 => self.on_actor(BLOCK),
             5 if !self.recent.is_empty() => self.update(),
             6 if !self.recent.is_empty() => self.delete(),
+            7 => self.other(),
             _ => self.on_post(LIKE),
         }
     }
 
     fn on_post(&mut self, collection: &'static str) -> Act {
         let did = self.rng.below(self.dids.len());
+        if self.mix.rich
+            && self.rng.below(2) == 0
+            && let Some(post) = self.threads.draw(&mut self.rng)
+        {
+            let (number, subject) = (post.number, post.strong_ref.clone());
+            if self.first_time(collection, did, number) {
+                let record = self.record(collection, [("subject", subject)]);
+                return self.create(did, collection, record);
+            }
+        }
         let drawn = (0..DRAWS).find_map(|_| {
             let post = self.posts.draw(&mut self.rng);
             self.first_time(collection, did, post).then_some(post)
@@ -183,13 +218,68 @@ impl Activity {
         let text: Vec<&str> = (0..words).map(|_| WORDS[self.rng.below(WORDS.len())]).collect();
         let mut fields =
             vec![("text", Cbor::text(text.join(" "))), ("langs", Cbor::List(vec![Cbor::text("en")]))];
-        if self.rng.below(10) < 3 {
-            let parent = self.posts.draw(&mut self.rng);
-            let parent = self.strong_ref(parent);
-            fields.push(("reply", Cbor::map([("root", parent.clone()), ("parent", parent)])));
+        let mut root = None;
+        if self.rng.below(100) < self.mix.replies {
+            let known =
+                if self.mix.rich && self.rng.below(10) < 7 { self.threads.draw(&mut self.rng) } else { None };
+            let (top, parent) = match known {
+                Some(parent) => (parent.root.clone(), parent.strong_ref.clone()),
+                None => {
+                    let parent = self.posts.draw(&mut self.rng);
+                    let parent = self.strong_ref(parent);
+                    (parent.clone(), parent)
+                }
+            };
+            fields.push(("reply", Cbor::map([("root", top.clone()), ("parent", parent)])));
+            root = Some(top);
+        }
+        if self.mix.rich {
+            let mentioned = self.dids[self.rng.below(self.dids.len())].clone();
+            fields.extend(rich::embed(&mut self.rng, &self.threads).map(|embed| ("embed", embed)));
+            fields.extend(rich::facets(&mut self.rng, mentioned).map(|facets| ("facets", facets)));
         }
         let record = self.record(POST, fields);
-        self.create(did, POST, record)
+        let act = self.create(did, POST, record);
+        if self.mix.rich {
+            self.threads.add(&act, did, root);
+        }
+        act
+    }
+
+    /// A gate of a post of this load, a list or an item of one, a feed generator.
+    fn other(&mut self) -> Act {
+        let did = self.rng.below(self.dids.len());
+        let subject = self.dids[self.actors.draw(&mut self.rng)].clone();
+        let Some(post) = self.threads.draw(&mut self.rng) else { return self.on_actor(BLOCK) };
+        let (author, uri, number) = (post.author, post.uri.clone(), post.number);
+        match self.rng.below(10) {
+            kind @ 0..=3 => {
+                let collection = if kind == 0 { POST_GATE } else { THREAD_GATE };
+                if !self.first_time(collection, author, number) {
+                    return self.on_actor(BLOCK);
+                }
+                let rules = if kind == 0 { rich::quotes_forbidden() } else { rich::replies_allowed(kind) };
+                let record = self.record(collection, [("post", Cbor::text(uri.as_str())), rules]);
+                let rkey = uri.rsplit('/').next().unwrap_or_default().to_owned();
+                self.create_at(author, collection, rkey, record)
+            }
+            4 => {
+                let fields = [("name", Cbor::text("people")), ("purpose", Cbor::text(CURATED))];
+                let record = self.record(LIST, fields);
+                self.create(did, LIST, record)
+            }
+            5 => {
+                let fields = [("did", Cbor::text("did:web:feeds.test")), ("displayName", Cbor::text("feed"))];
+                let record = self.record(GENERATOR, fields);
+                self.create(did, GENERATOR, record)
+            }
+            _ => {
+                let list = format!("at://{}/{LIST}/people{}", self.dids[did], self.rng.below(20));
+                let record =
+                    self.record(LIST_ITEM, [("subject", Cbor::text(subject)), ("list", Cbor::text(list))]);
+                self.create(did, LIST_ITEM, record)
+            }
+        }
     }
 
     fn update(&mut self) -> Act {
@@ -216,6 +306,10 @@ impl Activity {
 
     fn create(&mut self, did: usize, collection: &'static str, record: Cbor) -> Act {
         let rkey = tid(self.micros, did as u64);
+        self.create_at(did, collection, rkey, record)
+    }
+
+    fn create_at(&mut self, did: usize, collection: &'static str, rkey: String, record: Cbor) -> Act {
         let record = with_cid(record);
         let recent = Recent { did, collection, rkey: rkey.clone(), record: record.0.clone(), cid: record.2 };
         if self.recent.len() < RECENT {

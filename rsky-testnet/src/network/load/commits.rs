@@ -18,7 +18,18 @@ const NODES: usize = 8;
 /// Entries of a node: about 400 bytes.
 const ENTRIES: usize = 3;
 
-const MIX: Mix = Mix { likes: 65, reposts: 10, follows: 10, posts: 10, blocks: 2, updates: 0, deletes: 3 };
+const MIX: Mix = Mix {
+    likes: 65,
+    reposts: 10,
+    follows: 10,
+    posts: 10,
+    blocks: 2,
+    updates: 0,
+    deletes: 3,
+    others: 0,
+    replies: 30,
+    rich: false,
+};
 
 /// What to generate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

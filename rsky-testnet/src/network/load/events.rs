@@ -4,7 +4,41 @@ use super::super::cbor_out::{cid_of, json_string};
 use super::FIRST_SEQ;
 use super::activity::{Act, Activity, Mix};
 
-const MIX: Mix = Mix { likes: 50, reposts: 15, follows: 20, posts: 0, blocks: 10, updates: 2, deletes: 3 };
+const GRAPH: Mix = Mix {
+    likes: 50,
+    reposts: 15,
+    follows: 20,
+    posts: 0,
+    blocks: 10,
+    updates: 2,
+    deletes: 3,
+    others: 0,
+    replies: 0,
+    rich: false,
+};
+
+const FULL: Mix = Mix {
+    likes: 43,
+    reposts: 10,
+    follows: 14,
+    posts: 19,
+    blocks: 4,
+    updates: 2,
+    deletes: 3,
+    others: 5,
+    replies: 50,
+    rich: true,
+};
+
+/// What happens in a load of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventMix {
+    /// Likes 50 %, follows 20 %, reposts 15 %, blocks 10 %: no event depends on what another account did.
+    Graph,
+    /// Likes 43 %, posts 19 % (half of them replies; embeds, quotes, mentions), follows 14 %, reposts 10 %, gates, lists,
+    /// feed generators and blocks 9 %.
+    Full,
+}
 
 /// What to generate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,18 +49,24 @@ pub struct EventOptions {
     pub dids: usize,
     /// Seq of the first event.
     pub first_seq: u64,
+    /// What happens.
+    pub mix: EventMix,
 }
 
 impl Default for EventOptions {
     fn default() -> Self {
-        Self { seed: 1, dids: 2_500, first_seq: FIRST_SEQ }
+        Self { seed: 1, dids: 2_500, first_seq: FIRST_SEQ, mix: EventMix::Graph }
     }
 }
 
-/// An endless stream of event JSON as the ingester writes it (PIPELINE 3.1): likes 50 %, follows 20 %, reposts 15 %,
-/// blocks 10 %, and 5 % updates and deletes of records created shortly before.
+/// An endless stream of event JSON as the ingester writes it (PIPELINE 3.1), of one [`EventMix`]; 5 % are updates and
+/// deletes of records created shortly before.
 pub fn stream_events(options: EventOptions) -> StreamEvents {
-    StreamEvents { activity: Activity::new(options.seed, options.dids, MIX), seq: options.first_seq }
+    let mix = match options.mix {
+        EventMix::Graph => GRAPH,
+        EventMix::Full => FULL,
+    };
+    StreamEvents { activity: Activity::new(options.seed, options.dids, mix), seq: options.first_seq }
 }
 
 /// See [`stream_events`].

@@ -206,3 +206,52 @@ fn events_have_the_wire_form_and_the_mix() {
         assert!((percent - 2..=percent + 2).contains(&(counts[kind] / 50)), "{counts:?}");
     }
 }
+
+/// Replies name a post of the load with its CID and its thread's root, gates a post of their author.
+#[test]
+fn threads_of_a_full_load_hang_together() {
+    use std::collections::HashMap;
+
+    use rsky_testnet::network::load::EventMix;
+    let options = EventOptions { dids: 200, mix: EventMix::Full, ..EventOptions::default() };
+    let mut posts: HashMap<String, (String, String)> = HashMap::new();
+    let (mut replies, mut known, mut gates, mut quotes) = (0, 0, 0, 0);
+    for event in stream_events(options).take(20_000) {
+        let event: serde_json::Value = serde_json::from_str(&event).unwrap();
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        let uri =
+            format!("at://{}/{}/{}", text(&event["did"]), text(&event["collection"]), text(&event["rkey"]));
+        let record = &event["record"];
+        if event["type"] != "create" {
+            continue;
+        }
+        quotes += usize::from(record["embed"]["$type"] == "app.bsky.embed.record");
+        if text(&event["collection"]).ends_with("gate") {
+            gates += 1;
+            assert!(
+                text(&record["post"]).contains(&text(&event["did"]))
+                    && text(&record["post"]).ends_with(&text(&event["rkey"]))
+            );
+        }
+        if event["collection"] != "app.bsky.feed.post" {
+            continue;
+        }
+        let root = match record["reply"]["parent"]["uri"].as_str() {
+            None => uri.clone(),
+            Some(parent) => {
+                replies += 1;
+                if let Some((cid, root)) = posts.get(parent) {
+                    known += 1;
+                    assert_eq!(
+                        (&text(&record["reply"]["parent"]["cid"]), &text(&record["reply"]["root"]["uri"])),
+                        (cid, root)
+                    );
+                }
+                text(&record["reply"]["root"]["uri"])
+            }
+        };
+        posts.insert(uri, (text(&event["cid"]), root));
+    }
+    assert!(posts.len() > 3000 && replies > posts.len() * 2 / 5 && known > replies / 2, "{replies} {known}");
+    assert!(gates > 100 && quotes > 100, "{gates} {quotes}");
+}
