@@ -9,6 +9,7 @@ use rsky_common::net::Outbound;
 use rsky_common::runtime::daemon::Startup;
 use url::Url;
 
+use crate::download::FIRST_BYTES;
 use crate::repository::MAX_ENTRY_BYTES;
 use crate::variables as v;
 
@@ -75,6 +76,8 @@ pub struct Config {
     pub collections: String,
     /// Whether what was queued before is passed over.
     pub skip_unchanged: bool,
+    /// Whether `actor_sync` counts for accounts that were not queued here.
+    pub skip_indexed: bool,
     /// Bytes of Redis for remembering revisions.
     pub unchanged_memory: u64,
     /// Memory for the blocks of a repository.
@@ -158,6 +161,7 @@ impl Config {
             }),
             collections,
             skip_unchanged: s.flag(&v::BACKFILLER_SKIP_UNCHANGED),
+            skip_indexed: s.flag(&v::BACKFILLER_SKIP_INDEXED),
             unchanged_memory: s.bytes(&v::BACKFILLER_UNCHANGED_MEMORY, 64 << 10..=4 << 30),
             memory_per_repo: s.bytes(&v::BACKFILLER_MEMORY_PER_REPO, 64 << 10..=4 << 30),
             max_repo: s.bytes(&v::BACKFILLER_MAX_REPO_BYTES, 1 << 20..=64 << 30),
@@ -192,6 +196,8 @@ impl Config {
         [
             BASE_MEMORY,
             per_repo.saturating_mul(to_u64(self.concurrency)),
+            // Of those that are asked, the first bytes and the connection; four times as many as have a place.
+            to_u64(FIRST_BYTES).saturating_mul(8).saturating_mul(to_u64(self.concurrency)),
             BATCH_COPIES.saturating_mul(to_u64(self.batch_bytes)),
             JOB_BYTES.saturating_mul(to_u64(self.queue)),
             DOCUMENT_BYTES.saturating_mul(to_u64(self.did_cache)),
@@ -219,7 +225,8 @@ impl Config {
 
     /// The declarations, for `--help` and for the warning about misspelt names.
     pub fn variables() -> Vec<&'static Variable> {
-        CommonConfig::VARIABLES.iter().copied().chain(v::ALL.iter().copied()).collect()
+        let shared = [&v::PLC_URL, &v::ALLOW_PRIVATE_ADDRESSES];
+        CommonConfig::VARIABLES.iter().copied().chain(v::ALL.iter().copied()).chain(shared).collect()
     }
 }
 
@@ -295,6 +302,6 @@ mod tests {
     fn the_memory_bound_follows_the_settings() {
         let one = read(&[("BACKFILLER_CONCURRENCY", "1")]).unwrap().memory_bound();
         let two = read(&[("BACKFILLER_CONCURRENCY", "2")]).unwrap().memory_bound();
-        assert_eq!(two - one, (32 << 20) + REPO_OVERHEAD + (9 << 20));
+        assert_eq!(two - one, (32 << 20) + REPO_OVERHEAD + (9 << 20) + (1 << 19));
     }
 }

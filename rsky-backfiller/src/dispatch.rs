@@ -1,38 +1,78 @@
 //! Which repository is worked on next. One task owns all hosts; nothing else decides.
 //!
 //! Events: a job arrives, a step ends, a host may be asked again, the process shall stop. After each, everything that may
-//! start is started: hosts take turns, so that a host with many repositories does not hold up the others.
+//! start is started: hosts stand in line, so that a host with many repositories does not hold up the others. A host that
+//! cannot be asked now stands in no line: it comes back at its time, or when one of its requests has ended.
+//!
+//! Hosts that have not answered yet, or have failed, stand in a line of their own and get half of the places at most, and
+//! those that are slow to begin are counted on top of the places: however many hosts hang, those that answer are served.
 
-use std::collections::{HashMap, VecDeque};
+mod outcomes;
+mod room;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::{jittered, now_ms};
 use crate::download::host_key;
-use crate::hosts::{Host, HostState};
+use crate::hosts::{Host, Turn};
 use crate::job::{Job, Queue};
-use crate::ledger::{Ledger, Verdict, retry_delay};
-use crate::metrics::{Metrics, StateLabel};
-use crate::outcome::{Action, Class, Failure};
+use crate::ledger::Ledger;
+use crate::metrics::Metrics;
+use crate::outcome::{Class, Failure};
 use crate::worker::{Step, Worker};
 
-/// Hosts that are remembered; of more, those that nothing is known against are forgotten.
-const MOST_HOSTS: usize = 20_000;
 /// Longest time between two looks at everything.
 const TICK: Duration = Duration::from_millis(250);
+/// How many times the places may be exceeded by requests that are slow to begin.
+const SLOW_TIMES: usize = 3;
 
 /// A host in one of its two roles: a PDS that is also a directory (did:web) has two limits.
-type Key = (Role, String);
+type Key = (Role, Arc<str>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Role {
     Directory,
     Repositories,
+}
+
+/// What requests are counted in, and hosts line up for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pool {
+    Directory,
+    /// Hosts that answer.
+    Proven,
+    /// Hosts that have not answered yet, or have failed.
+    Unproven,
+}
+
+/// One of each pool.
+#[derive(Debug, Default)]
+struct PerPool<T> {
+    directory: T,
+    proven: T,
+    unproven: T,
+}
+
+impl<T> PerPool<T> {
+    fn of(&mut self, pool: Pool) -> &mut T {
+        match pool {
+            Pool::Directory => &mut self.directory,
+            Pool::Proven => &mut self.proven,
+            Pool::Unproven => &mut self.unproven,
+        }
+    }
+}
+
+impl PerPool<usize> {
+    fn repositories(&self) -> usize {
+        self.proven + self.unproven
+    }
 }
 
 type Finished = (Job, Result<Step, Failure>);
@@ -44,11 +84,15 @@ pub struct Dispatcher {
     metrics: Arc<Metrics>,
     jobs: mpsc::Receiver<Job>,
     hosts: HashMap<Key, Host>,
-    /// Every host with a queue, in the order of their turns.
-    turns: VecDeque<Key>,
+    /// Hosts that may be asked, in the order of their turns.
+    lines: PerPool<VecDeque<Key>>,
+    /// Hosts that may be asked at a time to come.
+    timed: BTreeSet<(Instant, Key)>,
+    /// Whose turn it is when both kinds of hosts could be asked.
+    unproven_next: bool,
     tasks: JoinSet<Finished>,
-    keys: HashMap<Id, Key>,
-    running: [usize; 2],
+    keys: HashMap<Id, (Key, Pool)>,
+    running: PerPool<usize>,
     /// Places for jobs of the normal queue.
     places: Arc<Semaphore>,
     delayed: Arc<AtomicU64>,
@@ -73,10 +117,12 @@ impl Dispatcher {
             ledger,
             jobs,
             hosts: HashMap::new(),
-            turns: VecDeque::new(),
+            lines: PerPool::default(),
+            timed: BTreeSet::new(),
+            unproven_next: false,
             tasks: JoinSet::new(),
             keys: HashMap::new(),
-            running: [0, 0],
+            running: PerPool::default(),
             places,
             delayed,
             finish,
@@ -90,13 +136,13 @@ impl Dispatcher {
     pub async fn run(mut self) -> anyhow::Result<()> {
         let mut next_look = Instant::now();
         while !self.stop.is_cancelled() {
-            let wake = self.wakes_at(Instant::now()).unwrap_or(next_look).min(next_look);
+            let due = self.timed.first().map_or(next_look, |(time, _)| *time);
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => break,
                 Some(ended) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => self.ended(ended).await,
                 Some(job) = self.jobs.recv() => self.place(job).await,
-                () = tokio::time::sleep_until(wake.into()) => {}
+                () = tokio::time::sleep_until(due.min(next_look).into()) => {}
             }
             self.start_what_may();
             if Instant::now() >= next_look {
@@ -124,10 +170,10 @@ impl Dispatcher {
         }
         let key = if job.document.is_none() && self.worker.needs_document() {
             let host = self.worker.resolver.host_of(&job.did);
-            host.map(|host| (Role::Directory, host))
+            host.map(|host| (Role::Directory, host.into()))
                 .map_err(|error| Failure::new(Class::Unresolvable, error.to_string()))
         } else {
-            self.worker.url_of(&job).map(|url| (Role::Repositories, host_key(&url)))
+            self.worker.url_of(&job).map(|url| (Role::Repositories, host_key(&url).into()))
         };
         match key {
             Ok(key) => self.enqueue(key, job),
@@ -141,260 +187,128 @@ impl Dispatcher {
             Role::Repositories => self.worker.config.host_concurrency,
         };
         let host = self.hosts.entry(key.clone()).or_insert_with(|| Host::new(most));
-        if host.queue.is_empty() {
-            self.turns.push_back(key);
+        if job.queue == Queue::Priority {
+            host.queue.push_front(job)
+        } else {
+            host.queue.push_back(job)
         }
-        if job.queue == Queue::Priority { host.queue.push_front(job) } else { host.queue.push_back(job) }
+        self.line_up(key);
+    }
+
+    /// Puts a host with work at the end of its line, unless it is in one.
+    fn line_up(&mut self, key: Key) {
+        let Some(host) = self.hosts.get_mut(&key).filter(|host| !host.listed && !host.queue.is_empty())
+        else {
+            return;
+        };
+        host.listed = true;
+        self.lines.of(pool(&key, host)).push_back(key);
+    }
+
+    /// Hosts that keep us waiting may be asked again when others no longer do; nothing ends then.
+    fn line_up_all(&mut self) {
+        let waiting = self.hosts.iter().filter(|(_, host)| !host.listed && !host.queue.is_empty());
+        let keys: Vec<Key> = waiting.map(|(key, _)| key.clone()).collect();
+        keys.into_iter().for_each(|key| self.line_up(key));
     }
 
     fn start_what_may(&mut self) {
         let now = Instant::now();
-        let mut idle_turns = 0;
-        while idle_turns < self.turns.len() {
-            let Some(key) = self.turns.pop_front() else { break };
-            let role = usize::from(key.0 == Role::Repositories);
-            let free = self.running.get(role).is_some_and(|running| *running < self.allowed(key.0));
-            let Some(host) = self.hosts.get_mut(&key) else { continue };
-            let job = if free { host.start(now) } else { None };
-            let waits = !host.queue.is_empty();
-            match job {
-                Some(job) => {
-                    idle_turns = 0;
-                    self.spawn(key.clone(), role, job);
-                }
-                None => idle_turns += 1,
+        while let Some((time, _)) = self.timed.first()
+            && *time <= now
+            && let Some((_, key)) = self.timed.pop_first()
+        {
+            if let Some(host) = self.hosts.get_mut(&key) {
+                host.listed = false;
             }
-            if waits {
-                self.turns.push_back(key);
+            self.line_up(key);
+        }
+        while self.running.directory < self.worker.config.concurrency && self.start_one(Pool::Directory, now)
+        {
+        }
+        while self.running.repositories() < self.allowed() {
+            let unproven_may = self.running.unproven < self.allowed_unproven();
+            self.unproven_next = !self.unproven_next;
+            let started = if self.unproven_next && unproven_may {
+                self.start_one(Pool::Unproven, now) || self.start_one(Pool::Proven, now)
+            } else {
+                self.start_one(Pool::Proven, now) || unproven_may && self.start_one(Pool::Unproven, now)
+            };
+            if !started {
+                break;
             }
         }
         self.metrics.running.set(i64::try_from(self.tasks.len()).unwrap_or(i64::MAX));
     }
 
-    /// Steps of a kind that may be under way. Hosts that are slow to begin are counted on top, up to three times as many.
-    fn allowed(&self, role: Role) -> usize {
-        let concurrency = self.worker.config.concurrency;
-        let slow = if role == Role::Repositories { self.worker.slow.load(Ordering::Relaxed) } else { 0 };
-        concurrency.saturating_add(slow.min(concurrency.saturating_mul(3)))
+    /// Starts the first of a line that may be; those before it leave the line. `false`: none may.
+    fn start_one(&mut self, line: Pool, now: Instant) -> bool {
+        let pressed = self.slow() >= self.worker.config.concurrency;
+        while let Some(key) = self.lines.of(line).pop_front() {
+            let Some(host) = self.hosts.get_mut(&key) else { continue };
+            host.listed = false;
+            if pool(&key, host) != line {
+                self.line_up(key);
+                continue;
+            }
+            match host.turn(now, pressed) {
+                Turn::Idle | Turn::AfterAnother => {}
+                Turn::NotBefore(time) => {
+                    host.listed = true;
+                    self.timed.insert((time, key));
+                }
+                Turn::Start(job) => {
+                    self.spawn(key.clone(), line, job);
+                    self.line_up(key);
+                    return true;
+                }
+            }
+        }
+        false
     }
 
-    fn spawn(&mut self, key: Key, role: usize, job: Job) {
-        if let Some(running) = self.running.get_mut(role) {
-            *running += 1;
-        }
+    fn slow(&self) -> usize {
+        self.worker.slow.load(Ordering::Relaxed)
+    }
+
+    /// Repositories that may be asked for at a time. Those that are slow to begin are counted on top: they take no memory.
+    fn allowed(&self) -> usize {
+        let concurrency = self.worker.config.concurrency;
+        concurrency.saturating_add(self.slow().min(concurrency.saturating_mul(SLOW_TIMES)))
+    }
+
+    /// How many of these from hosts that have not shown that they answer.
+    fn allowed_unproven(&self) -> usize {
+        self.allowed().saturating_sub(self.worker.config.concurrency / 2)
+    }
+
+    fn spawn(&mut self, key: Key, pool: Pool, job: Job) {
+        *self.running.of(pool) += 1;
         let worker = Arc::clone(&self.worker);
         let handle = match key.0 {
             Role::Directory => self.tasks.spawn(async move {
                 let step = worker.resolve(&job.did, job.fresh).await;
                 (job, step)
             }),
-            Role::Repositories => self.tasks.spawn(async move {
-                let step = match worker.url_of(&job) {
-                    Ok(url) => Box::pin(worker.fetch(&job, url)).await,
-                    Err(failure) => Err(failure),
-                };
-                (job, step)
-            }),
+            Role::Repositories => {
+                let slow = self.hosts.get(&key).map(|host| Arc::clone(&host.slow)).unwrap_or_default();
+                self.tasks.spawn(async move {
+                    let step = match worker.url_of(&job) {
+                        Ok(url) => Box::pin(worker.fetch(&job, url, &slow)).await,
+                        Err(failure) => Err(failure),
+                    };
+                    (job, step)
+                })
+            }
         };
-        self.keys.insert(handle.id(), key);
+        self.keys.insert(handle.id(), (key, pool));
     }
+}
 
-    async fn ended(&mut self, ended: Result<(Id, Finished), JoinError>) {
-        let id = match &ended {
-            Ok((id, _)) => *id,
-            Err(error) => error.id(),
-        };
-        let Some(key) = self.keys.remove(&id) else { return };
-        let role = usize::from(key.0 == Role::Repositories);
-        if let Some(running) = self.running.get_mut(role) {
-            *running = running.saturating_sub(1);
-        }
-        if let Some(host) = self.hosts.get_mut(&key) {
-            host.ended();
-        }
-        match ended {
-            Ok((_, (job, Ok(step)))) => self.advance(&key, job, step).await,
-            Ok((_, (job, Err(failure)))) => self.fail(Some(key), job, failure).await,
-            // Its entry stays pending, and is claimed again.
-            Err(error) => tracing::error!("a repository's task failed: {error}"),
-        }
-    }
-
-    async fn advance(&mut self, key: &Key, mut job: Job, step: Step) {
-        let now = Instant::now();
-        match step {
-            Step::Stopped => {}
-            Step::Resolved { document, fresh } => {
-                self.answered(key, now, None);
-                job.document = Some(document);
-                job.fresh = fresh;
-                self.place(job).await;
-            }
-            Step::Queued(pace) => {
-                self.answered(key, now, pace);
-                self.metrics.outcome(Class::Queued);
-                self.ledger.settle(job, Verdict::Done).await;
-            }
-        }
-    }
-
-    fn answered(&mut self, key: &Key, now: Instant, pace: Option<Duration>) {
-        if let Some(host) = self.hosts.get_mut(key) {
-            host.answered(now, pace);
-        }
-    }
-
-    async fn fail(&mut self, key: Option<Key>, mut job: Job, failure: Failure) {
-        let now = Instant::now();
-        let class = failure.class;
-        let host = key.as_ref().and_then(|key| self.hosts.get_mut(key));
-        if let Some(host) = host {
-            match class {
-                Class::RateLimited => host.asked_for_patience(now, failure.wait),
-                Class::Overloaded => {
-                    host.asked_for_patience(now, failure.wait);
-                    host.failed(now, self.worker.config.host_backoff);
-                }
-                _ if class.blames_host() => host.failed(now, self.worker.config.host_backoff),
-                _ => host.answered(now, failure.wait),
-            }
-        }
-        if self.asks_again(&mut job, class) {
-            return Box::pin(self.place(job)).await;
-        }
-        self.metrics.outcome(class);
-        match class.action() {
-            Action::Done => self.ledger.settle(job, Verdict::Done).await,
-            Action::Wait => match key {
-                Some(key) => self.wait_for(key, job),
-                None => self.later(job).await,
-            },
-            Action::Bury => self.bury(job, class, failure.error).await,
-            Action::Retry => {
-                job.attempts = job.attempts.saturating_add(1);
-                if job.attempts >= self.worker.config.max_attempts {
-                    self.bury(job, class, failure.error).await;
-                } else {
-                    tracing::debug!(did = job.did, attempts = job.attempts, "{failure}; trying again later");
-                    self.metrics.retries.inc();
-                    self.later(job).await;
-                }
-                if let Some(key) = key {
-                    self.give_up_on(&key, now).await;
-                }
-            }
-        }
-    }
-
-    /// Whether the failure may come of an outdated DID document: the key was changed, or the account has moved.
-    fn asks_again(&self, job: &mut Job, class: Class) -> bool {
-        let outdated = match class {
-            Class::BadSignature | Class::NoKey => self.worker.needs_document() && !job.refreshed,
-            Class::Gone | Class::Deactivated | Class::ClientError | Class::Unreachable => {
-                job.document.is_some() && !job.fresh
-            }
-            _ => false,
-        };
-        if outdated {
-            self.worker.documents.remove(&job.did);
-            job.document = None;
-            job.refreshed = class == Class::BadSignature || class == Class::NoKey;
-            job.fresh = true;
-        }
-        outdated
-    }
-
-    fn wait_for(&mut self, key: Key, job: Job) {
-        if let Some(host) = self.hosts.get_mut(&key) {
-            if host.queue.is_empty() {
-                self.turns.push_back(key);
-            }
-            host.queue.push_front(job);
-        }
-    }
-
-    async fn later(&self, job: Job) {
-        let delay = jittered(retry_delay(job.attempts, self.worker.config.retry));
-        let due = now_ms().saturating_add(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
-        self.ledger.settle(job, Verdict::Later(due)).await;
-    }
-
-    async fn bury(&self, job: Job, class: Class, error: String) {
-        tracing::info!(did = job.did, reason = class.name(), "dead letter: {error}");
-        self.metrics.dead.inc();
-        self.ledger.settle(job, Verdict::Dead { reason: class.name(), error }).await;
-    }
-
-    /// A host that has not answered for very long takes what waits for it along.
-    async fn give_up_on(&mut self, key: &Key, now: Instant) {
-        let after = self.worker.config.host_give_up;
-        let Some(host) = self.hosts.get_mut(key).filter(|host| host.is_given_up(now, after)) else { return };
-        let queue = std::mem::take(&mut host.queue);
-        self.turns.retain(|turn| turn != key);
-        for job in queue {
-            self.metrics.outcome(Class::HostGivenUp);
-            let error = format!("{} has given no answer for more than {after:?}", key.1);
-            self.bury(job, Class::HostGivenUp, error).await;
-        }
-    }
-
-    /// When the next host may be asked again.
-    fn wakes_at(&self, now: Instant) -> Option<Instant> {
-        self.turns.iter().filter_map(|key| self.hosts.get(key)?.waits_until(now)).min()
-    }
-
-    async fn look_around(&mut self) {
-        let now = Instant::now();
-        if self.hosts.len() > MOST_HOSTS {
-            self.hosts.retain(|_, host| {
-                !host.is_idle(now) || now.duration_since(host.used()) < Duration::from_secs(60)
-            });
-        }
-        let mut states = HashMap::new();
-        let mut waiting = 0_usize;
-        for host in self.hosts.values() {
-            *states.entry(host.state(now)).or_insert(0_i64) += 1;
-            waiting += host.queue.len();
-        }
-        for state in HostState::ALL {
-            let label = StateLabel { state: state.name() };
-            self.metrics.hosts.get_or_create(&label).set(states.get(&state).copied().unwrap_or(0));
-        }
-        self.metrics.waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
-        let delayed = self.delayed.load(Ordering::Relaxed);
-        self.metrics.delayed.set(i64::try_from(delayed).unwrap_or(i64::MAX));
-        self.make_room(now, delayed).await;
-    }
-
-    /// When all places are taken by repositories that have to wait while others could be served, half of them are put
-    /// off: as a host is set aside, its repositories are kept, but not here.
-    async fn make_room(&mut self, now: Instant, delayed: u64) {
-        let config = &self.worker.config;
-        let [_, repositories] = self.running;
-        let busy = repositories >= self.allowed(Role::Repositories);
-        if self.places.available_permits() > 0 || busy || delayed >= config.delayed_max {
-            return;
-        }
-        // All hosts wait for the directory: that it has a queue keeps nobody else from being served.
-        let may_be_put_off =
-            |role: Role, host: &Host| role == Role::Repositories || host.state(now) == HostState::SetAside;
-        let queued = self.hosts.iter().filter(|((role, _), host)| may_be_put_off(*role, host));
-        let lengths: Vec<usize> =
-            queued.map(|(_, host)| host.queue.len()).filter(|length| *length > 0).collect();
-        if lengths.iter().sum::<usize>() <= config.queue / 2 {
-            return;
-        }
-        let share = (config.queue / 4 / lengths.len().max(1)).max(1);
-        let mut parked = Vec::new();
-        for ((role, _), host) in &mut self.hosts {
-            if may_be_put_off(*role, host) {
-                parked.extend(host.take_surplus(now, share));
-            }
-        }
-        for (job, delay) in parked {
-            self.metrics.parked.inc();
-            let due = now_ms().saturating_add(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
-            self.ledger.settle(job, Verdict::Later(due)).await;
-        }
+fn pool(key: &Key, host: &Host) -> Pool {
+    match key.0 {
+        Role::Directory => Pool::Directory,
+        Role::Repositories if host.is_proven() => Pool::Proven,
+        Role::Repositories => Pool::Unproven,
     }
 }

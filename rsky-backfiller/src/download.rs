@@ -1,9 +1,10 @@
 //! One answer of getRepo: asked for, classed, and streamed with limits on time; its size is limited by the reader.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use bytes::Bytes;
-use reqwest::header::{self, HeaderMap};
+use bytes::{Bytes, BytesMut};
+use reqwest::header;
 use reqwest::{Client, Response};
 use rsky_common::net::{Outbound, Refused, refusal};
 use serde::Deserialize;
@@ -11,14 +12,18 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 use url::Url;
 
+use crate::headers::{asked_to_wait, exhausted};
 use crate::outcome::{Class, Failure, of_answer};
 
 /// Less than this within the stall time is no progress.
 const PROGRESS: usize = 1024;
 /// Bytes of an error's body that are looked at.
 const ERROR_BODY: usize = 64 << 10;
-/// Longest wait a host may ask for.
-const MOST_WAIT: Duration = Duration::from_secs(3600);
+/// Bytes of a repository that are taken in before it has a place in memory: a host that hardly sends anything takes none.
+pub const FIRST_BYTES: usize = 64 << 10;
+/// While other repositories wait for a place, one that is slower than this gives its place up.
+const CROWDED_BYTES: usize = 20 << 10;
+const CROWDED_WINDOW: Duration = Duration::from_secs(5);
 
 /// Limits on time.
 #[derive(Debug, Clone, Copy)]
@@ -74,51 +79,138 @@ pub async fn ask(client: &Client, url: Url, patience: Patience) -> Result<Respon
     }
 }
 
-/// Sends the pieces of the answer; returns how long the host wants to be left alone, if its headers say so.
-///
-/// # Errors
-/// The answer broke off or took too long. A receiver that hangs up ends the download without an error: it knows why.
-pub async fn download(
-    mut answer: Response,
-    patience: Patience,
-    pieces: mpsc::Sender<Bytes>,
-) -> Result<Option<Duration>, Failure> {
-    let deadline = Instant::now() + patience.total;
-    let pace = exhausted(answer.headers());
-    let (mut window_end, mut window_bytes) = (Instant::now() + patience.stall, 0_usize);
-    loop {
-        let piece = match timeout_at(window_end.min(deadline), answer.chunk()).await {
-            Ok(Ok(Some(piece))) => piece,
-            Ok(Ok(None)) => return Ok(pace),
-            Ok(Err(error)) => return Err(Failure::new(Class::Interrupted, shown(&error))),
-            Err(_) if deadline <= window_end => return Err(overdue(patience.total)),
-            Err(_) => {
-                return Err(Failure::new(Class::Timeout, format!("no progress within {:?}", patience.stall)));
-            }
-        };
-        window_bytes += piece.len();
-        let waits_from = Instant::now();
-        if pieces.send(piece).await.is_err() {
-            return Ok(pace);
-        }
-        // Time in which we did not listen is not the host's.
-        window_end += waits_from.elapsed();
-        if window_bytes >= PROGRESS {
-            (window_end, window_bytes) = (Instant::now() + patience.stall, 0);
-        } else if Instant::now() >= window_end {
-            return Err(Failure::new(
-                Class::Timeout,
-                format!("less than {PROGRESS} bytes within {:?}", patience.stall),
-            ));
-        }
-        if Instant::now() >= deadline {
-            return Err(overdue(patience.total));
-        }
+/// Whether less came within a window than should have.
+#[derive(Debug)]
+struct Window {
+    ends: Instant,
+    length: Duration,
+    least: usize,
+    bytes: usize,
+}
+
+impl Window {
+    fn new(length: Duration, least: usize) -> Self {
+        Self { ends: Instant::now() + length, length, least, bytes: 0 }
+    }
+
+    fn renew(&mut self) {
+        (self.ends, self.bytes) = (Instant::now() + self.length, 0);
     }
 }
 
-fn overdue(total: Duration) -> Failure {
-    Failure::new(Class::Timeout, format!("not done within {total:?}"))
+/// An answer that is being streamed.
+#[derive(Debug)]
+pub struct Download {
+    answer: Response,
+    patience: Patience,
+    deadline: Instant,
+    stall: Window,
+    crowded: Window,
+    first: BytesMut,
+    ended: bool,
+}
+
+impl Download {
+    /// Nothing has been read of the answer yet.
+    pub fn new(answer: Response, patience: Patience) -> Self {
+        Self {
+            answer,
+            patience,
+            deadline: Instant::now() + patience.total,
+            stall: Window::new(patience.stall, PROGRESS),
+            crowded: Window::new(CROWDED_WINDOW, CROWDED_BYTES),
+            first: BytesMut::new(),
+            ended: false,
+        }
+    }
+
+    /// Takes in the whole answer or its first [`FIRST_BYTES`], and a piece more at most.
+    ///
+    /// # Errors
+    /// The answer broke off or took too long.
+    pub async fn take_first(&mut self) -> Result<(), Failure> {
+        while self.first.len() < FIRST_BYTES {
+            let Some(piece) = self.piece(None).await? else {
+                self.ended = true;
+                break;
+            };
+            self.first.extend_from_slice(&piece);
+        }
+        Ok(())
+    }
+
+    /// Sends the pieces of the answer; returns how long the host wants to be left alone, if its headers say so. While
+    /// repositories wait for places (`waiting`), a host must send at a certain speed. `idle`: for how long nobody
+    /// listened to it since [`Download::take_first`].
+    ///
+    /// # Errors
+    /// The answer broke off or took too long. A receiver that hangs up ends the download without an error: it knows why.
+    pub async fn send(
+        mut self,
+        pieces: mpsc::Sender<Bytes>,
+        waiting: &AtomicUsize,
+        idle: Duration,
+    ) -> Result<Option<Duration>, Failure> {
+        let pace = exhausted(self.answer.headers());
+        self.deadline += idle;
+        self.stall.ends += idle;
+        self.crowded.renew();
+        if pieces.send(std::mem::take(&mut self.first).freeze()).await.is_err() || self.ended {
+            return Ok(pace);
+        }
+        while let Some(piece) = self.piece(Some(waiting)).await? {
+            let waits_from = Instant::now();
+            if pieces.send(piece).await.is_err() {
+                break;
+            }
+            // Time in which we did not listen is not the host's.
+            self.stall.ends += waits_from.elapsed();
+            self.crowded.ends += waits_from.elapsed();
+        }
+        Ok(pace)
+    }
+
+    async fn piece(&mut self, waiting: Option<&AtomicUsize>) -> Result<Option<Bytes>, Failure> {
+        loop {
+            self.check(waiting)?;
+            let until = self.stall.ends.min(self.deadline);
+            let until = if waiting.is_some() { until.min(self.crowded.ends) } else { until };
+            match timeout_at(until, self.answer.chunk()).await {
+                Ok(Ok(Some(piece))) => {
+                    self.stall.bytes = self.stall.bytes.saturating_add(piece.len());
+                    self.crowded.bytes = self.crowded.bytes.saturating_add(piece.len());
+                    return Ok(Some(piece));
+                }
+                Ok(Ok(None)) => return Ok(None),
+                Ok(Err(error)) => return Err(Failure::new(Class::Interrupted, shown(&error))),
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn check(&mut self, waiting: Option<&AtomicUsize>) -> Result<(), Failure> {
+        let now = Instant::now();
+        if now >= self.deadline {
+            return Err(Failure::new(Class::Timeout, format!("not done within {:?}", self.patience.total)));
+        }
+        if self.stall.bytes >= self.stall.least {
+            self.stall.renew();
+        } else if now >= self.stall.ends {
+            let error = format!("less than {PROGRESS} bytes within {:?}", self.patience.stall);
+            return Err(Failure::new(Class::Timeout, error));
+        }
+        if now >= self.crowded.ends {
+            let wanted = waiting.is_some_and(|waiting| waiting.load(Ordering::Relaxed) > 0);
+            if wanted && self.crowded.bytes < self.crowded.least {
+                let error = format!(
+                    "less than {CROWDED_BYTES} bytes within {CROWDED_WINDOW:?} while other repositories wait"
+                );
+                return Err(Failure::new(Class::Timeout, error));
+            }
+            self.crowded.renew();
+        }
+        Ok(())
+    }
 }
 
 /// The type of CARs, and what hosts that do not care send.
@@ -181,91 +273,9 @@ async fn refused_answer(mut answer: Response, patience: Duration) -> Failure {
     Failure { wait, ..Failure::new(class, error.trim_end()) }
 }
 
-/// `Retry-After` in seconds or as a date, else the reset of `RateLimit-*`.
-fn asked_to_wait(headers: &HeaderMap) -> Option<Duration> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    let after = text("retry-after").and_then(|value| match value.parse::<u64>() {
-        Ok(seconds) => Some(Duration::from_secs(seconds)),
-        Err(_) => seconds_until(http_date(value)?),
-    });
-    after.or_else(|| reset(headers)).map(|wait| wait.min(MOST_WAIT))
-}
-
-/// How long to wait when an answer says that it was the last one allowed.
-fn exhausted(headers: &HeaderMap) -> Option<Duration> {
-    let remaining = headers.get("ratelimit-remaining")?.to_str().ok()?.trim().parse::<u64>().ok()?;
-    if remaining == 0 { reset(headers).map(|wait| wait.min(MOST_WAIT)) } else { None }
-}
-
-/// `RateLimit-Reset`: seconds from now in the drafts, a Unix time from the reference's PDS.
-fn reset(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get("ratelimit-reset")?.to_str().ok()?.trim().parse::<u64>().ok()?;
-    if value > 1_000_000_000 { seconds_until(value) } else { Some(Duration::from_secs(value)) }
-}
-
-fn seconds_until(unix: u64) -> Option<Duration> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-    Some(Duration::from_secs(unix).saturating_sub(now))
-}
-
-/// `Sun, 06 Nov 1994 08:49:37 GMT` as Unix time.
-fn http_date(text: &str) -> Option<u64> {
-    let mut words = text.split([' ', ':']).filter(|word| !word.is_empty());
-    let (_, day, month, year) = (words.next()?, words.next()?, words.next()?, words.next()?);
-    let (hour, minute, second) = (words.next()?, words.next()?, words.next()?);
-    let month = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
-        .iter()
-        .position(|name| *name == month)?;
-    let (day, year): (i64, i64) = (day.parse().ok()?, year.parse().ok()?);
-    if !(1970..=9999).contains(&year) || !(1..=31).contains(&day) {
-        return None;
-    }
-    // Days since 1970 by the civil calendar, years beginning in March.
-    let month = i64::try_from(month).ok()? + 1;
-    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = y * 365 + y / 4 - y / 100 + y / 400 + (m * 153 + 2) / 5 + day - 1 - 719_468;
-    let time: u64 = hour
-        .parse::<u64>()
-        .ok()?
-        .checked_mul(3600)?
-        .checked_add(minute.parse::<u64>().ok()?.checked_mul(60)?)?
-        .checked_add(second.parse::<u64>().ok()?)?;
-    u64::try_from(days).ok()?.checked_mul(86_400)?.checked_add(time)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|(name, value)| (header::HeaderName::from_static(name), value.parse().unwrap()))
-            .collect()
-    }
-
-    #[test]
-    fn waits_are_read_from_every_form() {
-        fn wait(pairs: &[(&'static str, &str)]) -> Option<u64> {
-            asked_to_wait(&headers(pairs)).map(|wait| wait.as_secs())
-        }
-        assert_eq!(wait(&[("retry-after", "17")]), Some(17));
-        assert_eq!(wait(&[("retry-after", "99999999")]), Some(3600));
-        assert_eq!(wait(&[("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT")]), Some(0));
-        assert_eq!(wait(&[("ratelimit-reset", "30")]), Some(30));
-        let soon = (SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 100).to_string();
-        assert!(wait(&[("ratelimit-reset", soon.as_str())]).is_some_and(|wait| (98..=100).contains(&wait)));
-        assert_eq!(wait(&[("retry-after", "soon")]), None);
-        assert_eq!(wait(&[]), None);
-        assert_eq!(http_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
-        assert_eq!(http_date("Thu, 29 Feb 2024 00:00:00 GMT"), Some(1_709_164_800));
-        assert_eq!(http_date("nonsense"), None);
-        assert_eq!(
-            exhausted(&headers(&[("ratelimit-remaining", "0"), ("ratelimit-reset", "5")])),
-            Some(Duration::from_secs(5))
-        );
-        assert_eq!(exhausted(&headers(&[("ratelimit-remaining", "1"), ("ratelimit-reset", "5")])), None);
-    }
 
     #[test]
     fn urls_discard_the_path_and_are_checked() {

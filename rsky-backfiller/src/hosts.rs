@@ -1,6 +1,8 @@
 //! What one host is asked at a time: few requests, fewer when it says so, none while it is in trouble.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::clock::jittered;
@@ -43,11 +45,29 @@ impl HostState {
     }
 }
 
+/// What may be started at a host now.
+#[derive(Debug)]
+pub enum Turn {
+    /// This one.
+    Start(Job),
+    /// Nothing before this time.
+    NotBefore(Instant),
+    /// Nothing before one that is under way has ended.
+    AfterAnother,
+    /// Nothing waits for it.
+    Idle,
+}
+
 /// One host.
 #[derive(Debug)]
 pub struct Host {
     /// Repositories that wait for it.
     pub queue: VecDeque<Job>,
+    /// Whether it stands in line, or waits for its time.
+    pub listed: bool,
+    /// Those under way that are slow to begin.
+    pub slow: Arc<AtomicUsize>,
+    proven: bool,
     running: usize,
     /// Requests allowed at a time; grows by a fraction with each answer.
     limit: f64,
@@ -67,6 +87,9 @@ impl Host {
         let most = f64::from(u32::try_from(most).unwrap_or(u32::MAX));
         Self {
             queue: VecDeque::new(),
+            listed: false,
+            slow: Arc::default(),
+            proven: false,
             running: 0,
             limit: most,
             most,
@@ -78,15 +101,28 @@ impl Host {
         }
     }
 
-    /// The next job, if one may be started now.
-    pub fn start(&mut self, now: Instant) -> Option<Job> {
-        if self.running >= self.allowed() || self.not_before.is_some_and(|time| time > now) {
-            return None;
+    /// The next job, if one may be started now. `pressed`: so many requests are slow to begin that a host which keeps us
+    /// waiting gets no further ones.
+    pub fn turn(&mut self, now: Instant, pressed: bool) -> Turn {
+        if self.queue.is_empty() {
+            return Turn::Idle;
         }
-        let job = self.queue.pop_front()?;
+        let keeps_waiting = pressed && self.slow.load(Ordering::Relaxed) > 0;
+        if self.running >= self.allowed() || keeps_waiting && self.running > 0 {
+            return Turn::AfterAnother;
+        }
+        if let Some(time) = self.waits_until(now) {
+            return Turn::NotBefore(time);
+        }
+        let Some(job) = self.queue.pop_front() else { return Turn::Idle };
         self.running += 1;
         self.used = now;
-        Some(job)
+        Turn::Start(job)
+    }
+
+    /// Whether it has answered, and has not failed since.
+    pub fn is_proven(&self) -> bool {
+        self.proven
     }
 
     /// One that was started has ended, however.
@@ -101,6 +137,7 @@ impl Host {
 
     /// It answered as a host should. `pace`: its headers say that it wants to be left alone for that long.
     pub fn answered(&mut self, now: Instant, pace: Option<Duration>) {
+        self.proven = true;
         self.failures = 0;
         self.failing_since = None;
         self.limited = 0;
@@ -124,6 +161,7 @@ impl Host {
 
     /// It failed in a way that speaks against it.
     pub fn failed(&mut self, now: Instant, first_pause: Duration) {
+        self.proven = false;
         self.failures = self.failures.saturating_add(1);
         self.failing_since.get_or_insert(now);
         if let Some(more) = self.failures.checked_sub(IN_TROUBLE) {
@@ -179,11 +217,6 @@ impl Host {
     pub fn used(&self) -> Instant {
         self.used
     }
-
-    /// Requests under way.
-    pub fn running(&self) -> usize {
-        self.running
-    }
 }
 
 #[cfg(test)]
@@ -232,5 +265,15 @@ mod tests {
         assert!(host.is_given_up(now + Duration::from_secs(61), Duration::from_secs(60)));
         host.answered(now, None);
         assert_eq!((host.state(now + Duration::from_secs(60)), host.allowed()), (HostState::Fine, 8));
+    }
+
+    #[test]
+    fn a_host_is_proven_by_an_answer_and_no_longer_after_a_failure() {
+        let (mut host, now) = (Host::new(8), Instant::now());
+        assert!(!host.is_proven());
+        host.answered(now, None);
+        assert!(host.is_proven());
+        host.failed(now, Duration::from_secs(30));
+        assert!(!host.is_proven());
     }
 }

@@ -16,10 +16,10 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::job::{InFlight, Job, Queue};
+use crate::known::Known;
 use crate::ledger::{Ledger, Verdict};
 use crate::metrics::Metrics;
 use crate::outcome::Class;
-use crate::remembered::Remembered;
 
 /// Most entries of a read.
 const COUNT: usize = 250;
@@ -42,8 +42,8 @@ pub struct Intake {
     pub ledger: Ledger,
     /// What is on its way.
     pub in_flight: InFlight,
-    /// Revisions queued before; `None`: everything is fetched.
-    pub remembered: Option<Remembered>,
+    /// What need not be fetched; `None`: everything is.
+    pub known: Option<Known>,
     /// Age at which others' entries are taken over.
     pub claim_idle: Duration,
     /// Counters.
@@ -240,7 +240,7 @@ impl Intake {
                 Err(error) => self.bury(job, error.to_string()).await,
             }
         }
-        let known = self.known(&jobs).await?;
+        let known = self.known(queue, &jobs).await?;
         let dealt = jobs.len();
         for ((job, _), known) in jobs.into_iter().zip(known) {
             if known {
@@ -259,18 +259,16 @@ impl Intake {
         self.ledger.settle(job, Verdict::Dead { reason: Class::BadEntry.name(), error }).await;
     }
 
-    /// Which of them were queued before at the revision they were listed with.
-    async fn known(&mut self, jobs: &[(Job, String)]) -> Result<Vec<bool>, LinkError> {
-        let Some(remembered) = self.remembered.as_ref().filter(|_| !jobs.is_empty()) else {
-            return Ok(vec![false; jobs.len()]);
-        };
-        let mut pipeline = redis::pipe();
-        for (job, _) in jobs {
-            pipeline.add_command(remembered.look(&job.did));
+    /// Which of them need not be fetched.
+    async fn known(&mut self, queue: Queue, jobs: &[(Job, String)]) -> Result<Vec<bool>, LinkError> {
+        match &mut self.known {
+            Some(known) if !jobs.is_empty() => {
+                let listed: Vec<(&str, &str)> =
+                    jobs.iter().map(|(job, rev)| (job.did.as_str(), rev.as_str())).collect();
+                known.among(&mut self.link, queue, &listed).await
+            }
+            _ => Ok(vec![false; jobs.len()]),
         }
-        let slots: Vec<Vec<u8>> = self.link.pipeline(&pipeline).await?;
-        let known = jobs.iter().zip(slots);
-        Ok(known.map(|((job, rev), slot)| remembered.knows(&slot, &job.did, rev)).collect())
     }
 
     async fn warn_of_namesake(&mut self) {

@@ -1,7 +1,9 @@
 //! What became of repositories, written to Redis: acknowledged, put off, or a dead letter.
 //!
-//! One transaction for many. Putting off moves an entry into a sorted set, by the time it is due, in the transaction that
-//! acknowledges it, so it outlives this process and holds no place in the stream or in memory.
+//! Two tasks, each with a connection of its own. Acknowledgements need no room in Redis, they make some: nothing that a
+//! full server refuses may stand before them. The other task puts off and buries, one transaction for many. Putting off
+//! moves an entry into a sorted set, by the time it is due, in the transaction that acknowledges it, so it outlives this
+//! process and holds no place in the stream or in memory.
 
 use std::time::Duration;
 
@@ -34,89 +36,129 @@ pub enum Verdict {
 
 /// The way to the ledger.
 #[derive(Debug, Clone)]
-pub struct Ledger(mpsc::Sender<(Job, Verdict)>);
+pub struct Ledger {
+    done: mpsc::Sender<Job>,
+    others: mpsc::Sender<(Job, Verdict)>,
+}
 
 impl Ledger {
-    /// Hands a job over. When the process ends before it is written, its entry stays pending.
+    /// Hands a job over. When the process ends before it is written, its entry stays pending. Does not wait: there is
+    /// room for every job that can be on its way.
     pub async fn settle(&self, job: Job, verdict: Verdict) {
         // A ledger that is gone means the process is ending.
-        drop(self.0.send((job, verdict)).await);
+        match verdict {
+            Verdict::Done => drop(self.done.send(job).await),
+            verdict => drop(self.others.send((job, verdict)).await),
+        }
     }
 }
 
-/// The writing side.
+/// What both writing sides need.
 #[derive(Debug)]
-pub struct LedgerTask {
-    inbox: mpsc::Receiver<(Job, Verdict)>,
+pub struct Writing {
     /// Ended only when the process gives up what is in flight.
     pub link: RedisLink,
     /// The consumer on each stream.
     pub consumers: [Consumer; 2],
-    /// Key of the set of what is put off.
-    pub delayed: String,
-    /// Length dead-letter streams are kept to.
-    pub dlq_max_len: u64,
 }
 
-/// Both sides.
+/// Acknowledges.
+#[derive(Debug)]
+pub struct Acknowledging {
+    inbox: mpsc::Receiver<Job>,
+    writing: Writing,
+}
+
+/// Puts off and buries.
+#[derive(Debug)]
+pub struct PuttingOff {
+    inbox: mpsc::Receiver<(Job, Verdict)>,
+    writing: Writing,
+    /// Key of the set of what is put off.
+    delayed: String,
+    /// Length dead-letter streams are kept to.
+    dlq_max_len: u64,
+}
+
+/// All sides. `jobs`: how many there can be at a time, which is what holds the channels in bounds.
 pub fn ledger(
-    link: RedisLink,
-    consumers: [Consumer; 2],
+    [acknowledging, putting_off]: [Writing; 2],
     delayed: String,
     dlq_max_len: u64,
-) -> (Ledger, LedgerTask) {
-    let (sender, inbox) = mpsc::channel(MOST);
-    (Ledger(sender), LedgerTask { inbox, link, consumers, delayed, dlq_max_len })
+    jobs: usize,
+) -> (Ledger, Acknowledging, PuttingOff) {
+    let ((done, finished), (others, unfinished)) = (mpsc::channel(jobs), mpsc::channel(jobs));
+    (
+        Ledger { done, others },
+        Acknowledging { inbox: finished, writing: acknowledging },
+        PuttingOff { inbox: unfinished, writing: putting_off, delayed, dlq_max_len },
+    )
 }
 
-impl LedgerTask {
+impl Writing {
+    /// Connected before there is anything to write, so that readiness tells the truth.
+    async fn connect(&mut self) -> Result<(), LinkError> {
+        self.link.connection().await.map(drop)
+    }
+}
+
+impl Acknowledging {
     /// Writes until all senders are gone.
     ///
     /// # Errors
     /// An error of Redis that waiting does not cure.
     pub async fn run(mut self) -> anyhow::Result<()> {
-        // Connected before there is anything to write, so that readiness tells the truth.
-        match self.link.connection().await {
-            Ok(_) => {}
-            Err(LinkError::Stopped) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        }
-        let mut verdicts = Vec::with_capacity(MOST);
-        while self.inbox.recv_many(&mut verdicts, MOST).await > 0 {
-            // Dead letters and delays need room in Redis, acknowledgements do not: a full server still drains.
-            let (done, others): (Vec<_>, Vec<_>) =
-                verdicts.drain(..).partition(|(_, verdict)| matches!(verdict, Verdict::Done));
-            for part in [done, others] {
-                match self.write(&part).await {
-                    Ok(()) => {}
-                    Err(LinkError::Stopped) => return Ok(()),
-                    Err(error) => return Err(error.into()),
+        ended(self.write_all().await)
+    }
+
+    async fn write_all(&mut self) -> Result<(), LinkError> {
+        self.writing.connect().await?;
+        let mut jobs = Vec::with_capacity(MOST);
+        while self.inbox.recv_many(&mut jobs, MOST).await > 0 {
+            for (queue, consumer) in [Queue::Priority, Queue::Normal].into_iter().zip(&self.writing.consumers)
+            {
+                let ids: Vec<&str> =
+                    jobs.iter().filter(|job| job.queue == queue).map(|job| job.id.as_str()).collect();
+                let link = &mut self.writing.link;
+                while let Err(error) = consumer.acknowledge(link, &ids).await {
+                    link.wait_out(error).await?;
                 }
+                link.succeeded();
             }
+            jobs.clear();
         }
         Ok(())
     }
+}
 
-    async fn write(&mut self, verdicts: &[(Job, Verdict)]) -> Result<(), LinkError> {
-        if verdicts.is_empty() {
-            return Ok(());
-        }
-        let transaction = self.transaction(verdicts);
-        loop {
-            match self.link.pipeline::<Value>(&transaction).await {
-                Ok(_) => {
-                    self.link.succeeded();
-                    return Ok(());
-                }
-                Err(error) => self.link.wait_out(error).await?,
+impl PuttingOff {
+    /// Writes until all senders are gone.
+    ///
+    /// # Errors
+    /// An error of Redis that waiting does not cure.
+    pub async fn run(mut self) -> anyhow::Result<()> {
+        ended(self.write_all().await)
+    }
+
+    async fn write_all(&mut self) -> Result<(), LinkError> {
+        self.writing.connect().await?;
+        let mut verdicts = Vec::with_capacity(MOST);
+        while self.inbox.recv_many(&mut verdicts, MOST).await > 0 {
+            let transaction = self.transaction(&verdicts);
+            let link = &mut self.writing.link;
+            while let Err(error) = link.pipeline::<Value>(&transaction).await {
+                link.wait_out(error).await?;
             }
+            link.succeeded();
+            verdicts.clear();
         }
+        Ok(())
     }
 
     fn transaction(&self, verdicts: &[(Job, Verdict)]) -> redis::Pipeline {
         let mut transaction = redis::pipe();
         transaction.atomic();
-        for (queue, consumer) in [Queue::Priority, Queue::Normal].into_iter().zip(&self.consumers) {
+        for (queue, consumer) in [Queue::Priority, Queue::Normal].into_iter().zip(&self.writing.consumers) {
             let own = || verdicts.iter().filter(move |(job, _)| job.queue == queue);
             for (job, verdict) in own() {
                 match verdict {
@@ -141,6 +183,13 @@ impl LedgerTask {
             }
         }
         transaction
+    }
+}
+
+fn ended(outcome: Result<(), LinkError>) -> anyhow::Result<()> {
+    match outcome {
+        Ok(()) | Err(LinkError::Stopped) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -3,11 +3,12 @@
 //! | stage | file |
 //! |---|---|
 //! | settings, start, how the stages are joined | [`config`], [`pipeline`] |
-//! | entries are read from the repository streams | [`intake`], [`job`], [`remembered`] |
+//! | entries are read from the repository streams | [`intake`], [`job`] |
+//! | which need not be fetched | [`known`], [`remembered`], [`indexed`] |
 //! | which repository is next, and how much a host is asked | [`dispatch`], [`hosts`] |
-//! | its DID document, its CAR | [`worker`], [`download`] |
+//! | its DID document, its CAR | [`worker`], [`download`], `headers` |
 //! | blocks, signature and tree are checked, entries made | [`repository`] |
-//! | for what was lost: the records the AppView has | [`reconcile`] |
+//! | for what was lost: the records the AppView has | [`reconcile`], [`database`] |
 //! | entries are written behind the gate | [`output`] |
 //! | acknowledged, put off, or a dead letter | [`outcome`], [`ledger`], [`delayed`] |
 //! | what is told about it | [`report`], [`metrics`] |
@@ -17,16 +18,20 @@ pub mod config;
 pub mod pipeline;
 mod variables;
 
+pub mod indexed;
 pub mod intake;
 pub mod job;
+pub mod known;
 pub mod remembered;
 
 pub mod dispatch;
 pub mod hosts;
 
 pub mod download;
+mod headers;
 pub mod worker;
 
+pub mod database;
 pub mod reconcile;
 pub mod repository;
 

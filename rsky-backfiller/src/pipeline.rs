@@ -1,7 +1,7 @@
 //! How the stages are joined, in the order of a repository's way: intake, dispatcher, worker, output, ledger.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use rsky_common::admin::{self, Admin, Health, Readiness, Status};
@@ -18,11 +18,14 @@ use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::database::Database;
 use crate::delayed::Delayed;
 use crate::dispatch::Dispatcher;
+use crate::indexed::Indexed;
 use crate::intake::{BLOCK, Intake};
 use crate::job::InFlight;
-use crate::ledger::ledger;
+use crate::known::Known;
+use crate::ledger::{Writing, ledger};
 use crate::metrics::Metrics;
 use crate::output::output;
 use crate::reconcile::Reconciler;
@@ -109,9 +112,17 @@ fn spawn_stages(
     let (output, output_task) =
         output(writer, gate.clone(), stop.clone(), config.batch_size, config.batch_bytes);
     stages.spawn("output", output_task.run());
-    let (ledger, ledger_task) =
-        ledger(lasting("ledger"), consumers.clone(), config.delayed_key(), config.common.dlq_max_len);
-    stages.spawn("ledger", ledger_task.run());
+    // Every job holds one of these.
+    let [urgent, normal] = [(config.queue / 4).max(4), config.queue];
+    let writing = |purpose| Writing { link: lasting(purpose), consumers: consumers.clone() };
+    let (ledger, acknowledging, putting_off) = ledger(
+        [writing("acknowledgements"), writing("dead letters and delays")],
+        config.delayed_key(),
+        config.common.dlq_max_len,
+        urgent + normal,
+    );
+    stages.spawn("acknowledgements", acknowledging.run());
+    stages.spawn("dead letters and delays", putting_off.run());
     let delayed = Delayed {
         link: link("delayed"),
         key: config.delayed_key(),
@@ -124,16 +135,20 @@ fn spawn_stages(
     let remembered = Remembered::new(&config.output, config.unchanged_memory, &config.collections);
     let unheard = Readiness::unheard();
     let shared = config.shared_identity.then(|| server.link("identity cache", unheard, &stop));
-    let worker = worker(config, metrics, output, remembered.clone(), shared, &stop)?;
-    let places =
-        [Arc::new(Semaphore::new((config.queue / 4).max(4))), Arc::new(Semaphore::new(config.queue))];
+    let database = match &config.database {
+        Some((url, schema)) => Some(Database::new(url, schema.clone())?),
+        None => None,
+    };
+    let indexed = database.clone().map(Indexed::new);
+    let worker = worker(config, metrics, output, remembered.clone(), shared, database, &stop)?;
+    let places = [urgent, normal].map(|places| Arc::new(Semaphore::new(places)));
     let (jobs, inbox) = mpsc::channel(64);
-    let [_, normal] = &places;
+    let [_, normal_places] = places.clone();
     let dispatcher = Dispatcher::new(
         Arc::new(worker),
         ledger.clone(),
         inbox,
-        Arc::clone(normal),
+        normal_places,
         Arc::clone(&delayed_length),
         finish.clone(),
     );
@@ -145,7 +160,7 @@ fn spawn_stages(
         jobs,
         ledger,
         in_flight: InFlight::default(),
-        remembered: config.skip_unchanged.then_some(remembered),
+        known: config.skip_unchanged.then(|| Known::new(remembered, indexed, config.skip_indexed)),
         claim_idle: config.claim_idle,
         metrics: Arc::clone(metrics),
         stop: stop.clone(),
@@ -183,6 +198,7 @@ fn worker(
     output: crate::output::Output,
     remembered: Remembered,
     shared: Option<RedisLink>,
+    database: Option<Database>,
     stop: &CancellationToken,
 ) -> anyhow::Result<Worker> {
     let user_agent = format!("rsky-backfiller/{VERSION}");
@@ -202,10 +218,6 @@ fn worker(
         outbound: config.outbound,
         user_agent,
     })?;
-    let reconciler = match &config.database {
-        Some((url, schema)) => Some(Arc::new(Reconciler::new(url, schema.clone())?)),
-        None => None,
-    };
     Ok(Worker {
         config: config.clone(),
         client,
@@ -213,11 +225,12 @@ fn worker(
         documents: DocumentCache::new(config.did_cache, DOCUMENT_AGE),
         shared: shared.map(Mutex::new),
         output,
-        reconciler,
+        reconciler: database.map(|database| Arc::new(Reconciler::new(database))),
         remembered,
         metrics: Arc::clone(metrics),
-        slow: Arc::default(),
+        slow: AtomicUsize::new(0),
         slots: Arc::new(Semaphore::new(config.concurrency)),
+        waiting: AtomicUsize::new(0),
         stop: stop.clone(),
     })
 }

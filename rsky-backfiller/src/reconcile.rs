@@ -3,53 +3,50 @@
 //! An account whose live commits were lost (`#sync`, `tooBig`) is queued with priority. Its creates repair what is
 //! missing or old; what it has deleted meanwhile shows only in comparison with the database (DECISIONS 24).
 
-use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::TryStreamExt as _;
-use rsky_common::config::Secret;
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
+use sqlx::PgConnection;
 use tokio::sync::{Semaphore, mpsc};
+
+use crate::clock::iso;
+use crate::database::Database;
 
 /// Connections at a time: resynchronisations are rare.
 const CONNECTIONS: usize = 2;
-/// Longest wait for a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait for a row.
 const ROW_TIMEOUT: Duration = Duration::from_secs(120);
 /// Paths on their way.
 const WAITING: usize = 256;
+/// How far the clocks of an indexer and of this process may differ, in milliseconds.
+const CLOCKS_MS: u64 = 300_000;
 
-/// Tombstones have an empty `json`. What is newer than the repository was read is none of its business: its commit had
-/// not been made yet. Bytewise order is the tree's.
-const PATHS: &str = "SELECT substr(uri, length($1) + 7) FROM record
-    WHERE did = $1 AND json <> '' AND rev <= $2 ORDER BY uri COLLATE \"C\"";
+/// Whether `record` tells the revision of its rows (SCHEMA-VARIANTS 2): absent, nullable or always there.
+const HAS_REV: &str = "SELECT attnotnull FROM pg_attribute WHERE attrelid = to_regclass('record') AND attname = 'rev' AND NOT attisdropped";
+
+/// Bytewise order is the tree's. What is deleted is a tombstone with an empty `json`, or gone.
+const SELECT: &str = "SELECT substr(uri, length($1) + 7) FROM record WHERE did = $1 AND json <> '' AND ";
+const ORDER: &str = " ORDER BY uri COLLATE \"C\"";
+/// What is newer than the repository was when it was read is none of its business: its commit had not been made yet.
+const BY_REV: &str = "rev COLLATE \"C\" <= $2";
+/// A row without a revision is older if it was indexed before the repository was asked for.
+const BY_TIME: &str = "\"indexedAt\" COLLATE \"C\" < $3";
 
 /// Paths (`collection/rkey`) in order, or why there are no more.
 pub type Paths = mpsc::Receiver<Result<String, String>>;
 
-/// Asks the AppView's database. Only ever reads.
+/// Asks the AppView's database.
 #[derive(Debug)]
 pub struct Reconciler {
-    options: PgConnectOptions,
-    schema: Option<String>,
+    database: Database,
     turns: Semaphore,
 }
 
 impl Reconciler {
-    /// Reads the URL; no connection is made.
-    ///
-    /// # Errors
-    /// The URL is malformed; the message does not show it.
-    pub fn new(url: &Secret, schema: Option<String>) -> anyhow::Result<Self> {
-        let options = PgConnectOptions::from_str(url.expose()).context("read DATABASE_URL")?;
-        let options = options
-            .application_name("rsky-backfiller")
-            .statement_cache_capacity(0)
-            .disable_statement_logging();
-        Ok(Self { options, schema, turns: Semaphore::new(CONNECTIONS) })
+    /// No connection is made.
+    pub fn new(database: Database) -> Self {
+        Self { database, turns: Semaphore::new(CONNECTIONS) }
     }
 
     /// A channel for [`Reconciler::send_paths`].
@@ -57,12 +54,19 @@ impl Reconciler {
         mpsc::channel(WAITING)
     }
 
-    /// Sends the paths of the account's records, of this revision or older, until the receiver hangs up. A failure is
-    /// the last thing sent: an end without one is the end of the records.
-    pub async fn send_paths(&self, did: &str, rev: &str, paths: mpsc::Sender<Result<String, String>>) {
+    /// Sends the paths of the account's records, of this revision or older, until the receiver hangs up. Where `record`
+    /// has no revisions, those indexed before `asked_ms` (milliseconds since the epoch) count as older. A failure is the
+    /// last thing sent: an end without one is the end of the records.
+    pub async fn send_paths(
+        &self,
+        did: &str,
+        rev: &str,
+        asked_ms: u64,
+        paths: mpsc::Sender<Result<String, String>>,
+    ) {
         // The semaphore is never closed.
         let _turn = self.turns.acquire().await.ok();
-        if let Err(error) = self.try_send(did, rev, &paths).await {
+        if let Err(error) = self.try_send(did, rev, asked_ms, &paths).await {
             drop(paths.send(Err(format!("the AppView's database: {error:#}"))).await);
         }
     }
@@ -71,13 +75,15 @@ impl Reconciler {
         &self,
         did: &str,
         rev: &str,
+        asked_ms: u64,
         paths: &mpsc::Sender<Result<String, String>>,
     ) -> anyhow::Result<()> {
-        let mut connection =
-            tokio::time::timeout(CONNECT_TIMEOUT, self.connect()).await.context("connect")??;
-        let mut rows = sqlx::query_scalar::<_, String>(PATHS)
+        let mut connection = self.database.connect().await?;
+        let sql = tokio::time::timeout(ROW_TIMEOUT, statement(&mut connection)).await.context("look")??;
+        let mut rows = sqlx::query_scalar::<_, String>(sqlx::AssertSqlSafe(sql))
             .bind(did)
             .bind(rev)
+            .bind(iso(asked_ms.saturating_sub(CLOCKS_MS)))
             .persistent(false)
             .fetch(&mut connection);
         while let Some(path) =
@@ -89,14 +95,16 @@ impl Reconciler {
         }
         Ok(())
     }
+}
 
-    async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
-        let mut connection = PgConnection::connect_with(&self.options).await?;
-        if let Some(schema) = &self.schema {
-            let quoted = format!("\"{}\"", schema.replace('"', "\"\""));
-            let sql = "SELECT set_config('search_path', $1 || ', public', false)";
-            sqlx::query(sql).bind(quoted).persistent(false).execute(&mut connection).await?;
-        }
-        Ok(connection)
-    }
+/// The statement for the schema that is there. All three parameters have a place in each.
+async fn statement(connection: &mut PgConnection) -> Result<String, sqlx::Error> {
+    let not_null: Option<bool> =
+        sqlx::query_scalar(HAS_REV).persistent(false).fetch_optional(connection).await?;
+    let older = match not_null {
+        Some(true) => format!("{BY_REV} AND $3::text IS NOT NULL"),
+        Some(false) => format!("(CASE WHEN rev IS NULL THEN {BY_TIME} ELSE {BY_REV} END)"),
+        None => format!("{BY_TIME} AND $2::text IS NOT NULL"),
+    };
+    Ok(format!("{SELECT}{older}{ORDER}"))
 }

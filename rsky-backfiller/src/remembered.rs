@@ -43,6 +43,16 @@ impl Remembered {
         u64::from_be_bytes(*whose) == self.fingerprint(did) && u64::from_be_bytes(*stored) >= asked
     }
 
+    /// Whether a slot's content says that any revision was queued.
+    pub fn knows_of(&self, slot: &[u8], did: &str) -> bool {
+        slot.first_chunk::<8>().is_some_and(|whose| u64::from_be_bytes(*whose) == self.fingerprint(did))
+    }
+
+    /// Whether a text has the form of a revision, so that its order means something.
+    pub fn is_revision(rev: &str) -> bool {
+        number(rev).is_some()
+    }
+
     /// The command that remembers; `None` for a revision of another form.
     pub fn remember(&self, did: &str, rev: &str) -> Option<Cmd> {
         let rev = number(rev)?;

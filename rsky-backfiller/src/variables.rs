@@ -1,6 +1,7 @@
 //! The environment variables of the backfiller. Names: DECISIONS, "Names the outside relies on", and PIPELINE 8.
 
 use rsky_common::config::Variable;
+pub(crate) use rsky_common::config::{ALLOW_PRIVATE_ADDRESSES, PLC_URL};
 use rsky_common::wire::names;
 
 macro_rules! variables {
@@ -37,7 +38,8 @@ variables! {
     BACKFILLER_VERIFY: "true or false", Some("true"), "Whether the commit's signature is checked against the DID document. Everything else is always checked.";
     BACKFILLER_SKIP_SIGNATURE_VERIFICATION: "true or false", None, "BACKFILLER_VERIFY under old rsky's name, with the opposite sense.";
     BACKFILLER_COLLECTIONS: "collections, prefix.* or *, separated by commas", Some(COLLECTIONS), "Collections that are queued: those the indexer has a rule for. * queues everything.";
-    BACKFILLER_SKIP_UNCHANGED: "true or false", Some("true"), "Whether repositories whose listed revision was queued before are passed over.";
+    BACKFILLER_SKIP_UNCHANGED: "true or false", Some("true"), "Whether repositories whose listed revision was queued before are passed over; with DATABASE_URL also those that were queued before and whose listed revision has been indexed since (actor_sync).";
+    BACKFILLER_SKIP_INDEXED: "true or false", Some("false"), "Whether actor_sync counts for all accounts. Only for a database that has every account's history: a live commit moves actor_sync, so an account that was active before its first backfill would never be fetched.";
     BACKFILLER_UNCHANGED_MEMORY: "bytes, e.g. 128MiB; 64KiB to 4GiB", Some("128MiB"), "Redis memory for remembering revisions, 16 bytes a repository; when it is full the oldest are forgotten and fetched again.";
     BACKFILLER_MEMORY_PER_REPO: "bytes, 64KiB to 4GiB", Some("32MiB"), "Memory for the blocks of one repository; larger ones go through a temporary file.";
     BACKFILLER_MAX_REPO_BYTES: "bytes, 1MiB to 64GiB", Some("1GiB"), "Largest repository, after decompression. Larger ones become dead letters.";
@@ -55,10 +57,8 @@ variables! {
     BACKFILLER_DID_CACHE: "documents, 0 to 10000000", Some("20000"), "DID documents kept in memory, some 700 bytes each.";
     BACKFILLER_DID_TIMEOUT_MS: "milliseconds, 100 to 60000", Some("3000"), "Time for a DID document.";
     BACKFILLER_IDENTITY_CACHE: "memory or redis", Some("memory"), "redis also reads and fills the AppView's shared cache of DID documents (identity:<did>); a whole network of them takes tens of gigabytes.";
-    DATABASE_URL or "DB_POSTGRES_URL": "postgres://user:password@host[:port]/database", None, "The AppView's Postgres, read only. If set, accounts of the priority stream are compared with it, and records that are no longer there are deleted.";
+    DATABASE_URL or "DB_POSTGRES_URL": "postgres://user:password@host[:port]/database", None, "The AppView's Postgres, read only. If set, accounts of the priority stream are compared with it, and records that are no longer there are deleted; see also BACKFILLER_SKIP_UNCHANGED.";
     DATABASE_SCHEMA: "a schema name", None, "Schema of the AppView's tables. Unset: the connection's own search_path.";
-    PLC_URL: "a URL", Some("https://plc.directory"), "The PLC directory.";
-    ALLOW_PRIVATE_ADDRESSES: "true or false", Some("false"), "Contact hosts on private addresses and over plain http: development, private networks.";
     METRICS_PORT or "BACKFILLER_METRICS_PORT": "a port, 0 to 65535", Some("4010"), "Port of the admin pages; 0 takes a free one.";
 }
 

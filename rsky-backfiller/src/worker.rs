@@ -11,13 +11,13 @@ use rsky_common::redis::RedisLink;
 use rsky_common::repo::StoreLimits;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::clock::{iso, now_ms};
 use crate::config::{Config, Source};
-use crate::download::{Patience, ask, download, repo_url};
+use crate::download::{Download, Patience, ask, repo_url};
 use crate::job::{Job, Queue};
 use crate::metrics::Metrics;
 use crate::outcome::{Class, Failure};
@@ -31,7 +31,7 @@ const PIECES: usize = 4;
 /// Chunks between the maker of entries and the writer.
 const CHUNKS: usize = 1;
 
-/// A host that takes longer to begin its answer does not keep others from being asked meanwhile.
+/// A host that takes longer for its first bytes does not keep others from being asked meanwhile.
 const SLOW_START: Duration = Duration::from_millis(250);
 
 /// How a step ended well.
@@ -50,17 +50,17 @@ pub enum Step {
     Stopped,
 }
 
-/// Counts one that is slow to begin, while it is.
-struct Slow<'a>(&'a AtomicUsize);
+/// Counts one, while it lasts.
+struct Counted<'a>(&'a AtomicUsize);
 
-impl<'a> Slow<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
+impl<'a> Counted<'a> {
+    fn within(count: &'a AtomicUsize) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
         Self(count)
     }
 }
 
-impl Drop for Slow<'_> {
+impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -86,10 +86,12 @@ pub struct Worker {
     pub remembered: Remembered,
     /// Counters.
     pub metrics: Arc<Metrics>,
-    /// Repositories whose host has not begun its answer for a while: they take no memory.
-    pub slow: Arc<AtomicUsize>,
+    /// Repositories whose host has been slow to send the first bytes, and has not yet: they take no memory.
+    pub slow: AtomicUsize,
     /// Repositories that may be in memory.
     pub slots: Arc<Semaphore>,
+    /// Repositories that wait for such a place.
+    pub waiting: AtomicUsize,
     /// The wish to stop: downloads end at once, writing goes on.
     pub stop: CancellationToken,
 }
@@ -172,14 +174,16 @@ impl Worker {
         }
     }
 
-    /// Fetches a repository, checks it, and writes its records.
+    /// Fetches a repository, checks it, and writes its records. `slow` counts its host's repositories that are slow to
+    /// begin.
     ///
     /// # Errors
     /// Why it is not in the output stream.
-    pub async fn fetch(&self, job: &Job, url: Url) -> Result<Step, Failure> {
+    pub async fn fetch(&self, job: &Job, url: Url, slow: &AtomicUsize) -> Result<Step, Failure> {
+        let asked_ms = now_ms();
         let (received, pace, _slot) = tokio::select! {
             () = self.stop.cancelled() => return Ok(Step::Stopped),
-            received = self.receive(url) => received?,
+            received = self.receive(url, slow) => received?,
         };
         if received.commit.did != job.did {
             let error = format!("the repository is that of {}", received.commit.did);
@@ -194,7 +198,7 @@ impl Worker {
             received.commit.verify(&key)?;
         }
         self.metrics.bytes.inc_by(received.bytes);
-        let Some(summary) = self.write(job, received).await? else { return Ok(Step::Stopped) };
+        let Some(summary) = self.write(job, received, asked_ms).await? else { return Ok(Step::Stopped) };
         self.metrics.records.inc_by(summary.queued);
         self.metrics.filtered.inc_by(summary.filtered);
         self.metrics.bad_records.inc_by(summary.bad);
@@ -204,38 +208,58 @@ impl Worker {
     }
 
     /// The repository in its slot, which is to be held until it has left memory.
-    async fn receive(&self, url: Url) -> Result<(Received, Option<Duration>, OwnedSemaphorePermit), Failure> {
+    async fn receive(
+        &self,
+        url: Url,
+        slow: &AtomicUsize,
+    ) -> Result<(Received, Option<Duration>, OwnedSemaphorePermit), Failure> {
         let config = &self.config;
-        let patience = Patience {
-            answer: config.answer_timeout,
-            stall: config.stall_timeout,
-            total: config.total_timeout,
-        };
-        let mut asking = pin!(ask(&self.client, url, patience));
-        let answer = match timeout(SLOW_START, asking.as_mut()).await {
-            Ok(answer) => answer?,
+        let mut beginning = pin!(self.begin(url));
+        let download = match timeout(SLOW_START, beginning.as_mut()).await {
+            Ok(download) => download?,
             Err(_) => {
-                let _slow = Slow::new(&self.slow);
-                asking.await?
+                let _counted = (Counted::within(&self.slow), Counted::within(slow));
+                beginning.await?
             }
         };
+        let idle_from = Instant::now();
+        let slot = {
+            let _counted = Counted::within(&self.waiting);
+            Arc::clone(&self.slots).acquire_owned().await
+        };
         // The semaphore is never closed.
-        let slot = Arc::clone(&self.slots).acquire_owned().await;
         let slot = slot.map_err(|error| Failure::new(Class::LocalFailure, error.to_string()))?;
         let limits = StoreLimits { memory: config.memory_per_repo, directory: config.temp_dir.clone() };
         let most = config.max_repo;
         let (sender, mut pieces) = mpsc::channel(PIECES);
         let receiving = spawn_blocking(move || receive(&mut pieces, limits, most));
-        let downloaded = download(answer, patience, sender).await;
+        let sent = download.send(sender, &self.waiting, idle_from.elapsed()).await;
         let received =
             receiving.await.map_err(|error| Failure::new(Class::LocalFailure, error.to_string()))?;
         // What the host did wrong explains what the reader found.
-        let pace = downloaded?;
+        let pace = sent?;
         Ok((received?, pace, slot))
     }
 
+    /// Asks, and takes in the first bytes.
+    async fn begin(&self, url: Url) -> Result<Download, Failure> {
+        let patience = Patience {
+            answer: self.config.answer_timeout,
+            stall: self.config.stall_timeout,
+            total: self.config.total_timeout,
+        };
+        let mut download = Download::new(ask(&self.client, url, patience).await?, patience);
+        download.take_first().await?;
+        Ok(download)
+    }
+
     /// Checks the whole tree, then writes. `None`: the process ends.
-    async fn write(&self, job: &Job, mut received: Received) -> Result<Option<Summary>, Failure> {
+    async fn write(
+        &self,
+        job: &Job,
+        mut received: Received,
+        asked_ms: u64,
+    ) -> Result<Option<Summary>, Failure> {
         let making = Making {
             filter: self.config.filter.clone(),
             entries: self.config.batch_size,
@@ -244,7 +268,7 @@ impl Worker {
         };
         let remember = self.remembered.remember(&job.did, &received.rev);
         let (sender, mut chunks) = mpsc::channel::<Chunk>(CHUNKS);
-        let known = self.known_paths(job, &received.rev);
+        let known = self.known_paths(job, &received.rev, asked_ms);
         let making = spawn_blocking(move || {
             received.check_tree()?;
             make_entries(received, &making, known, &sender)
@@ -270,12 +294,12 @@ impl Worker {
 
 impl Worker {
     /// What the AppView has of an account that is resynchronised.
-    fn known_paths(&self, job: &Job, rev: &str) -> Option<Paths> {
+    fn known_paths(&self, job: &Job, rev: &str, asked_ms: u64) -> Option<Paths> {
         let reconciler = self.reconciler.as_ref().filter(|_| job.queue == Queue::Priority)?;
         let (sender, paths) = Reconciler::channel();
         let (reconciler, did, rev) = (Arc::clone(reconciler), job.did.clone(), rev.to_owned());
         // It ends when the receiver is dropped.
-        tokio::spawn(async move { reconciler.send_paths(&did, &rev, sender).await });
+        tokio::spawn(async move { reconciler.send_paths(&did, &rev, asked_ms, sender).await });
         Some(paths)
     }
 }

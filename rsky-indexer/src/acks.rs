@@ -57,7 +57,6 @@ impl Source {
     }
 }
 
-
 /// Reads `<ms>-<n>`. Redis writes nothing else; anything else would share one place, which delays it until the next
 /// claim.
 pub fn entry_id(id: &str) -> EntryId {

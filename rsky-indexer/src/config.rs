@@ -7,23 +7,25 @@ use rsky_common::config::{
 };
 use rsky_common::net::Outbound;
 use rsky_common::runtime::daemon::Startup;
+
+use crate::engine::Notifications;
 use url::Url;
 
-const DATABASE_URL: Variable = Variable {
+pub(crate) const DATABASE_URL: Variable = Variable {
     name: "DATABASE_URL",
     alias: Some("DB_POSTGRES_URL"),
     expects: "postgres://user:password@host[:port]/database[?options]",
     default: None,
     help: "The AppView's Postgres. Its schema is inspected, never changed.",
 };
-const DATABASE_SCHEMA: Variable = Variable {
+pub(crate) const DATABASE_SCHEMA: Variable = Variable {
     name: "DATABASE_SCHEMA",
     alias: None,
     expects: "a schema name",
     default: None,
     help: "Schema of the AppView's tables, put first into the search_path. Unset: the connection's own search_path.",
 };
-const DATABASE_STATEMENT_CACHE: Variable = Variable {
+pub(crate) const DATABASE_STATEMENT_CACHE: Variable = Variable {
     name: "DATABASE_STATEMENT_CACHE",
     alias: None,
     expects: "statements per connection, 0 to 1000",
@@ -118,6 +120,15 @@ const MAX_ATTEMPTS: Variable = Variable {
     help: "Tries of an entry that fails for a reason nobody foresaw, before it becomes a dead letter. Transient \
            failures are retried for as long as they last.",
 };
+pub(crate) const INDEXER_NOTIFICATIONS: Variable = Variable {
+    name: "INDEXER_NOTIFICATIONS",
+    alias: None,
+    expects: "reference, live or off",
+    default: Some("reference"),
+    help: "Who writes notifications. reference: as the TypeScript stream indexer, creates notify nobody, updates and \
+           deletes do their part. live: creates of live events notify, a backfill never does. off: the table is left \
+           alone.",
+};
 const INDEXER_HANDLE_CONCURRENCY: Variable = Variable {
     name: "INDEXER_HANDLE_CONCURRENCY",
     alias: None,
@@ -134,7 +145,7 @@ const INDEXER_HANDLE_QUEUE: Variable = Variable {
     help: "Entries whose account is worked on, some 500 bytes each (and up to eight times as many whose account is to \
            be tried again later). More stay in Redis until there is room.",
 };
-const HANDLE_RESOLVER_URL: Variable = Variable {
+pub(crate) const HANDLE_RESOLVER_URL: Variable = Variable {
     name: "HANDLE_RESOLVER_URL",
     alias: None,
     expects: "a URL",
@@ -193,6 +204,8 @@ pub struct Config {
     pub claim_idle: Duration,
     /// Tries of an entry that fails unforeseen.
     pub max_attempts: u32,
+    /// Who writes notifications.
+    pub notifications: Notifications,
     /// Accounts whose handle is asked for at the same time; 0: none.
     pub handle_concurrency: usize,
     /// Entries whose account is worked on at most.
@@ -222,9 +235,11 @@ impl Config {
             &[("all", Mode::All), ("stream", Mode::Stream), ("label", Mode::Label)],
             Mode::All,
         );
+        let notifications = notifications(s);
         let handle_concurrency = s.integer(&INDEXER_HANDLE_CONCURRENCY, 0..=1000);
         // One connection is the label lane's, and one is the handles'.
-        let others = usize::from(mode == Mode::All) + usize::from(mode != Mode::Label && handle_concurrency > 0);
+        let others =
+            usize::from(mode == Mode::All) + usize::from(mode != Mode::Label && handle_concurrency > 0);
         let for_events = pool.saturating_sub(others).max(1);
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let lanes = s
@@ -246,6 +261,7 @@ impl Config {
             memory: usize::try_from(s.bytes(&INDEXER_MEMORY, 1 << 20..=16 << 30)).unwrap_or(usize::MAX),
             claim_idle: s.millis(&INDEXER_CLAIM_IDLE_MS, 100..=86_400_000),
             max_attempts: s.integer(&MAX_ATTEMPTS, 1..=100),
+            notifications,
             handle_concurrency,
             handle_queue: s.integer(&INDEXER_HANDLE_QUEUE, 10..=100_000),
             plc: s.http_url(&PLC_URL),
@@ -269,7 +285,7 @@ impl Config {
 
     /// The declarations, for `--help` and for the warning about misspelt names.
     pub fn variables() -> Vec<&'static Variable> {
-        let own: [&'static Variable; 21] = [
+        let own: [&'static Variable; 22] = [
             &DATABASE_URL,
             &DATABASE_SCHEMA,
             &DATABASE_STATEMENT_CACHE,
@@ -285,6 +301,7 @@ impl Config {
             &INDEXER_MEMORY,
             &INDEXER_CLAIM_IDLE_MS,
             &MAX_ATTEMPTS,
+            &INDEXER_NOTIFICATIONS,
             &INDEXER_HANDLE_CONCURRENCY,
             &INDEXER_HANDLE_QUEUE,
             &PLC_URL,
@@ -294,6 +311,15 @@ impl Config {
         ];
         CommonConfig::VARIABLES.iter().copied().chain(own).collect()
     }
+}
+
+/// Reads who writes notifications.
+pub(crate) fn notifications(settings: &mut Settings) -> Notifications {
+    settings.one_of(
+        &INDEXER_NOTIFICATIONS,
+        &[("reference", Notifications::Reference), ("live", Notifications::Live), ("off", Notifications::Off)],
+        Notifications::Reference,
+    )
 }
 
 #[cfg(test)]

@@ -39,4 +39,5 @@ pub mod isolate;
 pub mod acks;
 
 pub mod check_records;
+pub mod index_repo;
 pub mod metrics;

@@ -10,6 +10,7 @@ use rsky_common::config::{self, Environment};
 use rsky_common::runtime::daemon;
 use rsky_indexer::check_records::check_records;
 use rsky_indexer::config::Config;
+use rsky_indexer::index_repo::{self, IndexRepo};
 use rsky_indexer::pipeline;
 
 #[global_allocator]
@@ -35,6 +36,7 @@ enum Command {
         /// The file; `-` or nothing for standard input.
         file: Option<PathBuf>,
     },
+    IndexRepo(IndexRepo),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
             Err(error) => complain(&error.to_string()),
         },
+        Some(Command::IndexRepo(command)) => index_repo::run(&command),
         None => run(),
     }
 }

@@ -214,7 +214,8 @@ impl Daemon {
     fn writer(&self, name: &str, schema: &Schema) -> Writer {
         Writer::new(
             self.database.clone(),
-            Statements::new(self.config.statement_cache > 0, schema.clone()),
+            Statements::new(self.config.statement_cache > 0, schema.clone())
+                .with_notifications(self.config.notifications),
             self.config.max_attempts,
             self.health.part(format!("{name}: postgres")),
             self.stop.clone(),

@@ -3,16 +3,34 @@
 use bytes::Bytes;
 use rsky_testnet::servers::{Database, Postgres, Redis};
 
+use crate::hosts::{Host, Hosts, did};
 use crate::support::{Backfiller, events, left, queue, wait_until};
 use crate::synthetic;
-use crate::trouble::{Host, Hosts, did};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn records_that_are_no_longer_in_the_repository() {
+    // The three generations: every row has a revision; some have; there are none.
+    for (generation, change) in [
+        ("D", ""),
+        (
+            "B",
+            "ALTER TABLE record ALTER COLUMN rev DROP NOT NULL; UPDATE record SET rev = NULL WHERE uri LIKE '%0001x'",
+        ),
+        ("U", "ALTER TABLE record DROP COLUMN rev; DELETE FROM record WHERE json = ''"),
+    ] {
+        println!("generation {generation}");
+        compare(change).await;
+    }
+}
+
+async fn compare(change: &str) {
     let hosts = Hosts::start().await;
     let redis = Redis::start().unwrap();
     let account = hosts.add(1, Host::Car(Bytes::from(synthetic::car(&did(1), 3, 5, &synthetic::key(1)))), 1);
     let (database, url) = appview(&account);
+    if !change.is_empty() {
+        database.sql(change).unwrap();
+    }
     queue(&redis, &hosts.url(), [&account]);
     let own = [("DATABASE_URL", url.as_str()), ("BACKFILLER_SKIP_UNCHANGED", "false")];
     let backfiller = Backfiller::start(&redis.url(), &hosts.url(), &own);
@@ -48,17 +66,19 @@ fn appview(account: &str) -> (Database, String) {
     let database = Postgres::shared().unwrap().create_database("backfiller").unwrap();
     let (still, newer) = (synthetic::path(1), "3zzzzzzzzzzzz");
     let old = "3jzfcijpj2z2a";
-    for (did, path, json, rev) in [
-        (account, still.as_str(), "{}", old),
-        (account, "app.bsky.feed.post/0000000000001x", "{}", old),
-        (account, "app.bsky.feed.like/a", "{}", synthetic::REV),
-        (account, "app.bsky.graph.follow/z", "{}", old),
-        (account, "app.bsky.graph.follow/dead", "", old),
-        (account, "app.bsky.graph.follow/newer", "{}", newer),
-        ("did:plc:other", "app.bsky.graph.follow/other", "{}", old),
+    // Indexed long ago, and hereafter: what counts where there is no revision.
+    let (then, later) = ("2025-01-01T00:00:00.000Z", "2999-01-01T00:00:00.000Z");
+    for (did, path, json, rev, indexed) in [
+        (account, still.as_str(), "{}", old, then),
+        (account, "app.bsky.feed.post/0000000000001x", "{}", old, then),
+        (account, "app.bsky.feed.like/a", "{}", synthetic::REV, then),
+        (account, "app.bsky.graph.follow/z", "{}", old, then),
+        (account, "app.bsky.graph.follow/dead", "", old, then),
+        (account, "app.bsky.graph.follow/newer", "{}", newer, later),
+        ("did:plc:other", "app.bsky.graph.follow/other", "{}", old, then),
     ] {
         let statement = format!(
-            "INSERT INTO record (uri, cid, did, json, rev, \"indexedAt\") VALUES ('at://{did}/{path}', 'c', '{did}', '{json}', '{rev}', 't')"
+            "INSERT INTO record (uri, cid, did, json, rev, \"indexedAt\") VALUES ('at://{did}/{path}', 'c', '{did}', '{json}', '{rev}', '{indexed}')"
         );
         database.sql(&statement).unwrap();
     }

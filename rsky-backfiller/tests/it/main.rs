@@ -11,14 +11,18 @@
 )]
 
 mod deletes_what_is_gone;
+mod hosts;
+mod kinds;
 mod many_hosts;
+mod passes_over_what_is_known;
+mod private_addresses;
 mod puts_off_and_gives_up;
 mod queue_tools;
+mod respects_hosts;
 mod stays_within_memory;
 mod support;
 mod survives_kills_and_a_full_redis;
 use rsky_testnet::network::repos as synthetic;
-mod trouble;
 mod verifies_real_repositories;
 mod walks_the_mst_suite;
 mod writes_what_the_reference_wrote;

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use rsky_testnet::servers::Redis;
 
+use crate::hosts::{Host, Hosts, counts, did, error};
 use crate::support::{Backfiller, dead, left, length, queue, wait_until};
 use crate::synthetic;
-use crate::trouble::{Host, Hosts, counts, did, error};
 
 fn car(number: usize, records: usize, key: u8) -> Bytes {
     synthetic::car(&did(number), records, 20, &synthetic::key(key)).into()

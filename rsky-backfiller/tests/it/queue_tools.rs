@@ -6,9 +6,9 @@ use std::process::{Command, Stdio};
 use bytes::Bytes;
 use rsky_testnet::servers::Redis;
 
+use crate::hosts::{Host, Hosts, counts, did, error};
 use crate::support::{Backfiller, entries, left, length, queue, wait_until};
 use crate::synthetic;
-use crate::trouble::{Host, Hosts, counts, did, error};
 
 fn tool(redis: &Redis, arguments: &[&str], input: &str) -> (bool, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_backfiller"));

@@ -7,9 +7,10 @@ use rsky_testnet::servers::Redis;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use crate::support::{Backfiller, PATIENCE, left, length, queue};
+use crate::hosts::{Host, Hosts, did};
+use crate::kinds::empty_nodes;
+use crate::support::{Backfiller, PATIENCE, dead, left, length, queue, wait_until};
 use crate::synthetic;
-use crate::trouble::did;
 
 /// Serves repositories of `records` records, made while they are sent; PLC documents too.
 async fn serve(records: usize, padding: usize) -> String {
@@ -104,16 +105,50 @@ async fn one_repository_far_beyond_its_memory() {
     assert!(peak <= bound, "{peak} {bound}");
 }
 
+/// One beside fifty at once, under the same settings and so the same bound.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_repositories_at_once() {
+async fn one_and_fifty_at_once() {
     let settings = [
-        ("BACKFILLER_MEMORY_PER_REPO", "512KiB"),
-        ("BACKFILLER_CONCURRENCY", "20"),
-        ("BACKFILLER_HOST_CONCURRENCY", "20"),
+        ("BACKFILLER_MEMORY_PER_REPO", "256KiB"),
+        ("BACKFILLER_CONCURRENCY", "50"),
+        ("BACKFILLER_HOST_CONCURRENCY", "50"),
         ("BACKFILLER_FIREHOSE_STREAM_HIGH_WATER_MARK", "1000000"),
     ];
-    let (peak, bound) = peak(20, 2500, 400, &settings).await;
-    assert!(peak <= bound, "{peak} {bound}");
+    for repositories in [1, 50] {
+        let (peak, bound) = peak(repositories, 2500, 400, &settings).await;
+        assert!(peak <= bound, "{repositories}: {peak} {bound}");
+    }
+}
+
+/// The same with large ones and the settings as they are by default.
+#[ignore = "takes minutes"]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_and_fifty_large_ones_at_once() {
+    let settings =
+        [("BACKFILLER_HOST_CONCURRENCY", "50"), ("BACKFILLER_FIREHOSE_STREAM_HIGH_WATER_MARK", "10000000")];
+    for repositories in [1, 50] {
+        let patience = Duration::from_secs(1800);
+        let (peak, bound) = peak_within(patience, repositories, 60_000, 800, &settings).await;
+        assert!(peak <= bound, "{repositories}: {peak} {bound}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_million_empty_nodes() {
+    let hosts = Hosts::start().await;
+    let redis = Redis::start().unwrap();
+    let car = empty_nodes(1, 1_000_000);
+    println!("{} MiB of empty nodes", car.len() >> 20);
+    let bad = hosts.add(1, Host::Car(car), 1);
+    queue(&redis, &hosts.url(), [&bad]);
+    let settings = [("BACKFILLER_MEMORY_PER_REPO", "1MiB"), ("BACKFILLER_CONCURRENCY", "1")];
+    let backfiller = Backfiller::start(&redis.url(), &hosts.url(), &settings);
+    wait_until("it is settled", || left(&redis) == 0);
+    assert_eq!(dead(&redis).get(&bad).map(String::as_str), Some("bad_tree"));
+    let bound = backfiller.metric("backfiller_memory_bound_bytes", "").unwrap() as u64;
+    let peak = backfiller.peak_memory();
+    println!("peak {} MiB, bound {} MiB", peak >> 20, bound >> 20);
+    assert!(peak <= bound);
 }
 
 /// Minutes in a debug build; run with `-- --ignored`.

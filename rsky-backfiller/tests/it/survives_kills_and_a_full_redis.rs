@@ -5,9 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use rsky_testnet::servers::Redis;
 
+use crate::hosts::{Host, Hosts, counts, did, error};
 use crate::support::{Backfiller, PATIENCE, events, left, length, queue, settings, wait_until};
 use crate::synthetic;
-use crate::trouble::{Host, Hosts, counts, did};
 
 /// Every record of every repository at least once, its `repo` event after all of them, nothing left.
 fn assert_whole(redis: &Redis, expected: &[(String, usize)]) {
@@ -112,6 +112,28 @@ async fn a_full_redis_and_a_full_stream_only_make_it_wait() {
     assert_eq!(taken.len(), 20 * 101);
     assert_eq!(backfiller.terminate(), Some(0));
     assert_eq!(counts(&redis).len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_redis_takes_acknowledgements_though_dead_letters_wait() {
+    let hosts = Hosts::start().await;
+    let redis = Redis::builder().policy("noeviction").start().unwrap();
+    for _ in 0..20 {
+        redis.command(&["XADD", "repo_backfill", "*", "repo", "nonsense"]).unwrap();
+    }
+    let gone = (0..50).map(|number| hosts.add(number, Host::Raw(error(400, "RepoNotFound", "")), 1));
+    queue(&redis, &hosts.url(), gone);
+    redis.command(&["XGROUP", "CREATE", "repo_backfill", "repo_backfill_group", "0"]).unwrap();
+    let other = ["XGROUP", "CREATE", "repo_backfill_priority", "repo_backfill_group", "0", "MKSTREAM"];
+    redis.command(&other).unwrap();
+    redis.command(&["CONFIG", "SET", "maxmemory", "1mb"]).unwrap();
+    let mut backfiller = Backfiller::start(&redis.url(), &hosts.url(), &[]);
+    wait_until("what is done is acknowledged", || length(&redis, "repo_backfill") == 20);
+    assert_eq!(length(&redis, "repo_backfill_dlq"), 0, "there was no room for dead letters");
+    redis.command(&["CONFIG", "SET", "maxmemory", "0"]).unwrap();
+    wait_until("the dead letters follow", || length(&redis, "repo_backfill") == 0);
+    assert_eq!(length(&redis, "repo_backfill_dlq"), 20);
+    assert_eq!(backfiller.terminate(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

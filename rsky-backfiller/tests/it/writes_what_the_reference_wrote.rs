@@ -77,10 +77,8 @@ fn without_differences(ours: &mut Value, golden: &mut Value) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_corpus_gives_the_recorded_stream() {
-    let network = Network::builder().corpus(recorded()).start().await.unwrap();
-    let redis = Redis::start().unwrap();
+/// Queues the repositories of the recorded listing; how many.
+fn queue_all(redis: &Redis, url: &str) -> usize {
     let pages: Vec<RepoPage> = ["listRepos.json", "listRepos-extra.json"]
         .iter()
         .flat_map(|name| -> Vec<RepoPage> {
@@ -91,11 +89,18 @@ async fn the_corpus_gives_the_recorded_stream() {
     let mut listed = 0;
     for repo in pages.iter().flat_map(|page| &page.repos) {
         let mut repo = serde_json::to_value(repo).unwrap();
-        repo["host"] = network.url().into();
+        repo["host"] = url.into();
         client.command(&["XADD", "repo_backfill", "*", "repo", &repo.to_string()]).unwrap();
         listed += 1;
     }
-    assert_eq!(listed, 88);
+    listed
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_corpus_gives_the_recorded_stream() {
+    let network = Network::builder().corpus(recorded()).start().await.unwrap();
+    let redis = Redis::start().unwrap();
+    assert_eq!(queue_all(&redis, &network.url()), 88);
     let mut backfiller = Backfiller::start(&redis.url(), &network.url(), &[("BACKFILLER_COLLECTIONS", "*")]);
     wait_until("all repositories are settled", || left(&redis) == 0);
 
@@ -149,5 +154,57 @@ async fn the_corpus_gives_the_recorded_stream() {
     println!("compared {compared} records, {broken} of them with DECISIONS 3");
     assert!(compared > 2800 && broken > 0, "{compared} {broken}");
     assert_eq!(backfiller.terminate(), Some(0));
+    network.stop().await.unwrap();
+}
+
+/// The collections that an indexer has a rule for (DECISIONS 22), one by one.
+const INDEXED: [&str; 18] = [
+    "app.bsky.actor.profile",
+    "app.bsky.actor.status",
+    "app.bsky.feed.generator",
+    "app.bsky.feed.like",
+    "app.bsky.feed.post",
+    "app.bsky.feed.postgate",
+    "app.bsky.feed.repost",
+    "app.bsky.feed.threadgate",
+    "app.bsky.graph.block",
+    "app.bsky.graph.follow",
+    "app.bsky.graph.list",
+    "app.bsky.graph.listblock",
+    "app.bsky.graph.listitem",
+    "app.bsky.graph.starterpack",
+    "app.bsky.graph.verification",
+    "app.bsky.labeler.service",
+    "app.bsky.notification.declaration",
+    "chat.bsky.actor.declaration",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn by_default_only_collections_with_a_rule_are_queued() {
+    let network = Network::builder().corpus(recorded()).start().await.unwrap();
+    let redis = Redis::start().unwrap();
+    queue_all(&redis, &network.url());
+    let backfiller = Backfiller::start(&redis.url(), &network.url(), &[]);
+    wait_until("all repositories are settled", || left(&redis) == 0);
+    let record = |event: &Value| {
+        [&event["collection"], &event["rkey"], &event["cid"]].map(|text| text.as_str().unwrap().to_owned())
+    };
+    let ours = by_repo(
+        entries(&redis, "firehose_backfill").into_iter().map(|mut entry| entry.remove("event").unwrap()),
+    );
+    let (mut kept, mut filtered) = (0, 0);
+    for (did, (golden, _)) in by_repo(golden()) {
+        let (expected, others): (Vec<&Value>, Vec<&Value>) =
+            golden.iter().partition(|event| INDEXED.contains(&event["collection"].as_str().unwrap()));
+        let ours = &ours[&did];
+        assert_eq!(ours.1, 1, "{did}: also a repository of which nothing is queued has its repo event");
+        let ours: Vec<[String; 3]> = ours.0.iter().map(record).collect();
+        assert_eq!(ours, expected.into_iter().map(record).collect::<Vec<_>>(), "{did}");
+        kept += ours.len();
+        filtered += others.len();
+    }
+    println!("{kept} records queued, {filtered} of other collections");
+    assert!(kept > 1000 && filtered > 0, "{kept} {filtered}");
+    assert_eq!(backfiller.metric("backfiller_records_filtered_total", ""), Some(filtered as f64));
     network.stop().await.unwrap();
 }

@@ -37,7 +37,7 @@ pub struct HandleResolver(Way);
 #[derive(Debug)]
 enum Way {
     Service { client: Client, url: Url },
-    Network { dns: Option<Dns>, client: Client, outbound: Outbound, timeout: Duration },
+    Network { dns: Option<Box<Dns>>, client: Client, outbound: Outbound, timeout: Duration },
 }
 
 impl HandleResolver {
@@ -54,7 +54,7 @@ impl HandleResolver {
             return Ok(Self(Way::Service { client: finish(Client::builder())?, url }));
         }
         let client = finish(outbound.client())?;
-        Ok(Self(Way::Network { dns: Dns::of_system(timeout), client, outbound, timeout }))
+        Ok(Self(Way::Network { dns: Dns::of_system(timeout).map(Box::new), client, outbound, timeout }))
     }
 
     /// The DID of a handle, as written; `None` if it leads to none (IDENTITY 4). DNS and HTTPS are asked side by

@@ -140,7 +140,6 @@ struct AggregateTable {
     columns: &'static [AggregateColumn],
     update: String,
     insert: String,
-    lock: String,
 }
 
 struct AggregateColumn {
@@ -221,8 +220,7 @@ impl AggregateTable {
             "UPDATE {table} a SET {} FROM unnest($1::text[]{deltas}) AS v(key{values}) WHERE a.{key} = v.key",
             moves.join(", ")
         );
-        let lock = format!("SELECT FROM {table} WHERE {key} = ANY($1) ORDER BY {key} FOR UPDATE");
-        Self { columns, update, insert, lock }
+        Self { columns, update, insert }
     }
 }
 
@@ -238,13 +236,13 @@ async fn write_table(
     }
     // A new row's count has seen this transaction's changes already.
     let inserted = insert(connection, statements, table, &rows).await?;
-    rows.retain(|key, row| quotes.contains_key(*key) || (!is_still(row) && !inserted.contains(*key)));
-    if !quotes.is_empty() {
-        // All rows at once and in order; the counters' own statement would lock only its share of them.
-        let keys: Vec<&str> = rows.keys().copied().collect();
-        statements.query(&table.lock).bind(keys).execute(&mut *connection).await?;
-        rows.retain(|key, row| !is_still(row) && !inserted.contains(*key));
+    for (key, row) in &mut rows {
+        if inserted.contains(*key) {
+            *row = [None; MOST];
+        }
     }
+    // Posts whose quotes are counted go along with nothing to add: their rows are locked with the others, in order.
+    rows.retain(|key, row| !is_still(row) || quotes.contains_key(*key));
     update(connection, statements, table, &rows).await?;
     count_quotes(connection, statements, quotes).await
 }

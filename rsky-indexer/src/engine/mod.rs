@@ -38,6 +38,8 @@ pub use change::{Action, Change, Content, SeenCommit, Work};
 pub use notifications::Notifications;
 pub use sql::Statements;
 
+use crate::collections::PartsKind;
+
 use aggregates::Deltas;
 use wave::Batch;
 
@@ -63,7 +65,8 @@ fn unseen(error: sqlx::Error) -> EngineError {
 
 /// Every statement finds its rows by key. A plan that reads a whole table would be one made while the table was
 /// empty; one that hashes would touch rows in no order.
-const BEGIN: &str = "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL jit = off; \
+const BEGIN: &str = "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; \
+                     SET LOCAL enable_mergejoin = off; SET LOCAL jit = off; \
                      SET LOCAL plan_cache_mode = force_custom_plan";
 
 /// How rows that should be new are written.
@@ -89,8 +92,18 @@ pub async fn apply(
         Err(EngineError::Overtaken) => apply_trusting(connection, statements, batch, Trust::Nothing).await?,
         outcome => outcome?,
     };
+    let has_posts = |work: &&&Work| {
+        work.change.as_ref().is_some_and(|change| change.collection.parts == PartsKind::Post)
+    };
+    if !batch.iter().any(|work| has_posts(&work)) {
+        return Ok(rows);
+    }
+    sqlx::raw_sql(BEGIN).execute(&mut *connection).await?;
     let changes = batch.iter().filter_map(|work| work.change.as_ref());
-    Ok(rows + posts::repair::after_commit(connection, statements, changes).await?)
+    let mended = posts::repair::after_commit(connection, statements, changes).await;
+    let end = if mended.is_ok() { "COMMIT" } else { "ROLLBACK" };
+    sqlx::raw_sql(end).execute(&mut *connection).await?;
+    Ok(rows + mended?)
 }
 
 async fn apply_trusting(
@@ -123,7 +136,9 @@ async fn apply_in_transaction(
     }
     let threads = posts::refs::load_threads(connection, statements, &changes, &known).await?;
     let waves = plan::plan(&changes, &known, &threads);
-    let mut batch_state = Batch { connection, statements, known, deltas: Deltas::default(), trust, rows: 0 };
+    let changing = threads.changing(&changes, &known);
+    let mut batch_state =
+        Batch { connection, statements, known, deltas: Deltas::default(), trust, changing, rows: 0 };
     for wave in waves {
         let wave: Vec<(usize, &Change)> =
             wave.iter().filter_map(|at| Some((*at, *changes.get(*at)?))).collect();

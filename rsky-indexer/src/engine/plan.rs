@@ -133,7 +133,7 @@ impl Planner {
 }
 
 /// Whether a change adds a record that was not there, or what is there already.
-fn is_fresh(change: &Change, known: &Known<'_>) -> bool {
+pub(super) fn is_fresh(change: &Change, known: &Known<'_>) -> bool {
     match (&change.action, known.stored(&change.uri)) {
         (Action::Create(_) | Action::Update(_), None) => true,
         (Action::Create(content), Some(stored)) => stored.cid == content.cid,

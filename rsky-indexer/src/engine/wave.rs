@@ -10,6 +10,7 @@ use super::load::Known;
 use super::sql::Statements;
 use super::notifications::{self, may_notify};
 use super::posts::judge::{Verdicts, judge};
+use super::posts::refs::thread_of;
 use super::posts::{gates, op_thread, parts, repair};
 use super::takedowns::{self, Takedowns};
 use super::typed::NewRow;
@@ -23,6 +24,8 @@ pub(super) struct Batch<'a, 'c> {
     pub known: Known<'c>,
     pub deltas: Deltas<'c>,
     pub trust: Trust,
+    /// Threads in which what happens depends on when.
+    pub changing: HashSet<String>,
     /// Rows of `record` and the typed tables that were written or deleted.
     pub rows: usize,
 }
@@ -217,7 +220,12 @@ impl<'c> Batch<'_, 'c> {
                 let posts: Vec<parts::NewPost<'_>> = rows.iter().map(|row| (row.change, row.content)).collect();
                 self.rows +=
                     parts::insert(self.connection, self.statements, &posts, &wave.order, &mut self.deltas).await?;
-                let arrived = rows.iter().map(|row| row.change.uri.clone()).collect();
+                // Replies to others are looked at after the commit: until then they would be locked for their own lanes.
+                let arrived = rows
+                    .iter()
+                    .filter(|row| self.changing.contains(thread_of(row.change, row.content)))
+                    .map(|row| row.change.uri.clone())
+                    .collect();
                 self.rows += repair::answers_to(self.connection, self.statements, arrived).await?;
             }
         }

@@ -123,9 +123,17 @@ async fn write(
         FROM unnest($1::text[], $2::text[]) AS v(did, handle)
         WHERE actor.handle = v.handle AND actor.did <> v.did"#;
     statements.query(sql).bind(&dids).bind(&handles).execute(&mut *connection).await?;
-    let sql = r#"INSERT INTO actor (did, handle, "indexedAt")
+    // A scheduler that tries again what failed counts from the last success.
+    let tries = if statements.schema().handle_resolve_tries() {
+        r#", "handleResolveTries" = CASE WHEN excluded.handle IS NULL THEN actor."handleResolveTries" ELSE 0 END"#
+    } else {
+        ""
+    };
+    let sql = &format!(
+        r#"INSERT INTO actor (did, handle, "indexedAt")
         SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
-        ON CONFLICT (did) DO UPDATE SET handle = excluded.handle, "indexedAt" = excluded."indexedAt""#;
+        ON CONFLICT (did) DO UPDATE SET handle = excluded.handle, "indexedAt" = excluded."indexedAt"{tries}"#
+    );
     let done = statements.query(sql).bind(dids).bind(handles).bind(times).execute(connection).await?;
     Ok(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX))
 }

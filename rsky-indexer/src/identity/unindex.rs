@@ -132,7 +132,9 @@ async fn delete_records(
     let mut lost = LostRows::default();
     let mut rows = 0;
     for collection in ALL {
-        let Some(table) = collection.table else { continue };
+        let Some(table) = collection.table.filter(|table| statements.schema().has_table(table.name)) else {
+            continue;
+        };
         let sql = statements.table(table).delete();
         for row in statements.query(sql).bind(uris).fetch_all(&mut *connection).await? {
             rows += 1;
@@ -153,12 +155,7 @@ async fn delete_records(
         }
     }
     for table in EMBEDS {
-        let there: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
-            .bind(*table)
-            .persistent(false)
-            .fetch_one(&mut *connection)
-            .await?;
-        if there {
+        if statements.schema().has_table(table) {
             let sql = format!(r#"DELETE FROM {table} WHERE "postUri" = ANY($1)"#);
             statements.query(&sql).bind(uris).execute(&mut *connection).await?;
         }

@@ -153,7 +153,12 @@ fn batches_end_in_the_rows_of_one_event_at_a_time_in(generation: Generation, cas
     let db = Db::of(generation, "as_if_sequential");
     let connection = RefCell::new(runtime.block_on(sqlx::PgConnection::connect(db.url())).unwrap());
     let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
-    let outcome = runner.run(&(steps(), 2usize..50), |(steps, batch)| {
+    let outcome = runner.run(&(steps(), 2usize..50), |(mut steps, batch)| {
+        if generation == Generation::U {
+            // Without revs, what is late is told by `actor_sync`, which moves with the batch: a late event can be taken
+            // for one in time where a batch of one would have known better.
+            steps.retain(|step| !matches!(step.rev, Rev::Stale(_)));
+        }
         let works = works(&payloads(&steps));
         let connection = &mut *connection.borrow_mut();
         runtime.block_on(async {

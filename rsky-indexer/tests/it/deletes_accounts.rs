@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use rsky_testnet::network::RepoAnswer;
-use rsky_testnet::servers::Redis;
+use rsky_testnet::servers::{Generation, Redis};
 use serde_json::{Value, json};
 
 use crate::accounts::{T0, World, account, profile, record};
@@ -106,7 +106,17 @@ fn counters(db: &Db, uri: &str) -> String {
 
 #[test]
 fn an_account_that_is_gone_is_taken_out_and_others_are_not() {
-    let (redis, db, world) = (Redis::start().unwrap(), Db::new("deleted"), World::new());
+    taken_out(&Db::new("deleted"));
+}
+
+/// With the tables that came later.
+#[test]
+fn an_account_is_taken_out_of_another_generation() {
+    taken_out(&Db::of(Generation::B, "deleted_b"));
+}
+
+fn taken_out(db: &Db) {
+    let (redis, world) = (Redis::start().unwrap(), World::new());
     let (other, gone, kept, unsure) = ("did:plc:other", "did:plc:gone", "did:plc:kept", "did:plc:unsure");
     for did in [other, gone, kept, unsure] {
         world.account(did, &format!("{}.test", &did[8..]));
@@ -126,9 +136,9 @@ fn an_account_that_is_gone_is_taken_out_and_others_are_not() {
     wait_drained(&redis, LIVE);
     assert_no_dead_letters(&redis);
     let uri = subject(other, "p0")["uri"].as_str().unwrap().to_owned();
-    assert_eq!(counters(&db, &uri), "3 3 3 3");
-    let before: Vec<_> = [kept, unsure].map(|did| rows_of(&db, did)).into();
-    let written = rows_of(&db, gone);
+    assert_eq!(counters(db, &uri), "3 3 3 3");
+    let before: Vec<_> = [kept, unsure].map(|did| rows_of(db, did)).into();
+    let written = rows_of(db, gone);
     let written: Vec<&str> =
         written.iter().filter(|(_, count)| *count > 0).map(|(table, _)| *table).collect();
     for table in
@@ -141,25 +151,25 @@ fn an_account_that_is_gone_is_taken_out_and_others_are_not() {
     let deleted = [gone, kept, unsure].map(|did| account(did, T0, Some("deleted")));
     add(&redis, LIVE, &deleted);
     wait_drained(&redis, LIVE);
-    for (table, count) in rows_of(&db, gone) {
+    for (table, count) in rows_of(db, gone) {
         // Counters of what it followed are of the other, the one of what follows it is gone with it.
         assert_eq!(count, 0, "{table}");
     }
-    assert_eq!(counters(&db, &uri), "2 2 2 2");
+    assert_eq!(counters(db, &uri), "2 2 2 2");
     assert_eq!(db.sql(&format!("SELECT \"followersCount\" FROM profile_agg WHERE did = '{other}'")), "2");
-    assert_eq!(count(&db, "post_agg WHERE uri LIKE 'at://did:plc:other/%/q%' AND \"likeCount\" <> 2"), 0);
-    assert_eq!(count(&db, "post_agg WHERE uri LIKE 'at://did:plc:other/%/q%'"), 2500);
+    assert_eq!(count(db, "post_agg WHERE uri LIKE 'at://did:plc:other/%/q%' AND \"likeCount\" <> 2"), 0);
+    assert_eq!(count(db, "post_agg WHERE uri LIKE 'at://did:plc:other/%/q%'"), 2500);
     // The other's like of the post that is gone is the other's.
-    assert_eq!(count(&db, "\"like\" WHERE creator = 'did:plc:other'"), 1);
-    assert_eq!(count(&db, "feed_item WHERE \"postUri\" LIKE 'at://did:plc:gone/%'"), 0);
-    assert_eq!(count(&db, "notification WHERE did = 'did:plc:gone' OR author = 'did:plc:gone'"), 0);
+    assert_eq!(count(db, "\"like\" WHERE creator = 'did:plc:other'"), 1);
+    assert_eq!(count(db, "feed_item WHERE \"postUri\" LIKE 'at://did:plc:gone/%'"), 0);
+    assert_eq!(count(db, "notification WHERE did = 'did:plc:gone' OR author = 'did:plc:gone'"), 0);
     let with_notification = |rows: &[(&'static str, i64)], did: &str| -> Vec<(&'static str, i64)> {
         rows.iter()
             .map(|(table, n)| (*table, n + i64::from(*table == "notification" && did == kept)))
             .collect()
     };
     for (did, before) in [kept, unsure].into_iter().zip(&before) {
-        assert_eq!(rows_of(&db, did), with_notification(before, did), "{did}");
+        assert_eq!(rows_of(db, did), with_notification(before, did), "{did}");
     }
     assert_no_dead_letters(&redis);
     indexer.assert_metric("indexer_handles_total", &["outcome=\"deleted\""], 1);
@@ -171,5 +181,5 @@ fn an_account_that_is_gone_is_taken_out_and_others_are_not() {
     add(&redis, LIVE, &[account(gone, T0, None), post(gone, "p0", json!({}))]);
     wait_drained(&redis, LIVE);
     assert_eq!(db.sql("SELECT handle FROM actor WHERE did = 'did:plc:gone'"), "gone.test");
-    assert_eq!(count(&db, "post WHERE creator = 'did:plc:gone'"), 1);
+    assert_eq!(count(db, "post WHERE creator = 'did:plc:gone'"), 1);
 }

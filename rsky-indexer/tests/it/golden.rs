@@ -14,7 +14,7 @@ use rsky_indexer::labels::{self, LabelRow};
 use serde_json::{Map, Value};
 use sqlx::{Connection, PgConnection};
 
-use crate::support::{Db, dump};
+use crate::support::{Db, dump, reference_statements};
 
 type Row = Map<String, Value>;
 
@@ -212,7 +212,7 @@ async fn index_labels(connection: &mut PgConnection, payloads: &[String]) {
             other => panic!("{other:?}"),
         })
         .collect();
-    labels::apply(connection, &Statements::new(true, rsky_indexer::schema::Schema::reference()), &rows.iter().collect::<Vec<_>>()).await.unwrap();
+    labels::apply(connection, &reference_statements(), &rows.iter().collect::<Vec<_>>()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -221,7 +221,7 @@ async fn the_live_stream_gives_the_golden_rows() {
         let db = Db::new("golden_live");
         let mut connection = PgConnection::connect(db.url()).await.unwrap();
         let payloads = stream("firehose_live");
-        index(&mut connection, &Statements::new(true, rsky_indexer::schema::Schema::reference()), &payloads, batch).await;
+        index(&mut connection, &reference_statements(), &payloads, batch).await;
         assert_golden("tables-live", dump(&mut connection).await, 2000);
     }
 }
@@ -231,7 +231,7 @@ async fn a_backfill_and_labels_give_the_golden_rows() {
     let db = Db::new("golden_backfill");
     let mut connection = PgConnection::connect(db.url()).await.unwrap();
     let payloads = stream("firehose_backfill");
-    index(&mut connection, &Statements::new(true, rsky_indexer::schema::Schema::reference()), &payloads, 300).await;
+    index(&mut connection, &reference_statements(), &payloads, 300).await;
     index_labels(&mut connection, &stream("label_live")).await;
     assert_golden("tables-backfill", dump(&mut connection).await, 4000);
 }
@@ -242,7 +242,7 @@ async fn live_then_backfill_then_labels_give_the_golden_rows() {
     let mut connection = PgConnection::connect(db.url()).await.unwrap();
     let mut payloads = stream("firehose_live");
     payloads.extend(stream("firehose_backfill"));
-    index(&mut connection, &Statements::new(true, rsky_indexer::schema::Schema::reference()), &payloads, 400).await;
+    index(&mut connection, &reference_statements(), &payloads, 400).await;
     index_labels(&mut connection, &stream("label_live")).await;
     assert_golden("tables", dump(&mut connection).await, 4000);
 }
@@ -252,7 +252,7 @@ async fn creates_notify_where_it_is_asked_for() {
     for batch in [1, 300] {
         let db = Db::new("golden_notifying");
         let mut connection = PgConnection::connect(db.url()).await.unwrap();
-        let statements = Statements::new(true, rsky_indexer::schema::Schema::reference()).with_notifications(Notifications::Live);
+        let statements = reference_statements().with_notifications(Notifications::Live);
         index(&mut connection, &statements, &stream("firehose_live"), batch).await;
         let mut ours = dump(&mut connection).await;
         ours.retain(|table, _| *table == "notification");

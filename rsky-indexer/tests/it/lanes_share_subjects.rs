@@ -1,11 +1,11 @@
 //! Lanes that count for the same subjects at the same time neither lock each other out nor miscount.
 
-use rsky_indexer::engine::{self, Statements, Work};
+use rsky_indexer::engine::{self, Work};
 use rsky_indexer::intake::{self, Intake};
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
 
-use crate::support::Db;
+use crate::support::{Db, reference_statements};
 
 const LANES: usize = 4;
 const BATCHES: usize = 60;
@@ -46,7 +46,7 @@ async fn no_deadlock_and_exact_counts() {
         let url = db.url().to_owned();
         tokio::spawn(async move {
             let mut connection = PgConnection::connect(&url).await.unwrap();
-            let statements = Statements::new(true, rsky_indexer::schema::Schema::reference());
+            let statements = reference_statements();
             for batch in 0..BATCHES {
                 let works: Vec<Work> = (0..BATCH).map(|at| work(lane, batch * BATCH + at)).collect();
                 // A deadlock is an error here; the process would only try again.

@@ -18,6 +18,7 @@ mod as_if_sequential;
 mod generations;
 mod generations_engine;
 mod golden;
+mod index_repo;
 mod lanes_share_subjects;
 
 mod deletes_accounts;

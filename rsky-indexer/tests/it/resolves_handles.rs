@@ -1,6 +1,6 @@
 //! Handles and statuses, as a directory that answers has them.
 
-use rsky_testnet::servers::Redis;
+use rsky_testnet::servers::{Generation, Redis};
 use serde_json::json;
 
 use crate::accounts::{T0, World, account, document, identity, profile};
@@ -101,6 +101,20 @@ fn the_window_and_what_lifts_it() {
     assert_eq!(handle(&db, did), format!("three.test {at}"));
 }
 
+/// The schema with a count of failed tries for a scheduler: it starts anew with a handle that was found.
+#[test]
+fn a_scheduler_of_another_generation_is_told() {
+    let (redis, db, world) = (Redis::start().unwrap(), Db::of(Generation::B, "tries"), World::new());
+    world.account("did:plc:a", "a.test");
+    world.directory.set_document(document("did:plc:b", "b.test"));
+    db.sql("INSERT INTO actor (did, \"indexedAt\", \"handleResolveTries\") VALUES ('did:plc:a', '', 3), ('did:plc:b', '', 3)");
+    add(&redis, LIVE, &[identity("did:plc:a", T0), identity("did:plc:b", T0)]);
+    let _indexer = world.indexer(&redis.url(), db.url(), &[]);
+    wait_drained(&redis, LIVE);
+    assert_eq!(handle(&db, "did:plc:a"), format!("a.test {T0}"));
+    assert_eq!(db.sql("SELECT \"handleResolveTries\" FROM actor ORDER BY did"), "0\n3");
+}
+
 #[test]
 fn a_handle_has_one_owner() {
     let (redis, db, world) = (Redis::start().unwrap(), Db::new("contention"), World::new());
@@ -124,9 +138,8 @@ fn a_handle_has_one_owner() {
     let at = "2026-01-02T02:00:00.000Z";
     add(&redis, LIVE, &dids.iter().map(|did| identity(did, at)).collect::<Vec<_>>());
     wait_drained(&redis, LIVE);
-    for at in 0..39 {
-        let owner = db.sql(&format!("SELECT did FROM actor WHERE handle = 'c{}.test'", at + 1));
-        assert_eq!(owner, dids[at]);
+    for (at, did) in dids.iter().take(39).enumerate() {
+        assert_eq!(db.sql(&format!("SELECT did FROM actor WHERE handle = 'c{}.test'", at + 1)), *did);
     }
     // c39.test leads to c38 now.
     assert_eq!(db.sql("SELECT coalesce(handle, '-') FROM actor WHERE did = 'did:plc:c39'"), "-");

@@ -44,6 +44,11 @@ pub async fn statements(connection: &mut PgConnection) -> Statements {
     Statements::new(true, schema::inspect(connection, None).await.unwrap())
 }
 
+/// The engine's statements for generation D.
+pub fn reference_statements() -> Statements {
+    Statements::new(true, schema::Schema::reference())
+}
+
 /// The tables this indexer writes.
 pub const TABLES: &[&str] = &[
     "record",

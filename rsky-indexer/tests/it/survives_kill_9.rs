@@ -21,7 +21,8 @@ fn the_same_consumer_goes_on_where_it_was() {
     let recorded = stream("firehose_live");
     let generated = events(9, 5000);
     let all: Vec<String> = recorded.iter().chain(&generated).cloned().collect();
-    let settings = [("INDEXER_BATCH_SIZE", "25"), ("INDEXER_CONCURRENCY", "3")];
+    // One lane: what the golden rows say of gates and deleted posts depends on who was first.
+    let settings = [("INDEXER_BATCH_SIZE", "25"), ("INDEXER_CONCURRENCY", "1")];
     let mut indexer = Indexer::start(&redis.url(), db.url(), &settings);
     let mut moments = Moments::new(4);
     let (mut hit, mut shares) = (0, all.chunks(all.len().div_ceil(ROUNDS)));

@@ -11,7 +11,7 @@ use rsky_indexer::intake::{self, Intake};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 
-use crate::support::{Db, dump_without_clocks, unlike};
+use crate::support::{Db, dump_without_clocks, reference_statements, unlike};
 
 const DIDS: usize = 3;
 /// Posts of each account.
@@ -192,7 +192,7 @@ fn check(name: &str, cases: u32, test: impl AsyncFn(&Db, &mut PgConnection, Vec<
 fn batches_end_in_the_rows_of_one_event_at_a_time() {
     let test = async |db: &Db, connection: &mut PgConnection, steps: Vec<Step>, batch: usize| {
         let works = works(&steps, false);
-        let statements = Statements::new(true, rsky_indexer::schema::Schema::reference()).with_notifications(Notifications::Live);
+        let statements = reference_statements().with_notifications(Notifications::Live);
         db.truncate(connection).await;
         apply(connection, &statements, &works, 1).await;
         let one_by_one = dump_without_clocks(connection).await;
@@ -219,7 +219,7 @@ fn threads_do_not_depend_on_who_came_first() {
         let mut seen = HashSet::new();
         steps.retain(|step| seen.insert((step.did, step.post)));
         let all = works(&steps, true);
-        let statements = Statements::new(true, rsky_indexer::schema::Schema::reference());
+        let statements = reference_statements();
         db.truncate(connection).await;
         apply(connection, &statements, &all, 1).await;
         let forwards = dump_without_clocks(connection).await;

@@ -78,8 +78,12 @@ pub(in crate::engine) async fn judge<'c>(
         .collect();
     verdicts.view = View::load(connection, statements, &posts, wave).await?;
     if posts.iter().any(|(change, _)| tells(change)) {
-        let parents: Vec<&str> =
-            posts.iter().filter_map(|(change, content)| Some(ThreadRefs::of(change, content)?.parent)).collect();
+        let answered: HashMap<&str, &str> = posts
+            .iter()
+            .filter_map(|(change, content)| Some((change.uri.as_str(), ThreadRefs::of(change, content)?.parent)))
+            .collect();
+        let tellers = posts.iter().map(|(change, _)| *change).filter(|change| tells(change));
+        let parents = refs::above_in_batch(tellers, |uri| answered.get(uri).copied().into_iter());
         verdicts.parents = load_parents(connection, statements, &parents).await?.into_iter().collect();
     }
     let mut to_come: HashSet<&str> = posts.iter().map(|(change, _)| change.uri.as_str()).collect();

@@ -9,6 +9,7 @@ use crate::collections::{PartsKind, post_columns};
 use crate::engine::change::{Action, Change, Content};
 use crate::engine::load::Known;
 use crate::engine::notifications::{MOST_ANCESTORS, load_parents, may_notify};
+use crate::engine::plan::is_fresh;
 use crate::engine::sql::Statements;
 use crate::text::at_uri::AtUri;
 
@@ -87,6 +88,24 @@ impl<'c> Threads<'c> {
         told
     }
 
+    /// The threads, by root, in which the batch replaces or deletes a post: what happens in them depends on when.
+    pub(in crate::engine) fn changing(&self, changes: &[&Change], known: &Known<'_>) -> HashSet<String> {
+        let posts = || changes.iter().filter(|change| change.collection.parts == PartsKind::Post);
+        let mut seen: HashSet<&str> = HashSet::new();
+        let mut settled: HashSet<&str> = HashSet::new();
+        for change in posts() {
+            if !seen.insert(&change.uri) || !is_fresh(change, known) {
+                settled.insert(&change.uri);
+            }
+        }
+        let mut roots: HashSet<String> = HashSet::new();
+        for change in posts().filter(|change| settled.contains(change.uri.as_str())) {
+            roots.extend(self.of(&change.uri).map(str::to_owned));
+            roots.extend(change.content().map(|content| thread_of(change, content).to_owned()));
+        }
+        roots
+    }
+
     async fn load_above(
         &mut self,
         connection: &mut PgConnection,
@@ -94,11 +113,9 @@ impl<'c> Threads<'c> {
         changes: &[&'c Change],
         known: &Known<'_>,
     ) -> Result<(), sqlx::Error> {
-        let mut parents: Vec<&str> = Vec::new();
         for change in changes.iter().filter(|change| change.collection.parts == PartsKind::Post) {
             let Some(reply) = change.content().and_then(|content| ThreadRefs::of(change, content)) else { continue };
             self.above.entry(change.uri.as_str().into()).or_default().push(reply.parent.into());
-            parents.push(reply.parent);
             if may_notify(statements.notifications(), change, known) {
                 self.tellers.insert(&change.uri);
             }
@@ -106,11 +123,33 @@ impl<'c> Threads<'c> {
         if self.tellers.is_empty() {
             return Ok(());
         }
+        let tellers = changes.iter().copied().filter(|change| self.tellers.contains(change.uri.as_str()));
+        let parents = above_in_batch(tellers, |uri| self.above.get(uri).into_iter().flatten().map(Cow::as_ref));
+        let parents: Vec<String> = parents.into_iter().map(str::to_owned).collect();
+        let parents: Vec<&str> = parents.iter().map(String::as_str).collect();
         for (uri, parent) in load_parents(connection, statements, &parents).await? {
             self.above.entry(uri.into()).or_default().extend(parent.map(Cow::from));
         }
         Ok(())
     }
+}
+
+/// The root of a post's thread: itself, where it is no reply.
+pub(in crate::engine) fn thread_of<'c>(change: &'c Change, content: &'c Content) -> &'c str {
+    ThreadRefs::of(change, content).map_or(change.uri.as_str(), |reply| reply.root)
+}
+
+/// The posts above these, as far as they are known by what each of `above` answers.
+pub(in crate::engine) fn above_in_batch<'u, I: Iterator<Item = &'u str>>(
+    posts: impl Iterator<Item = &'u Change>,
+    above: impl Fn(&str) -> I,
+) -> Vec<&'u str> {
+    let mut found: HashSet<&str> = HashSet::new();
+    let mut level: Vec<&str> = posts.map(|change| change.uri.as_str()).collect();
+    for _ in 0..MOST_ANCESTORS {
+        level = level.iter().flat_map(|uri| above(uri)).filter(|uri| found.insert(uri)).collect();
+    }
+    found.into_iter().collect()
 }
 
 /// Reads the threads of the posts of a batch. Index used: `post_pkey`.

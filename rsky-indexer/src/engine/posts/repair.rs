@@ -15,13 +15,22 @@ use crate::collections::PartsKind;
 use crate::engine::change::Change;
 use crate::engine::sql::Statements;
 
+/// Flagged replies to these posts.
+const FLAGGED_ANSWERS: &str = r#"SELECT c.uri FROM unnest($1::text[]) AS k(uri) JOIN post c ON c."replyParent" = k.uri
+    WHERE c."invalidReplyRoot""#;
+
+/// Of these posts, those that are flagged.
+const FLAGGED: &str = r#"SELECT c.uri FROM post c WHERE c.uri = ANY($1) AND c."invalidReplyRoot""#;
+
 /// `c` is the reply, `p` the post it answers.
-const SOUND: &str = r#"UPDATE post c SET
+const MEND: &str = r#"UPDATE post c SET
         "invalidReplyRoot" = CASE WHEN c."violatesThreadGate" THEN false END,
         "violatesThreadGate" = CASE WHEN c."violatesThreadGate" THEN true END
     FROM post p JOIN record r ON r.uri = p.uri
-    WHERE p.uri = c."replyParent" AND c."invalidReplyRoot" AND r.json <> '' AND p."invalidReplyRoot" IS NOT TRUE
-        AND CASE WHEN c."replyRoot" = p.uri THEN p."replyRoot" IS NULL ELSE p."replyRoot" = c."replyRoot" END"#;
+    WHERE c.uri = ANY($1) AND p.uri = c."replyParent" AND c."invalidReplyRoot" AND r.json <> ''
+        AND p."invalidReplyRoot" IS NOT TRUE
+        AND CASE WHEN c."replyRoot" = p.uri THEN p."replyRoot" IS NULL ELSE p."replyRoot" = c."replyRoot" END
+    RETURNING c.uri"#;
 
 /// Takes the flag from replies to posts that have arrived, and from what hangs on these.
 pub(in crate::engine) async fn answers_to(
@@ -29,20 +38,41 @@ pub(in crate::engine) async fn answers_to(
     statements: &Statements,
     arrived: Vec<String>,
 ) -> Result<usize, sqlx::Error> {
-    let sql = format!("{SOUND} AND p.uri = ANY($1) RETURNING c.uri");
     let mut mended = 0;
     let mut arrived = arrived;
     // Ends: a reply loses its flag once.
     while !arrived.is_empty() {
-        let rows = statements.query(&sql).bind(&arrived).fetch_all(&mut *connection).await?;
-        arrived = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        let flagged = uris(connection, statements, FLAGGED_ANSWERS, arrived).await?;
+        arrived = mend(connection, statements, flagged).await?;
         mended += arrived.len();
     }
     Ok(mended)
 }
 
-/// What a transaction that ran beside another could not see. Each statement is a transaction of its own; doing it again
-/// does nothing.
+/// Takes the flag from those of these replies that do not deserve it; returns which.
+async fn mend(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    mut flagged: Vec<String>,
+) -> Result<Vec<String>, sqlx::Error> {
+    if flagged.is_empty() {
+        return Ok(flagged);
+    }
+    flagged.sort_unstable();
+    uris(connection, statements, MEND, flagged).await
+}
+
+async fn uris(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    sql: &str,
+    of: Vec<String>,
+) -> Result<Vec<String>, sqlx::Error> {
+    let rows = statements.query(sql).bind(of).fetch_all(connection).await?;
+    rows.iter().map(|row| row.try_get(0)).collect()
+}
+
+/// What a transaction that ran beside another could not see. Doing it again does nothing.
 pub(in crate::engine) async fn after_commit(
     connection: &mut PgConnection,
     statements: &Statements,
@@ -53,14 +83,13 @@ pub(in crate::engine) async fn after_commit(
         let Some(content) = change.content() else { continue };
         posts.push(change.uri.clone());
         if ThreadRefs::of(change, content).is_some() {
-            replies.push(change.uri.as_str());
+            replies.push(change.uri.clone());
         }
     }
     let mut mended = answers_to(connection, statements, posts).await?;
     if !replies.is_empty() {
-        let sql = format!("{SOUND} AND c.uri = ANY($1) RETURNING c.uri");
-        let rows = statements.query(&sql).bind(replies).fetch_all(&mut *connection).await?;
-        let found: Vec<String> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        let flagged = uris(connection, statements, FLAGGED, replies).await?;
+        let found = mend(connection, statements, flagged).await?;
         mended += found.len();
         mended += answers_to(connection, statements, found).await?;
     }

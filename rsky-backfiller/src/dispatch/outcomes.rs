@@ -1,0 +1,158 @@
+//! What follows from a step's outcome: for the repository by the table of classes, and for its host.
+
+use std::time::{Duration, Instant};
+
+use tokio::task::{Id, JoinError};
+
+use super::{Dispatcher, Finished, Key};
+use crate::clock::{jittered, now_ms};
+use crate::job::Job;
+use crate::ledger::{Verdict, retry_delay};
+use crate::outcome::{Action, Class, Failure};
+use crate::worker::Step;
+
+impl Dispatcher {
+    pub(super) async fn ended(&mut self, ended: Result<(Id, Finished), JoinError>) {
+        let id = match &ended {
+            Ok((id, _)) => *id,
+            Err(error) => error.id(),
+        };
+        let Some((key, pool)) = self.keys.remove(&id) else { return };
+        let running = self.running.of(pool);
+        *running = running.saturating_sub(1);
+        if let Some(host) = self.hosts.get_mut(&key) {
+            host.ended();
+        }
+        match ended {
+            Ok((_, (job, Ok(step)))) => self.advance(&key, job, step).await,
+            Ok((_, (job, Err(failure)))) => self.fail(Some(key.clone()), job, failure).await,
+            // Its entry stays pending, and is claimed again.
+            Err(error) => tracing::error!("a repository's task failed: {error}"),
+        }
+        // Only now: it may have become known that the host is to be left alone.
+        self.line_up(key);
+    }
+
+    async fn advance(&mut self, key: &Key, mut job: Job, step: Step) {
+        let now = Instant::now();
+        match step {
+            Step::Stopped => {}
+            Step::Resolved { document, fresh } => {
+                self.answered(key, now, None);
+                job.document = Some(document);
+                job.fresh = fresh;
+                self.place(job).await;
+            }
+            Step::Queued(pace) => {
+                self.answered(key, now, pace);
+                self.metrics.outcome(Class::Queued);
+                self.ledger.settle(job, Verdict::Done).await;
+            }
+        }
+    }
+
+    fn answered(&mut self, key: &Key, now: Instant, pace: Option<Duration>) {
+        if let Some(host) = self.hosts.get_mut(key) {
+            host.answered(now, pace);
+        }
+    }
+
+    pub(super) async fn fail(&mut self, key: Option<Key>, mut job: Job, failure: Failure) {
+        let now = Instant::now();
+        let class = failure.class;
+        let host = key.as_ref().and_then(|key| self.hosts.get_mut(key));
+        if let Some(host) = host {
+            match class {
+                Class::RateLimited => host.asked_for_patience(now, failure.wait),
+                Class::Overloaded => {
+                    host.asked_for_patience(now, failure.wait);
+                    host.failed(now, self.worker.config.host_backoff);
+                }
+                _ if class.blames_host() => host.failed(now, self.worker.config.host_backoff),
+                _ => host.answered(now, failure.wait),
+            }
+        }
+        if self.asks_again(&mut job, class) {
+            return Box::pin(self.place(job)).await;
+        }
+        self.metrics.outcome(class);
+        match class.action() {
+            Action::Done => self.ledger.settle(job, Verdict::Done).await,
+            Action::Wait => match key {
+                Some(key) => self.wait_for(key, job),
+                None => self.later(job).await,
+            },
+            Action::Bury => self.bury(job, class, failure.error).await,
+            Action::Retry => {
+                job.attempts = job.attempts.saturating_add(1);
+                if let Some(error) = key.as_ref().and_then(|key| self.given_up(key, now)) {
+                    let error = format!("{error}; {}", failure.error);
+                    self.bury(job, Class::HostGivenUp, error).await;
+                } else if job.attempts >= self.worker.config.max_attempts {
+                    self.bury(job, class, failure.error).await;
+                } else {
+                    tracing::debug!(did = job.did, attempts = job.attempts, "{failure}; trying again later");
+                    self.metrics.retries.inc();
+                    self.later(job).await;
+                }
+                if let Some(key) = key {
+                    self.give_up_on(&key, now).await;
+                }
+            }
+        }
+    }
+
+    /// Whether the failure may come of an outdated DID document: the key was changed, or the account has moved.
+    fn asks_again(&self, job: &mut Job, class: Class) -> bool {
+        let outdated = match class {
+            Class::BadSignature | Class::NoKey => self.worker.needs_document() && !job.refreshed,
+            Class::Gone | Class::Deactivated | Class::ClientError | Class::Unreachable => {
+                job.document.is_some() && !job.fresh
+            }
+            _ => false,
+        };
+        if outdated {
+            self.worker.documents.remove(&job.did);
+            job.document = None;
+            job.refreshed = class == Class::BadSignature || class == Class::NoKey;
+            job.fresh = true;
+        }
+        outdated
+    }
+
+    fn wait_for(&mut self, key: Key, job: Job) {
+        if let Some(host) = self.hosts.get_mut(&key) {
+            host.queue.push_front(job);
+            self.line_up(key);
+        }
+    }
+
+    async fn later(&self, job: Job) {
+        let delay = jittered(retry_delay(job.attempts, self.worker.config.retry));
+        let due = now_ms().saturating_add(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
+        self.ledger.settle(job, Verdict::Later(due)).await;
+    }
+
+    async fn bury(&self, job: Job, class: Class, error: String) {
+        tracing::info!(did = job.did, reason = class.name(), "dead letter: {error}");
+        self.metrics.dead.inc();
+        self.ledger.settle(job, Verdict::Dead { reason: class.name(), error }).await;
+    }
+
+    /// Why nothing is expected of a host any more, if so.
+    fn given_up(&self, key: &Key, now: Instant) -> Option<String> {
+        let after = self.worker.config.host_give_up;
+        let given_up = self.hosts.get(key)?.is_given_up(now, after);
+        given_up.then(|| format!("{} has given no answer for more than {after:?}", key.1))
+    }
+
+    /// A host that has not answered for very long takes what waits for it along.
+    async fn give_up_on(&mut self, key: &Key, now: Instant) {
+        let Some(error) = self.given_up(key, now) else { return };
+        let queue = self.hosts.get_mut(key).map(|host| std::mem::take(&mut host.queue));
+        for job in queue.into_iter().flatten() {
+            self.metrics.outcome(Class::HostGivenUp);
+            self.bury(job, Class::HostGivenUp, error.clone()).await;
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The settings of the command: those of the daemon that it needs, under the same names. Redis is not among them.
+
+use rsky_common::config::{
+    self, ALLOW_PRIVATE_ADDRESSES, ConfigError, Environment, PLC_URL, Secret, Variable,
+};
+use rsky_common::net::Outbound;
+use url::Url;
+
+use crate::config::{
+    DATABASE_SCHEMA, DATABASE_STATEMENT_CACHE, DATABASE_URL, HANDLE_RESOLVER_URL, INDEXER_NOTIFICATIONS,
+    notifications,
+};
+use crate::engine::Notifications;
+
+/// What the command reads of its environment.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) database_url: Secret,
+    pub(super) database_schema: Option<String>,
+    pub(super) statement_cache: usize,
+    pub(super) notifications: Notifications,
+    pub(super) plc: Option<Url>,
+    pub(super) handle_resolver: Option<Url>,
+    pub(super) outbound: Outbound,
+}
+
+impl Settings {
+    /// # Errors
+    /// Every variable that is missing or malformed, in one error.
+    pub(super) fn read(environment: Environment) -> Result<Self, ConfigError> {
+        let mut settings = config::Settings::new(environment);
+        let s = &mut settings;
+        let read = Self {
+            database_url: s.secret_url(&DATABASE_URL, &["postgres", "postgresql"]),
+            database_schema: s.given(&DATABASE_SCHEMA),
+            statement_cache: s.integer(&DATABASE_STATEMENT_CACHE, 0..=1000),
+            notifications: notifications(s),
+            plc: s.http_url(&PLC_URL),
+            handle_resolver: s.http_url(&HANDLE_RESOLVER_URL),
+            outbound: Outbound { allow_private: s.flag(&ALLOW_PRIVATE_ADDRESSES) },
+        };
+        settings.finish(read)
+    }
+
+    /// The declarations, for `--help`.
+    pub(super) fn variables() -> [&'static Variable; 7] {
+        [
+            &DATABASE_URL,
+            &DATABASE_SCHEMA,
+            &DATABASE_STATEMENT_CACHE,
+            &INDEXER_NOTIFICATIONS,
+            &PLC_URL,
+            &HANDLE_RESOLVER_URL,
+            &ALLOW_PRIVATE_ADDRESSES,
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redis_is_not_asked_for() {
+        let read = |pairs: &[(&str, &str)]| {
+            let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            Settings::read(Environment::from_pairs(pairs))
+        };
+        assert!(read(&[("DB_POSTGRES_URL", "postgres://h/d")]).is_ok());
+        let faults = read(&[("PLC_URL", "nonsense")]).unwrap_err().to_string();
+        assert!(faults.contains("DATABASE_URL") && faults.contains("PLC_URL"), "{faults}");
+        assert!(!faults.contains("REDIS"), "{faults}");
+    }
+}

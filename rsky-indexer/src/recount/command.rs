@@ -1,0 +1,150 @@
+//! The command around a recount: its settings, the signals that stop it, and what it prints.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use rsky_common::config::{ConfigError, Environment, Secret, Settings, Variable};
+use rsky_common::runtime::daemon;
+use sqlx::{Connection as _, PgConnection};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::progress::Progress;
+use super::selection::{Arguments, Selection};
+use super::{MAX_PAGE, Options, Outcome};
+use crate::config::Config;
+use crate::database::Database;
+use crate::schema;
+
+/// The exit code of a recount that was told to stop before its end.
+pub const EXIT_STOPPED: u8 = 130;
+
+/// The variables it reads, a part of the daemon's, for `--help`.
+pub fn variables() -> Vec<&'static Variable> {
+    Config::variables().into_iter().filter(|variable| variable.name.starts_with("DATABASE_")).collect()
+}
+
+struct ConnectionSettings {
+    url: Secret,
+    schema: Option<String>,
+    statement_cache: usize,
+}
+
+impl ConnectionSettings {
+    /// The daemon's own settings of these names; the others (Redis above all) are not asked for.
+    fn read(environment: Environment) -> Result<Self, ConfigError> {
+        let declared = |name: &str| variables().into_iter().find(|variable| variable.name == name);
+        let mut settings = Settings::new(environment);
+        let s = &mut settings;
+        let read = match (declared("DATABASE_URL"), declared("DATABASE_SCHEMA"), declared("DATABASE_STATEMENT_CACHE")) {
+            (Some(url), Some(schema), Some(cache)) => Self {
+                url: s.secret_url(url, &["postgres", "postgresql"]),
+                schema: s.given(schema),
+                statement_cache: s.integer(cache, 0..=1000),
+            },
+            _ => return Err(ConfigError::of("DATABASE_URL and its like are not declared")),
+        };
+        settings.finish(read)
+    }
+}
+
+/// Runs it as a process: figures on standard output, progress and errors on standard error. The code is 0 when everything
+/// was done, [`EXIT_STOPPED`] when it was stopped, 1 after an error and 2 where the arguments make no sense.
+pub fn run(arguments: Arguments, environment: Environment) -> ExitCode {
+    let selection = match arguments.selection() {
+        Ok(selection) => selection,
+        Err(error) => return complain(&error, ExitCode::from(2)),
+    };
+    let settings = match ConnectionSettings::read(environment) {
+        Ok(settings) => settings,
+        Err(error) => return complain(&error.to_string(), ExitCode::FAILURE),
+    };
+    daemon::install_crypto();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&format!("cannot start the runtime: {error}"), ExitCode::FAILURE),
+    };
+    let is_list = matches!(selection, Selection::Some { .. });
+    match runtime.block_on(Box::pin(recount(&settings, &selection))) {
+        Ok(outcome) => report(&outcome, is_list),
+        Err(error) => complain(&format!("{error:#}"), ExitCode::FAILURE),
+    }
+}
+
+async fn recount(settings: &ConnectionSettings, selection: &Selection) -> anyhow::Result<Outcome> {
+    let stop = stopped_by_signals().context("cannot listen for signals")?;
+    let database = Database::new(&settings.url, settings.schema.clone(), settings.statement_cache)?;
+    let mut connection: PgConnection = database.connect().await.context("connect to Postgres")?;
+    schema::inspect(&mut connection, settings.schema.as_deref()).await?;
+    let mut stderr = io::stderr();
+    let is_terminal = stderr.is_terminal();
+    let mut progress = Progress::new(&mut stderr, is_terminal);
+    let options = Options { persistent: settings.statement_cache > 0, page: MAX_PAGE };
+    let outcome = super::recount(&mut connection, options, selection, &stop, &mut progress).await;
+    progress.end();
+    // What matters has been committed.
+    drop(connection.close().await);
+    outcome
+}
+
+/// Cancelled by SIGINT and SIGTERM. A second one ends the process; its step is rolled back.
+fn stopped_by_signals() -> io::Result<CancellationToken> {
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stop = CancellationToken::new();
+    let told = stop.clone();
+    tokio::spawn(async move {
+        for _ in 0..2 {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+            if told.is_cancelled() {
+                std::process::exit(i32::from(EXIT_STOPPED));
+            }
+            told.cancel();
+        }
+    });
+    Ok(stop)
+}
+
+fn report(outcome: &Outcome, is_list: bool) -> ExitCode {
+    let figures = outcome.figures;
+    let mut text = format!("{} rows looked at, {} wrong and put right\n", figures.looked_at, figures.wrong);
+    match &outcome.stopped_at {
+        None => {}
+        Some(_) if is_list => text.push_str("stopped before the end; run it again\n"),
+        Some(place) => {
+            text.push_str(&format!("stopped; go on with: indexer recount --all --resume-after '{place}'\n"));
+        }
+    }
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => complain(&error.to_string(), ExitCode::FAILURE),
+        _ if outcome.stopped_at.is_some() => ExitCode::from(EXIT_STOPPED),
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "a command for people; nothing is logged here")]
+fn complain(error: &str, code: ExitCode) -> ExitCode {
+    eprintln!("indexer recount: {error}");
+    code
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<ConnectionSettings, ConfigError> {
+        let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        ConnectionSettings::read(Environment::from_pairs(pairs))
+    }
+
+    #[test]
+    fn redis_is_not_asked_for() {
+        let settings = read(&[("DB_POSTGRES_URL", "postgres://h/d"), ("DATABASE_SCHEMA", "bsky")]).unwrap();
+        assert_eq!((settings.schema.as_deref(), settings.statement_cache), (Some("bsky"), 100));
+        let said = read(&[]).err().unwrap().to_string();
+        assert!(said.contains("DATABASE_URL") && !said.contains("REDIS"), "{said}");
+    }
+}
