@@ -41,3 +41,4 @@ pub mod acks;
 pub mod check_records;
 pub mod index_repo;
 pub mod metrics;
+pub mod recount;

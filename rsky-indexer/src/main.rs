@@ -12,6 +12,7 @@ use rsky_indexer::check_records::check_records;
 use rsky_indexer::config::Config;
 use rsky_indexer::index_repo::{self, IndexRepo};
 use rsky_indexer::pipeline;
+use rsky_indexer::recount;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -37,6 +38,14 @@ enum Command {
         file: Option<PathBuf>,
     },
     IndexRepo(IndexRepo),
+    /// Counts the counters of posts and profiles anew, and puts right those that are wrong.
+    ///
+    /// post_agg: likes, reposts, replies (without those that a thread gate hides) and quotes. profile_agg: followers,
+    /// follows, posts. Rows that are missing are added; bookmarks are left alone. Indexers may run meanwhile. It works in
+    /// steps of at most 1000 rows, a transaction each; SIGINT or SIGTERM end it after the step at hand, and it prints
+    /// with which arguments to go on.
+    #[command(after_long_help = config::help(recount::command::variables()))]
+    Recount(recount::selection::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -48,6 +57,7 @@ fn main() -> ExitCode {
             Err(error) => complain(&error.to_string()),
         },
         Some(Command::IndexRepo(command)) => index_repo::run(&command),
+        Some(Command::Recount(arguments)) => recount::command::run(arguments, Environment::of_process()),
         None => run(),
     }
 }

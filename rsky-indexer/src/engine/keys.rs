@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 
 use super::change::Change;
 use super::load::Known;
-use super::posts::refs::{self, ThreadRefs};
+use super::posts::refs::{self, ThreadRefs, Threads};
 use crate::collections::{Notifies, PartsKind};
 
 /// Indexes of `subject` and `via` in the tables of likes and reposts.
@@ -71,15 +71,17 @@ impl Keys {
     }
 
     /// Everything that a change touches by what the database holds of its record.
-    pub(super) fn of_known(&self, change: &Change, known: &Known<'_>, thread: Option<&str>) -> Vec<Key> {
+    pub(super) fn of_known(&self, change: &Change, known: &Known<'_>, threads: &Threads<'_>) -> Vec<Key> {
         let mut keys = Vec::new();
         if let Some(values) = known.duplicate_key(&change.uri) {
             let values: Vec<&str> = values.iter().map(String::as_str).collect();
             self.add_values(change.collection.nsid, &values, &mut keys);
         }
-        if let Some(root) = thread {
+        if let Some(root) = threads.of(&change.uri) {
             keys.push((self.thread(root), Touch::Add));
         }
+        // A quote goes with the post it is of.
+        keys.extend(threads.shown_by(&change.uri).map(|shown| (self.uri(shown), Touch::Read)));
         keys
     }
 

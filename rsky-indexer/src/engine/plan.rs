@@ -110,7 +110,7 @@ impl Planner {
             keys.extend_from_slice(earlier);
         }
         if !fresh {
-            keys.extend(self.keys.of_known(change, known, threads.of(&change.uri)));
+            keys.extend(self.keys.of_known(change, known, threads));
         }
 
         let barrier = known.has_duplicates(&change.uri);

@@ -340,7 +340,8 @@ impl<'c> Batch<'_, 'c> {
         self.rows += applied.len();
         // A uri that was never seen has neither duplicates nor a row.
         duplicates::remove(self.connection, self.statements, &uris).await?;
-        for (collection, group) in by_collection(applied.iter().copied(), |change| change) {
+        let seen = applied.iter().copied().filter(|change| self.known.stored(&change.uri).is_some());
+        for (collection, group) in by_collection(seen.collect::<Vec<_>>().into_iter(), |change| change) {
             let uris: Vec<&str> = group.iter().map(|change| change.uri.as_str()).collect();
             let deleted = self.delete_rows(collection, &uris, order).await?;
             let mut silenced = deleted.clone();

@@ -37,7 +37,11 @@ impl ConnectionSettings {
         let declared = |name: &str| variables().into_iter().find(|variable| variable.name == name);
         let mut settings = Settings::new(environment);
         let s = &mut settings;
-        let read = match (declared("DATABASE_URL"), declared("DATABASE_SCHEMA"), declared("DATABASE_STATEMENT_CACHE")) {
+        let read = match (
+            declared("DATABASE_URL"),
+            declared("DATABASE_SCHEMA"),
+            declared("DATABASE_STATEMENT_CACHE"),
+        ) {
             (Some(url), Some(schema), Some(cache)) => Self {
                 url: s.secret_url(url, &["postgres", "postgresql"]),
                 schema: s.given(schema),
@@ -65,9 +69,8 @@ pub fn run(arguments: Arguments, environment: Environment) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return complain(&format!("cannot start the runtime: {error}"), ExitCode::FAILURE),
     };
-    let is_list = matches!(selection, Selection::Some { .. });
     match runtime.block_on(Box::pin(recount(&settings, &selection))) {
-        Ok(outcome) => report(&outcome, is_list),
+        Ok(outcome) => report(&outcome),
         Err(error) => complain(&format!("{error:#}"), ExitCode::FAILURE),
     }
 }
@@ -108,19 +111,19 @@ fn stopped_by_signals() -> io::Result<CancellationToken> {
     Ok(stop)
 }
 
-fn report(outcome: &Outcome, is_list: bool) -> ExitCode {
+fn report(outcome: &Outcome) -> ExitCode {
     let figures = outcome.figures;
     let mut text = format!("{} rows looked at, {} wrong and put right\n", figures.looked_at, figures.wrong);
-    match &outcome.stopped_at {
-        None => {}
-        Some(_) if is_list => text.push_str("stopped before the end; run it again\n"),
-        Some(place) => {
-            text.push_str(&format!("stopped; go on with: indexer recount --all --resume-after '{place}'\n"));
-        }
+    if let Some(place) = &outcome.resume_after {
+        text.push_str(&format!("stopped; go on with: indexer recount --all --resume-after '{place}'\n"));
+    } else if outcome.stopped {
+        text.push_str("stopped before the end; run it again\n");
     }
     match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => complain(&error.to_string(), ExitCode::FAILURE),
-        _ if outcome.stopped_at.is_some() => ExitCode::from(EXIT_STOPPED),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            complain(&error.to_string(), ExitCode::FAILURE)
+        }
+        _ if outcome.stopped => ExitCode::from(EXIT_STOPPED),
         _ => ExitCode::SUCCESS,
     }
 }

@@ -51,8 +51,10 @@ const QUICK: Duration = Duration::from_millis(250);
 pub struct Outcome {
     /// What was looked at, and what was wrong.
     pub figures: Figures,
-    /// Where to go on; `None` when everything was done.
-    pub stopped_at: Option<Place>,
+    /// Whether it was told to stop before its end.
+    pub stopped: bool,
+    /// Where a recount of everything that was stopped can go on.
+    pub resume_after: Option<Place>,
 }
 
 /// How steps are sent, and how many rows they take.
@@ -98,14 +100,14 @@ impl Run<'_, '_> {
             self.progress.begin(table.name, "", keys.len() as f64);
             for page in keys.chunks(self.page.max(1)) {
                 if self.stop.is_cancelled() {
-                    return Ok(self.ended(Some(Place::of_list())));
+                    return Ok(self.ended(true, None));
                 }
                 let step = Step { table, keys: Keys::These(page) };
                 let done = step.run(self.connection, self.options.persistent).await?;
                 self.progress.add(page.len() as u64, done.figures);
             }
         }
-        Ok(self.ended(None))
+        Ok(self.ended(false, None))
     }
 
     async fn all(&mut self, resume_after: Option<&Place>) -> anyhow::Result<Outcome> {
@@ -114,10 +116,10 @@ impl Run<'_, '_> {
         for (number, stage) in STAGES.iter().enumerate().skip(first) {
             let after = resume_after.filter(|place| place.stage() == number).map_or("", Place::key);
             if let Some(place) = self.stage(number, stage, after).await? {
-                return Ok(self.ended(Some(place)));
+                return Ok(self.ended(true, Some(place)));
             }
         }
-        Ok(self.ended(None))
+        Ok(self.ended(false, None))
     }
 
     /// Returns where it was told to stop.
@@ -131,10 +133,8 @@ impl Run<'_, '_> {
                 return Ok(Some(place));
             }
             let began = Instant::now();
-            let step = Step {
-                table: stage.table(),
-                keys: Keys::After { stage, after: &after, limit: self.page },
-            };
+            let step =
+                Step { table: stage.table(), keys: Keys::After { stage, after: &after, limit: self.page } };
             let done = step
                 .run(self.connection, self.options.persistent)
                 .await
@@ -154,7 +154,7 @@ impl Run<'_, '_> {
         }
     }
 
-    fn ended(&self, stopped_at: Option<Place>) -> Outcome {
-        Outcome { figures: self.progress.figures(), stopped_at }
+    fn ended(&self, stopped: bool, resume_after: Option<Place>) -> Outcome {
+        Outcome { figures: self.progress.figures(), stopped, resume_after }
     }
 }

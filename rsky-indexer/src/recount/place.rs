@@ -43,7 +43,10 @@ impl FromStr for Place {
             Some(stage) if text.contains(':') => Ok(Self { stage, key: key.to_owned() }),
             _ => {
                 let names: Vec<&str> = STAGES.iter().map(super::tables::Stage::name).collect();
-                Err(format!("expected <table>:<key>, as printed by a recount that was stopped; <table> is one of {}", names.join(", ")))
+                Err(format!(
+                    "expected <table>:<key>, as printed by a recount that was stopped; <table> is one of {}",
+                    names.join(", ")
+                ))
             }
         }
     }
@@ -55,7 +58,9 @@ mod tests {
 
     #[test]
     fn text_and_back() {
-        for text in ["post_agg:at://did:plc:a/app.bsky.feed.post/1", "follow.subjectDid:did:plc:a", "like.subject:"] {
+        for text in
+            ["post_agg:at://did:plc:a/app.bsky.feed.post/1", "follow.subjectDid:did:plc:a", "like.subject:"]
+        {
             assert_eq!(text.parse::<Place>().unwrap().to_string(), text);
         }
     }

@@ -114,9 +114,10 @@ mod tests {
     fn a_line_each_time_or_one_that_is_rewritten() {
         let lines_of_file = lines(false, "", 8000.0);
         assert_eq!(lines_of_file.lines().count(), 2);
-        assert!(lines_of_file.ends_with(
-            "post_agg: 2000 of about 8000 (25 %); in all 2000 rows looked at, 1 wrong\n"
-        ));
+        assert!(
+            lines_of_file
+                .ends_with("post_agg: 2000 of about 8000 (25 %); in all 2000 rows looked at, 1 wrong\n")
+        );
         let line_of_terminal = lines(true, "", 8000.0);
         assert_eq!((line_of_terminal.lines().count(), line_of_terminal.matches('\r').count()), (1, 2));
     }

@@ -37,7 +37,11 @@ pub(super) struct Step<'s> {
 pub(super) enum Keys<'s> {
     These(&'s [String]),
     /// The next ones of a stage.
-    After { stage: &'s Stage, after: &'s str, limit: usize },
+    After {
+        stage: &'s Stage,
+        after: &'s str,
+        limit: usize,
+    },
 }
 
 /// What a step did.
@@ -78,7 +82,11 @@ impl Step<'_> {
         within(STEP_TIMEOUT, transaction).await
     }
 
-    async fn in_transaction(&self, connection: &mut PgConnection, persistent: bool) -> Result<Done, sqlx::Error> {
+    async fn in_transaction(
+        &self,
+        connection: &mut PgConnection,
+        persistent: bool,
+    ) -> Result<Done, sqlx::Error> {
         let (mut done, mut keys) = self.keys(connection, persistent).await?;
         if keys.is_empty() {
             return Ok(done);

@@ -59,7 +59,12 @@ pub(super) static PROFILE_AGG: LazyLock<AggregateTable> = LazyLock::new(|| {
 impl AggregateTable {
     fn new(name: &'static str, key: &'static str, counters: &[Counter]) -> Self {
         let list = |separator: &str, one: &dyn Fn(usize, &Counter) -> String| {
-            counters.iter().enumerate().map(|(at, counter)| one(at, counter)).collect::<Vec<_>>().join(separator)
+            counters
+                .iter()
+                .enumerate()
+                .map(|(at, counter)| one(at, counter))
+                .collect::<Vec<_>>()
+                .join(separator)
         };
         let anything = list(" OR ", &|_, counter| format!("EXISTS (SELECT FROM {})", counter.rows));
         let insert = format!(

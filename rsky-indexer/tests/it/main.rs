@@ -29,6 +29,7 @@ mod drains_a_full_redis;
 mod drains_the_recording;
 mod outlives_postgres_outage;
 mod outlives_redis_outage;
+mod recounts;
 mod sets_poison_aside;
 mod stays_within_memory;
 mod stops_and_starts;

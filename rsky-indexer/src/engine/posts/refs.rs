@@ -65,6 +65,8 @@ pub(in crate::engine) fn is_post(uri: &str) -> bool {
 pub(in crate::engine) struct Threads<'c> {
     /// By uri of a stored post, its thread's root.
     roots: HashMap<String, String>,
+    /// By uri of a stored post, the record it shows.
+    shown: HashMap<String, String>,
     /// The posts that a post answers, in the batch and above it in the database. Empty if nobody is told of replies.
     above: HashMap<Cow<'c, str>, Vec<Cow<'c, str>>>,
     /// The posts that tell those above them.
@@ -75,6 +77,11 @@ impl<'c> Threads<'c> {
     /// The root of a stored post's thread, itself for a root.
     pub(in crate::engine) fn of(&self, uri: &str) -> Option<&str> {
         self.roots.get(uri).map(String::as_str)
+    }
+
+    /// The record that a stored post shows.
+    pub(in crate::engine) fn shown_by(&self, uri: &str) -> Option<&str> {
+        self.shown.get(uri).map(String::as_str)
     }
 
     /// Every post that may have to be told of this one.
@@ -152,7 +159,7 @@ pub(in crate::engine) fn above_in_batch<'u, I: Iterator<Item = &'u str>>(
     found.into_iter().collect()
 }
 
-/// Reads the threads of the posts of a batch. Index used: `post_pkey`.
+/// Reads the threads of the posts of a batch. Indexes used: `post_pkey`, `post_embed_record_pkey`.
 pub(in crate::engine) async fn load_threads<'c>(
     connection: &mut PgConnection,
     statements: &Statements,
@@ -171,10 +178,15 @@ pub(in crate::engine) async fn load_threads<'c>(
     if uris.is_empty() {
         return Ok(threads);
     }
-    let sql = r#"SELECT uri, coalesce("replyRoot", uri) FROM post WHERE uri = ANY($1)"#;
+    let sql = r#"SELECT p.uri, coalesce(p."replyRoot", p.uri), e."embedUri" FROM post p
+        LEFT JOIN post_embed_record e ON e."postUri" = p.uri WHERE p.uri = ANY($1)"#;
     let rows = statements.query(sql).bind(uris).fetch_all(connection).await?;
     for row in rows {
-        threads.roots.insert(row.try_get(0)?, row.try_get(1)?);
+        let uri: String = row.try_get(0)?;
+        if let Some(shown) = row.try_get(2)? {
+            threads.shown.insert(uri.clone(), shown);
+        }
+        threads.roots.insert(uri, row.try_get(1)?);
     }
     Ok(threads)
 }
