@@ -35,7 +35,7 @@ pub(super) struct Limits {
     pub(super) answer: Duration,
     /// Without progress.
     pub(super) stall: Duration,
-    /// In all.
+    /// In all, tries together.
     pub(super) total: Duration,
     /// Of the repository.
     pub(super) bytes: u64,
@@ -75,11 +75,12 @@ impl Fetcher {
         let mut url = account.pds.join("/xrpc/com.atproto.sync.getRepo").context("the URL of the PDS")?;
         self.outbound.check(&url).with_context(|| format!("the PDS {}", account.pds))?;
         url.query_pairs_mut().clear().append_pair("did", &account.did);
+        let deadline = Instant::now() + self.limits.total;
         let (mut pause, mut tries) = (PAUSE, 1);
         loop {
-            match self.try_once(url.clone()).await {
+            match self.try_once(url.clone(), deadline).await {
                 Ok(repository) => return Ok(repository),
-                Err(Failure::Passing(_)) if tries < TRIES => {}
+                Err(Failure::Passing(_)) if tries < TRIES && Instant::now() < deadline => {}
                 Err(Failure::Passing(error) | Failure::Final(error)) => {
                     return Err(
                         error.context(format!("the repository of {} at {}", account.did, account.pds))
@@ -92,12 +93,12 @@ impl Fetcher {
         }
     }
 
-    async fn try_once(&self, url: Url) -> Result<Repository, Failure> {
+    async fn try_once(&self, url: Url, deadline: Instant) -> Result<Repository, Failure> {
         let answer = self.ask(url).await?;
         let (sender, mut pieces) = mpsc::channel(PIECES);
         let (store, most) = (self.store.clone(), self.limits.bytes);
         let receiving = spawn_blocking(move || Repository::receive(&mut pieces, store, most));
-        let sent = self.send(answer, sender).await;
+        let sent = self.send(answer, sender, deadline).await;
         let received = receiving.await.map_err(|error| Failure::Final(error.into()))?;
         // What the host did wrong explains what the reader found.
         sent.map_err(Failure::Passing)?;
@@ -142,8 +143,12 @@ impl Fetcher {
     }
 
     /// Sends the pieces of the answer. A receiver that hangs up ends it without an error: it knows why.
-    async fn send(&self, mut answer: Response, pieces: mpsc::Sender<Bytes>) -> anyhow::Result<()> {
-        let deadline = Instant::now() + self.limits.total;
+    async fn send(
+        &self,
+        mut answer: Response,
+        pieces: mpsc::Sender<Bytes>,
+        deadline: Instant,
+    ) -> anyhow::Result<()> {
         let (mut window, mut bytes) = (Instant::now() + self.limits.stall, 0_usize);
         loop {
             let piece = match timeout_at(window.min(deadline), answer.chunk()).await {

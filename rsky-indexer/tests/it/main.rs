@@ -12,6 +12,7 @@
 mod accounts;
 mod load;
 mod process;
+mod repositories;
 mod support;
 
 mod as_if_sequential;

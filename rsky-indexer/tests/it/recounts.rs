@@ -124,7 +124,11 @@ fn nothing_selected_or_no_database_is_said() {
     assert_eq!(ran.code, Some(2));
     assert!(ran.err.contains("--did") && ran.err.contains("--all"), "{}", ran.err);
     let ran = run(&["recount", "--all"], &[], "");
-    assert!(ran.code == Some(1) && ran.err.contains("DATABASE_URL is missing"), "{}", ran.err);
+    assert!(
+        ran.code == Some(1) && ran.err.contains("DATABASE_URL (or DB_POSTGRES_URL) is missing"),
+        "{}",
+        ran.err
+    );
 }
 
 #[test]
