@@ -317,7 +317,11 @@ impl Config {
 pub(crate) fn notifications(settings: &mut Settings) -> Notifications {
     settings.one_of(
         &INDEXER_NOTIFICATIONS,
-        &[("reference", Notifications::Reference), ("live", Notifications::Live), ("off", Notifications::Off)],
+        &[
+            ("reference", Notifications::Reference),
+            ("live", Notifications::Live),
+            ("off", Notifications::Off),
+        ],
         Notifications::Reference,
     )
 }

@@ -32,9 +32,9 @@ pub mod engine;
 pub mod identity;
 
 pub mod database;
-pub mod schema;
 pub mod disposition;
 pub mod isolate;
+pub mod schema;
 
 pub mod acks;
 

@@ -127,8 +127,7 @@ impl Daemon {
         let mut watched: Vec<String> = Vec::new();
         if config.mode != Mode::Label {
             let handover = self.spawn_handles(stages, schema)?;
-            let lanes =
-                self.spawn_lanes::<Events>(stages, "event", config.lanes, handover.as_ref(), schema);
+            let lanes = self.spawn_lanes::<Events>(stages, "event", config.lanes, handover.as_ref(), schema);
             for stream in &config.streams {
                 let source = self.source(stream, &config.group, &self.metrics.events);
                 self.spawn_reader::<Events>(stages, source, lanes.clone(), handover.clone(), budget.clone());
@@ -178,8 +177,7 @@ impl Daemon {
             warn!("handles are not resolved (INDEXER_HANDLE_CONCURRENCY=0)");
             return Ok(None);
         };
-        let (handover, tasks) =
-            Handover::new(config.handle_queue, self.metrics.handle_deferred.clone());
+        let (handover, tasks) = Handover::new(config.handle_queue, self.metrics.handle_deferred.clone());
         // Redis and Postgres count for readiness. The directory and the shared cache do not: the rest goes on without.
         let link = self.link_that_drains("handles");
         let writer = self.writer("handles", schema);
@@ -272,7 +270,8 @@ impl Daemon {
                 lane::prepare::<K>(jobs, self.config.batch_size, to_write),
             );
             stages.spawn(format!("{name}: write"), lane::write::<K>(prepared, writer, to_settle, metrics()));
-            stages.spawn(format!("{name}: settle"), lane::settle(written, acks, handover.cloned(), metrics()));
+            stages
+                .spawn(format!("{name}: settle"), lane::settle(written, acks, handover.cloned(), metrics()));
         }
         senders
     }

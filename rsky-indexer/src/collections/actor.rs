@@ -1,8 +1,8 @@
 //! `app.bsky.actor.*`, the labeler service and the declarations.
 
 use super::{
-    CID, CREATED_AT, CREATOR, Collection, INDEXED_AT, Notifies, RkeyRule, Source, Table, URI, column, record_only,
-    with_table,
+    CID, CREATED_AT, CREATOR, Collection, INDEXED_AT, Notifies, RkeyRule, Source, Table, URI, column,
+    record_only, with_table,
 };
 
 static PROFILE_TABLE: Table = Table {

@@ -1,8 +1,8 @@
 //! `app.bsky.graph.*`.
 
 use super::{
-    CID, CREATED_AT, CREATOR, Collection, Counter, INDEXED_AT, Notifies, Ownership, RkeyRule, Source, Table, URI,
-    column, counted, optional_column, with_table,
+    CID, CREATED_AT, CREATOR, Collection, Counter, INDEXED_AT, Notifies, Ownership, RkeyRule, Source, Table,
+    URI, column, counted, optional_column, with_table,
 };
 
 static FOLLOW_TABLE: Table = Table {

@@ -24,6 +24,7 @@ mod notifications;
 mod posts;
 mod promotion;
 mod records;
+mod removal;
 mod sync_state;
 mod takedowns;
 mod typed;
@@ -92,9 +93,8 @@ pub async fn apply(
         Err(EngineError::Overtaken) => apply_trusting(connection, statements, batch, Trust::Nothing).await?,
         outcome => outcome?,
     };
-    let has_posts = |work: &&&Work| {
-        work.change.as_ref().is_some_and(|change| change.collection.parts == PartsKind::Post)
-    };
+    let has_posts =
+        |work: &&&Work| work.change.as_ref().is_some_and(|change| change.collection.parts == PartsKind::Post);
     if !batch.iter().any(|work| has_posts(&work)) {
         return Ok(rows);
     }

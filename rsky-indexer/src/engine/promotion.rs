@@ -16,6 +16,7 @@ pub(super) fn as_change(collection: &'static Collection, candidate: Candidate) -
     let parts = Parts::of(collection, &record);
     drop(record);
     let content = Content { cid, json, row, parts };
-    let change = Change { uri, did, collection, rkey, rev: String::new(), live: false, time, action: Action::Delete };
+    let change =
+        Change { uri, did, collection, rkey, rev: String::new(), live: false, time, action: Action::Delete };
     Some((change, content))
 }

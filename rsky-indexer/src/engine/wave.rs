@@ -7,15 +7,15 @@ use sqlx::{PgConnection, Row as _};
 use super::aggregates::Deltas;
 use super::change::{Action, Change, Content};
 use super::load::Known;
-use super::sql::Statements;
 use super::notifications::{self, may_notify};
 use super::posts::judge::{Verdicts, judge};
 use super::posts::refs::thread_of;
-use super::posts::{gates, op_thread, parts, repair};
+use super::posts::{gates, parts, repair};
+use super::sql::Statements;
 use super::takedowns::{self, Takedowns};
 use super::typed::NewRow;
-use super::{EngineError, Trust, duplicates, promotion, records, typed};
-use crate::collections::{Collection, Flags, Notifies, PartsKind};
+use super::{EngineError, Trust, duplicates, records, typed};
+use crate::collections::{Collection, Notifies, PartsKind};
 
 /// What a batch's transaction carries from wave to wave.
 pub(super) struct Batch<'a, 'c> {
@@ -65,7 +65,8 @@ impl<'c> Writes<'c> {
 impl<'c> Batch<'_, 'c> {
     /// Applies a wave: places in the batch and changes, in batch order.
     pub(super) async fn apply(&mut self, ordered: &[(usize, &'c Change)]) -> Result<(), EngineError> {
-        let order: HashMap<&str, usize> = ordered.iter().map(|(at, change)| (change.uri.as_str(), *at)).collect();
+        let order: HashMap<&str, usize> =
+            ordered.iter().map(|(at, change)| (change.uri.as_str(), *at)).collect();
         let mut sorted: Vec<&'c Change> = ordered.iter().map(|(_, change)| *change).collect();
         // Every process locks rows in one order.
         sorted.sort_unstable_by(|a, b| a.uri.cmp(&b.uri));
@@ -214,12 +215,15 @@ impl<'c> Batch<'_, 'c> {
         match collection.parts {
             PartsKind::None => {}
             PartsKind::ThreadGate | PartsKind::PostGate => {
-                gates::mark(self.connection, self.statements, collection.parts, group, &wave.verdicts).await?;
+                gates::mark(self.connection, self.statements, collection.parts, group, &wave.verdicts)
+                    .await?;
             }
             PartsKind::Post => {
-                let posts: Vec<parts::NewPost<'_>> = rows.iter().map(|row| (row.change, row.content)).collect();
+                let posts: Vec<parts::NewPost<'_>> =
+                    rows.iter().map(|row| (row.change, row.content)).collect();
                 self.rows +=
-                    parts::insert(self.connection, self.statements, &posts, &wave.order, &mut self.deltas).await?;
+                    parts::insert(self.connection, self.statements, &posts, &wave.order, &mut self.deltas)
+                        .await?;
                 // Replies to others are looked at after the commit: until then they would be locked for their own lanes.
                 let arrived = rows
                     .iter()
@@ -263,35 +267,6 @@ impl<'c> Batch<'_, 'c> {
         Ok(())
     }
 
-    /// Deletes the rows of records, with what hangs on them; returns the uris of those that had one.
-    async fn delete_rows(
-        &mut self,
-        collection: &'static Collection,
-        uris: &[&str],
-        order: &HashMap<&'c str, usize>,
-    ) -> Result<HashSet<String>, EngineError> {
-        let marked = match collection.parts {
-            PartsKind::ThreadGate | PartsKind::PostGate => {
-                gates::marked_by(self.connection, self.statements, collection, uris).await?
-            }
-            PartsKind::None | PartsKind::Post => Vec::new(),
-        };
-        if collection.notifies == Notifies::Verification {
-            notifications::unverify(self.connection, self.statements, uris).await?;
-        }
-        if collection.parts == PartsKind::Post {
-            op_thread::mark_deleted(self.connection, self.statements, uris).await?;
-        }
-        let deleted =
-            typed::delete(self.connection, self.statements, collection, uris, &mut self.deltas).await?;
-        self.rows += deleted.len();
-        if collection.parts == PartsKind::Post {
-            parts::delete(self.connection, self.statements, uris, order, &mut self.deltas).await?;
-        }
-        gates::unmark(self.connection, self.statements, collection.parts, marked).await?;
-        Ok(deleted)
-    }
-
     /// Inserts rows; those that are refused because another record says the same become its duplicates
     /// (INDEXING §2.1, 3-4; DECISIONS 14).
     async fn insert_typed(
@@ -321,74 +296,6 @@ impl<'c> Batch<'_, 'c> {
             .collect();
         duplicates::add(self.connection, self.statements, &noted).await?;
         Ok(inserted)
-    }
-
-    /// Deletions (INDEXING §2.3).
-    async fn delete(&mut self, deletes: &[&'c Change], order: &HashMap<&'c str, usize>) -> Result<(), EngineError> {
-        let mut applied: HashSet<String> = records::bury(self.connection, self.statements, deletes).await?;
-        let unrecorded = deletes.iter().map(|change| change.uri.as_str());
-        let unrecorded: Vec<&str> = unrecorded.filter(|uri| self.known.is_unrecorded(uri)).collect();
-        applied.extend(records::absent(self.connection, self.statements, &unrecorded).await?);
-        let applied: Vec<&'c Change> =
-            deletes.iter().copied().filter(|change| applied.contains(&change.uri)).collect();
-        let mut uris = Vec::new();
-        for change in &applied {
-            if self.known.stored(&change.uri).is_some() {
-                uris.push(change.uri.as_str());
-            }
-        }
-        self.rows += applied.len();
-        // A uri that was never seen has neither duplicates nor a row.
-        duplicates::remove(self.connection, self.statements, &uris).await?;
-        let seen = applied.iter().copied().filter(|change| self.known.stored(&change.uri).is_some());
-        for (collection, group) in by_collection(seen.collect::<Vec<_>>().into_iter(), |change| change) {
-            let uris: Vec<&str> = group.iter().map(|change| change.uri.as_str()).collect();
-            let deleted = self.delete_rows(collection, &uris, order).await?;
-            let mut silenced = deleted.clone();
-            if collection.table.is_some_and(|table| !table.duplicate_key.is_empty()) {
-                for replaced in self.promote(collection, &deleted).await? {
-                    silenced.remove(&replaced);
-                }
-            }
-            if matches!(collection.notifies, Notifies::Post | Notifies::Subject { .. } | Notifies::Follow) {
-                let silenced: Vec<&str> = silenced.iter().map(String::as_str).collect();
-                notifications::take_back(self.connection, self.statements, &silenced).await?;
-            }
-        }
-        for change in &applied {
-            self.known.bury(&change.uri, &change.rev);
-        }
-        Ok(())
-    }
-
-    /// The oldest duplicate of a deleted record takes its place (INDEXING §2.3, 5). Returns the uris whose place is taken.
-    async fn promote(
-        &mut self,
-        collection: &'static Collection,
-        deleted: &HashSet<String>,
-    ) -> Result<Vec<String>, EngineError> {
-        let uris: Vec<&str> = deleted.iter().map(String::as_str).collect();
-        let candidates = duplicates::oldest_behind(self.connection, self.statements, &uris).await?;
-        let mut replaced = Vec::new();
-        let mut promoted: Vec<(Change, Content)> = Vec::new();
-        for candidate in candidates {
-            let stands_behind = candidate.stands_behind.clone();
-            if let Some(change) = promotion::as_change(collection, candidate) {
-                replaced.push(stands_behind);
-                promoted.push(change);
-            }
-        }
-        let rows: Vec<NewRow<'_>> = promoted
-            .iter()
-            .filter_map(|(change, content)| {
-                Some(NewRow { change, content, row: content.row.as_ref()?, flags: Flags::default() })
-            })
-            .collect();
-        let mut gained = Deltas::default();
-        self.rows +=
-            typed::insert(self.connection, self.statements, collection, &rows, &mut gained).await?.len();
-        self.deltas.absorb(&gained);
-        Ok(replaced)
     }
 }
 

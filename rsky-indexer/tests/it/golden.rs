@@ -68,10 +68,7 @@ fn is_iso(value: &Value) -> bool {
     value.as_str().is_some_and(|text| text.len() >= 20 && text.ends_with('Z') && text.as_bytes()[10] == b'T')
 }
 
-fn differences(
-    set: &str,
-    ours: BTreeMap<&'static str, Vec<String>>,
-) -> (usize, BTreeSet<Difference>) {
+fn differences(set: &str, ours: BTreeMap<&'static str, Vec<String>>) -> (usize, BTreeSet<Difference>) {
     let mut found = BTreeSet::new();
     let mut compared = 0;
     for (table, rows) in ours {
@@ -157,11 +154,7 @@ fn explained(set: &str) -> BTreeSet<Difference> {
 }
 
 /// Holds a database against a golden set; `at_least` keeps the test from passing on nothing.
-pub fn assert_golden(
-    set: &str,
-    ours: BTreeMap<&'static str, Vec<String>>,
-    at_least: usize,
-) {
+pub fn assert_golden(set: &str, ours: BTreeMap<&'static str, Vec<String>>, at_least: usize) {
     let (compared, found) = differences(set, ours);
     assert!(compared >= at_least, "only {compared} rows compared");
     let explained = explained(set);

@@ -57,8 +57,12 @@ fn kind() -> impl Strategy<Value = Kind> {
 }
 
 fn steps(kind: impl Strategy<Value = Kind>, most: usize) -> impl Strategy<Value = Vec<Step>> {
-    let step = (kind, 0..DIDS, 0..POSTS, 0..8usize)
-        .prop_map(|(kind, did, post, action)| Step { kind, did, post, action });
+    let step = (kind, 0..DIDS, 0..POSTS, 0..8usize).prop_map(|(kind, did, post, action)| Step {
+        kind,
+        did,
+        post,
+        action,
+    });
     prop::collection::vec(step, 1..most)
 }
 
@@ -114,7 +118,8 @@ fn record(step: &Step) -> (&'static str, String, Value) {
             ("app.bsky.feed.threadgate", rkey, gate)
         }
         Kind::PostGate { forbids } => {
-            let rules = if *forbids { json!([{"$type": "app.bsky.feed.postgate#disableRule"}]) } else { json!([]) };
+            let rules =
+                if *forbids { json!([{"$type": "app.bsky.feed.postgate#disableRule"}]) } else { json!([]) };
             let gate = json!({"post": post_uri(own), "createdAt": AT, "embeddingRules": rules});
             ("app.bsky.feed.postgate", rkey, gate)
         }
@@ -126,7 +131,9 @@ fn record(step: &Step) -> (&'static str, String, Value) {
             let item = json!({"subject": did(*subject), "list": list, "createdAt": AT});
             ("app.bsky.graph.listitem", rkey, item)
         }
-        Kind::Repost { of } => ("app.bsky.feed.repost", rkey, json!({"subject": strong(*of), "createdAt": AT})),
+        Kind::Repost { of } => {
+            ("app.bsky.feed.repost", rkey, json!({"subject": strong(*of), "createdAt": AT}))
+        }
         Kind::Like { of } => ("app.bsky.feed.like", rkey, json!({"subject": strong(*of), "createdAt": AT})),
     }
 }
@@ -139,7 +146,8 @@ fn works(steps: &[Step], only_creates: bool) -> Vec<Work> {
         record["$type"] = json!(collection);
         let text = record.to_string();
         // Content decides the CID, as in a repository.
-        let cid = format!("bafyrei{:x}", text.bytes().fold(7u64, |sum, b| sum.wrapping_mul(131) + u64::from(b)));
+        let cid =
+            format!("bafyrei{:x}", text.bytes().fold(7u64, |sum, b| sum.wrapping_mul(131) + u64::from(b)));
         let mut event = json!({
             "seq": at + 1, "time": format!("2024-02-01T00:00:{:02}.{:03}Z", at / 1000, at % 1000),
             "did": did(step.did), "commit": format!("bafycommit{at}"), "rev": format!("3r{at:010}"),
@@ -170,7 +178,12 @@ async fn apply(connection: &mut PgConnection, statements: &Statements, works: &[
     }
 }
 
-fn check(name: &str, cases: u32, test: impl AsyncFn(&Db, &mut PgConnection, Vec<Step>, usize) -> Result<(), TestCaseError>, kind: impl Strategy<Value = Kind>) {
+fn check(
+    name: &str,
+    cases: u32,
+    test: impl AsyncFn(&Db, &mut PgConnection, Vec<Step>, usize) -> Result<(), TestCaseError>,
+    kind: impl Strategy<Value = Kind>,
+) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let db = Db::new(name);
     db.sql(&format!(
@@ -212,8 +225,11 @@ fn batches_end_in_the_rows_of_one_event_at_a_time() {
 #[test]
 fn threads_do_not_depend_on_who_came_first() {
     let reply = prop::option::weighted(0.8, (0..2usize, any_post()));
-    let posts = (reply, prop::option::weighted(0.3, any_post()))
-        .prop_map(|(reply, quotes)| Kind::Post { reply, quotes, version: 0 });
+    let posts = (reply, prop::option::weighted(0.3, any_post())).prop_map(|(reply, quotes)| Kind::Post {
+        reply,
+        quotes,
+        version: 0,
+    });
     let test = async |db: &Db, connection: &mut PgConnection, mut steps: Vec<Step>, batch: usize| {
         // One version of each post: what counts is the order of arrival alone.
         let mut seen = HashSet::new();
@@ -225,7 +241,8 @@ fn threads_do_not_depend_on_who_came_first() {
         let forwards = dump_without_clocks(connection).await;
         // The accounts one after the other, the last first; each in its own order.
         let mut by_account = all.clone();
-        by_account.sort_by_key(|work| std::cmp::Reverse(work.change.as_ref().map(|change| change.did.clone())));
+        by_account
+            .sort_by_key(|work| std::cmp::Reverse(work.change.as_ref().map(|change| change.did.clone())));
         db.truncate(connection).await;
         apply(connection, &statements, &by_account, batch).await;
         let otherwise = dump_without_clocks(connection).await;

@@ -113,19 +113,21 @@ mod tests {
     fn gates() {
         let gate = |allow: Option<Allow>| ThreadGate { allow, hidden: Vec::new() };
         let world = World {
-            true_ones: vec![("root", "mentioned"), ("owner", "followed"), ("fan", "owner"), ("list", "member")],
+            true_ones: vec![
+                ("root", "mentioned"),
+                ("owner", "followed"),
+                ("fan", "owner"),
+                ("list", "member"),
+            ],
             ..World::default()
         };
-        let says = |replier: &str, allow: Allow| violates(replier, "owner", "root", Some(&gate(Some(allow))), &world);
+        let says = |replier: &str, allow: Allow| {
+            violates(replier, "owner", "root", Some(&gate(Some(allow))), &world)
+        };
         assert!(!violates("x", "owner", "root", None, &world));
         assert!(!violates("x", "owner", "root", Some(&gate(None)), &world));
         assert!(!says("owner", Allow::default()) && says("x", Allow::default()));
-        let all = || Allow {
-            mentioned: true,
-            followers: true,
-            following: true,
-            lists: vec!["list".into()],
-        };
+        let all = || Allow { mentioned: true, followers: true, following: true, lists: vec!["list".into()] };
         for replier in ["mentioned", "followed", "fan", "member"] {
             assert!(!says(replier, all()), "{replier}");
             assert!(says(replier, Allow::default()), "{replier}");

@@ -80,7 +80,9 @@ pub(in crate::engine) async fn judge<'c>(
     if posts.iter().any(|(change, _)| tells(change)) {
         let answered: HashMap<&str, &str> = posts
             .iter()
-            .filter_map(|(change, content)| Some((change.uri.as_str(), ThreadRefs::of(change, content)?.parent)))
+            .filter_map(|(change, content)| {
+                Some((change.uri.as_str(), ThreadRefs::of(change, content)?.parent))
+            })
             .collect();
         let tellers = posts.iter().map(|(change, _)| *change).filter(|change| tells(change));
         let parents = refs::above_in_batch(tellers, |uri| answered.get(uri).copied().into_iter());

@@ -24,9 +24,12 @@ pub(in crate::engine) async fn insert(
     order: &HashMap<&str, usize>,
     deltas: &mut Deltas<'_>,
 ) -> Result<usize, sqlx::Error> {
-    let mut rows = insert_images(connection, statements, "post_embed_image", posts, |parts| &parts.images).await?;
+    let mut rows =
+        insert_images(connection, statements, "post_embed_image", posts, |parts| &parts.images).await?;
     if statements.schema().galleries() {
-        rows += insert_images(connection, statements, "post_embed_gallery_image", posts, |parts| &parts.gallery).await?;
+        rows +=
+            insert_images(connection, statements, "post_embed_gallery_image", posts, |parts| &parts.gallery)
+                .await?;
     }
     rows += insert_externals(connection, statements, posts).await?;
     rows += insert_videos(connection, statements, posts).await?;
@@ -39,7 +42,8 @@ fn each<'p, T>(
     posts: &'p [NewPost<'p>],
     part: impl Fn(&'p PostParts) -> Option<&'p T>,
 ) -> Vec<(&'p Change, &'p Content, &'p T)> {
-    let found = posts.iter().filter_map(|(change, content)| Some((*change, *content, part(content.parts.post()?)?)));
+    let found =
+        posts.iter().filter_map(|(change, content)| Some((*change, *content, part(content.parts.post()?)?)));
     found.collect()
 }
 

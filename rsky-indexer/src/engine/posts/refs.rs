@@ -121,7 +121,9 @@ impl<'c> Threads<'c> {
         known: &Known<'_>,
     ) -> Result<(), sqlx::Error> {
         for change in changes.iter().filter(|change| change.collection.parts == PartsKind::Post) {
-            let Some(reply) = change.content().and_then(|content| ThreadRefs::of(change, content)) else { continue };
+            let Some(reply) = change.content().and_then(|content| ThreadRefs::of(change, content)) else {
+                continue;
+            };
             self.above.entry(change.uri.as_str().into()).or_default().push(reply.parent.into());
             if may_notify(statements.notifications(), change, known) {
                 self.tellers.insert(&change.uri);
@@ -131,7 +133,8 @@ impl<'c> Threads<'c> {
             return Ok(());
         }
         let tellers = changes.iter().copied().filter(|change| self.tellers.contains(change.uri.as_str()));
-        let parents = above_in_batch(tellers, |uri| self.above.get(uri).into_iter().flatten().map(Cow::as_ref));
+        let parents =
+            above_in_batch(tellers, |uri| self.above.get(uri).into_iter().flatten().map(Cow::as_ref));
         let parents: Vec<String> = parents.into_iter().map(str::to_owned).collect();
         let parents: Vec<&str> = parents.iter().map(String::as_str).collect();
         for (uri, parent) in load_parents(connection, statements, &parents).await? {
@@ -170,9 +173,9 @@ pub(in crate::engine) async fn load_threads<'c>(
     threads.load_above(connection, statements, changes, known).await?;
     let replaced = |change: &&&Change| {
         change.collection.parts == PartsKind::Post
-            && known.stored(&change.uri).is_some_and(|stored| {
-                !matches!(&change.action, Action::Create(content) if content.cid == stored.cid)
-            })
+            && known.stored(&change.uri).is_some_and(
+                |stored| !matches!(&change.action, Action::Create(content) if content.cid == stored.cid),
+            )
     };
     let uris: Vec<&str> = changes.iter().filter(replaced).map(|change| change.uri.as_str()).collect();
     if uris.is_empty() {

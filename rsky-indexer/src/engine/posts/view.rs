@@ -9,8 +9,8 @@ use sqlx::{PgConnection, Row as _};
 
 use super::evaluate::{Facts, RecordFacts};
 use super::refs::{self, ThreadRefs};
-use crate::collections::parts::{self, Allow, Parts, PostGate, ThreadGate};
 use crate::collections::PartsKind;
+use crate::collections::parts::{self, Allow, Parts, PostGate, ThreadGate};
 use crate::engine::change::{Change, Content};
 use crate::engine::sql::Statements;
 use crate::text::json::Json;
@@ -86,8 +86,7 @@ impl View {
         for row in statements.query(sql).bind(uris).fetch_all(connection).await? {
             let uri: String = row.try_get(0)?;
             let invalid: Option<bool> = row.try_get(2)?;
-            let mut facts =
-                RecordFacts { reply_root: row.try_get(1)?, invalid: invalid.unwrap_or(false) };
+            let mut facts = RecordFacts { reply_root: row.try_get(1)?, invalid: invalid.unwrap_or(false) };
             // What is no post: a gate, or something that can be replied to all the same.
             if let Some(json) = row.try_get::<Option<String>, _>(3)?
                 && let Ok(record) = Json::parse(&json)
