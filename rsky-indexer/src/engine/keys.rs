@@ -90,7 +90,9 @@ impl Keys {
         keys.push((self.values(nsid, values), Touch::Own));
         match (nsid, values) {
             ("app.bsky.graph.listitem", [_, subject]) => keys.push((self.listed(subject), Touch::Add)),
-            ("app.bsky.feed.threadgate" | "app.bsky.feed.postgate", [post]) => {
+            // A duplicate that moves up gets its item in the feed anew.
+            ("app.bsky.feed.repost", [_, post])
+            | ("app.bsky.feed.threadgate" | "app.bsky.feed.postgate", [post]) => {
                 keys.push((self.uri(post), Touch::Read));
             }
             _ => {}

@@ -4,14 +4,14 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::TestRunner;
 use rsky_indexer::engine::{self, Work};
 use rsky_indexer::intake::{self, Intake};
 use rsky_testnet::servers::Generation;
 use serde_json::{Value, json};
 use sqlx::Connection;
 
-use crate::support::{Db, dump_without_clocks, statements, unlike};
+use crate::support::{Db, dump_without_clocks, property, statements, unlike};
 
 const DIDS: usize = 3;
 const KEYS: usize = 3;
@@ -152,7 +152,7 @@ fn batches_end_in_the_rows_of_one_event_at_a_time_in(generation: Generation, cas
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let db = Db::of(generation, "as_if_sequential");
     let connection = RefCell::new(runtime.block_on(sqlx::PgConnection::connect(db.url())).unwrap());
-    let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
+    let mut runner = TestRunner::new(property(cases));
     let outcome = runner.run(&(steps(), 2usize..50), |(mut steps, batch)| {
         if generation == Generation::U {
             // Without revs, what is late is told by `actor_sync`, which moves with the batch: a late event can be taken
@@ -190,7 +190,7 @@ fn counters_equal_a_recount() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let db = Db::new("recount");
     let connection = RefCell::new(runtime.block_on(sqlx::PgConnection::connect(db.url())).unwrap());
-    let mut runner = TestRunner::new(Config { cases: 60, failure_persistence: None, ..Config::default() });
+    let mut runner = TestRunner::new(property(60));
     let outcome = runner.run(&(steps(), 1usize..50), |(steps, batch)| {
         let works = works(&payloads(&steps));
         let connection = &mut *connection.borrow_mut();

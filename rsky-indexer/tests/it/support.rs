@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use proptest::test_runner::{Config, RngSeed};
 use rsky_indexer::engine::Statements;
 use rsky_indexer::schema;
 use rsky_testnet::servers::{Database, Generation, Postgres};
@@ -47,6 +48,15 @@ pub async fn statements(connection: &mut PgConnection) -> Statements {
 /// The engine's statements for generation D.
 pub fn reference_statements() -> Statements {
     Statements::new(true, schema::Schema::reference())
+}
+
+/// Settings of a property: the same cases in every run, others with `PROPTEST_RNG_SEED`.
+pub fn property(cases: u32) -> Config {
+    let mut config = Config { cases, failure_persistence: None, ..Config::default() };
+    if matches!(config.rng_seed, RngSeed::Random) {
+        config.rng_seed = RngSeed::Fixed(20_261_124);
+    }
+    config
 }
 
 /// The tables this indexer writes.

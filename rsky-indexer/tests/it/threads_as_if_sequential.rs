@@ -5,13 +5,13 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::TestRunner;
 use rsky_indexer::engine::{self, Notifications, Statements, Work};
 use rsky_indexer::intake::{self, Intake};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 
-use crate::support::{Db, dump_without_clocks, reference_statements, unlike};
+use crate::support::{Db, dump_without_clocks, property, reference_statements, unlike};
 
 const DIDS: usize = 3;
 /// Posts of each account.
@@ -192,7 +192,7 @@ fn check(
         did(1)
     ));
     let connection = RefCell::new(runtime.block_on(PgConnection::connect(db.url())).unwrap());
-    let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
+    let mut runner = TestRunner::new(property(cases));
     let outcome = runner.run(&(steps(kind, 45), 2usize..50), |(steps, batch)| {
         runtime.block_on(test(&db, &mut connection.borrow_mut(), steps, batch))
     });
