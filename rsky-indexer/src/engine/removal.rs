@@ -34,7 +34,10 @@ impl<'c> Batch<'_, 'c> {
             typed::delete(self.connection, self.statements, collection, uris, &mut self.deltas).await?;
         self.rows += deleted.len();
         if collection.parts == PartsKind::Post {
-            parts::delete(self.connection, self.statements, uris, order, &mut self.deltas).await?;
+            // What others hung on a post that was never there stays.
+            let there = |uri: &&str| self.known.stored(uri).is_some() || deleted.contains(*uri);
+            let there: Vec<&str> = uris.iter().copied().filter(there).collect();
+            parts::delete(self.connection, self.statements, &there, order, &mut self.deltas).await?;
         }
         gates::unmark(self.connection, self.statements, collection.parts, marked).await?;
         Ok(deleted)
@@ -61,8 +64,8 @@ impl<'c> Batch<'_, 'c> {
         self.rows += applied.len();
         // A uri that was never seen has neither duplicates nor a row.
         duplicates::remove(self.connection, self.statements, &uris).await?;
-        let seen = applied.iter().copied().filter(|change| self.known.stored(&change.uri).is_some());
-        for (collection, group) in by_collection(seen.collect::<Vec<_>>().into_iter(), |change| change) {
+        // Also of those that were not there when the batch was loaded: another process may have written them since.
+        for (collection, group) in by_collection(applied.iter().copied(), |change| change) {
             let uris: Vec<&str> = group.iter().map(|change| change.uri.as_str()).collect();
             let deleted = self.delete_rows(collection, &uris, order).await?;
             let mut silenced = deleted.clone();

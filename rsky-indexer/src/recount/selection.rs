@@ -16,7 +16,7 @@ pub struct Arguments {
     #[arg(long, conflicts_with_all = ["dids", "uris"])]
     all: bool,
     /// Goes on where a recount of everything was stopped, with what it printed then.
-    #[arg(long, value_name = "TABLE:KEY", requires = "all")]
+    #[arg(long, value_name = "TABLE:KEY")]
     resume_after: Option<Place>,
 }
 
@@ -45,6 +45,9 @@ impl Arguments {
     pub fn selection(self) -> Result<Selection, String> {
         if self.all {
             return Ok(Selection::All { resume_after: self.resume_after });
+        }
+        if self.resume_after.is_some() {
+            return Err("--resume-after goes with --all".to_owned());
         }
         if self.dids.is_empty() && self.uris.is_empty() {
             return Err("nothing to recount: say --did, --uri (each as often as needed) or --all".to_owned());
