@@ -54,7 +54,7 @@ fn two_hundred_thousand_entries_wait_for_a_frozen_postgres() {
 
 fn account(number: usize) -> String {
     format!(
-        r#"{{"type":"account","seq":{number},"time":"2024-02-01T00:00:00.000Z","did":"did:plc:account{number}","active":true}}"#
+        r#"{{"type":"account","seq":{number},"time":"2024-02-01T00:00:00.000Z","did":"did:plc:account{number}","active":false,"status":"throttled"}}"#
     )
 }
 
