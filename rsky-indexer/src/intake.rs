@@ -16,8 +16,6 @@ const PROFILE: &str = "app.bsky.actor.profile";
 pub enum Intake<T> {
     /// It changes the database.
     Work(T),
-    /// Only a part of what it asks for is built: the item is that part, the label says of what the rest is missing.
-    Part(T, &'static str),
     /// There is nothing to do for it; the label says why, for the counter.
     Nothing(&'static str),
     /// It cannot be indexed: to be acknowledged, counted by reason and kept as a dead letter (DECISIONS 8).

@@ -91,11 +91,6 @@ fn read<K: Kind>(jobs: Vec<Job>) -> Prepared<K> {
                 job_of_item.push(at);
                 Fate::Indexed
             }
-            Intake::Part(item, reason) => {
-                items.push(item);
-                job_of_item.push(at);
-                Fate::Nothing(reason)
-            }
             Intake::Nothing(reason) => Fate::Nothing(reason),
             Intake::Rejected { reason, error } => Fate::Dead(Death { reason, error, attempts: 1 }),
         };

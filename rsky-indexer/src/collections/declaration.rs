@@ -180,3 +180,30 @@ pub enum Counter {
     /// `profile_agg."postsCount"`
     Posts,
 }
+
+impl Counter {
+    /// Its column, unquoted.
+    pub fn column(self) -> &'static str {
+        match self {
+            Self::Likes => "likeCount",
+            Self::Reposts => "repostCount",
+            Self::Replies => "replyCount",
+            Self::Followers => "followersCount",
+            Self::Follows => "followsCount",
+            Self::Posts => "postsCount",
+        }
+    }
+
+    /// The rows it counts for the subject `v.key`, as what follows FROM. A counter that has to be made anew is made from
+    /// them; one that exists moves with them.
+    pub fn rows(self) -> &'static str {
+        match self {
+            Self::Likes => r#""like" t WHERE t.subject = v.key"#,
+            Self::Reposts => "repost t WHERE t.subject = v.key",
+            Self::Replies => r#"post t WHERE t."replyParent" = v.key AND t."violatesThreadGate" IS NOT TRUE"#,
+            Self::Followers => r#"follow t WHERE t."subjectDid" = v.key"#,
+            Self::Follows => "follow t WHERE t.creator = v.key",
+            Self::Posts => "post t WHERE t.creator = v.key",
+        }
+    }
+}

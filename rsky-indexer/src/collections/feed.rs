@@ -18,6 +18,16 @@ const SUBJECT_COLUMNS: &[Column] = &[
     optional_column("viaCid", Source::Text(&["via", "cid"])),
 ];
 
+/// Columns of `like` and `repost` by index, for the rules that look at them.
+pub mod subject_columns {
+    /// `subject`
+    pub const SUBJECT: usize = 3;
+    /// `"createdAt"`
+    pub const CREATED_AT: usize = 5;
+    /// `via`
+    pub const VIA: usize = 7;
+}
+
 static LIKE_TABLE: Table = Table { name: "like", columns: SUBJECT_COLUMNS, duplicate_key: &[3, 2] };
 
 pub(super) static LIKE: Collection = Collection {
@@ -107,6 +117,9 @@ pub(super) static POST: Collection = Collection {
     notifies: Notifies::Post,
     ..with_table("app.bsky.feed.post", RkeyRule::Any, &POST_TABLE)
 };
+
+/// Index of `"postUri"` in the tables of both gates.
+pub const GATED_POST: usize = 3;
 
 /// A thread gate and a post gate say to which post they belong.
 const GATE_COLUMNS: &[Column] =

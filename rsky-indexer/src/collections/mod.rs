@@ -14,7 +14,7 @@ mod row;
 pub use declaration::{
     Aggregate, Collection, Counter, FeedItem, Flag, Notifies, Ownership, PartsKind, RkeyRule, Source, Table,
 };
-pub use feed::post_columns;
+pub use feed::{GATED_POST, post_columns, subject_columns};
 pub use parts::Parts;
 pub use row::{Flags, RecordContext, Row, build_row, check_ownership};
 

@@ -115,7 +115,7 @@ impl<'c> Deltas<'c> {
         for (table, quotes) in [(&*POST_AGG, &self.quotes), (&*PROFILE_AGG, &none)] {
             let mut rows: Rows<'_> = BTreeMap::new();
             for ((counter, subject), delta) in &self.by_counter {
-                if let Some(at) = table.columns.iter().position(|column| column.counter == *counter)
+                if let Some(at) = table.columns.iter().position(|column| column == counter)
                     && let Some(slot) = rows.entry(subject).or_default().get_mut(at)
                 {
                     *slot = Some(*delta);
@@ -137,71 +137,25 @@ const MOST: usize = 3;
 type Rows<'d> = BTreeMap<&'d str, [Option<i64>; MOST]>;
 
 struct AggregateTable {
-    columns: &'static [AggregateColumn],
+    columns: &'static [Counter],
     update: String,
     insert: String,
 }
 
-struct AggregateColumn {
-    counter: Counter,
-    name: &'static str,
-    /// The rows counted, of the subject `v.key`.
-    rows: &'static str,
-}
-
 static POST_AGG: LazyLock<AggregateTable> = LazyLock::new(|| {
-    AggregateTable::new(
-        "post_agg",
-        "uri",
-        &[
-            AggregateColumn {
-                counter: Counter::Likes,
-                name: "likeCount",
-                rows: r#""like" t WHERE t.subject = v.key"#,
-            },
-            AggregateColumn {
-                counter: Counter::Reposts,
-                name: "repostCount",
-                rows: "repost t WHERE t.subject = v.key",
-            },
-            AggregateColumn {
-                counter: Counter::Replies,
-                name: "replyCount",
-                rows: r#"post t WHERE t."replyParent" = v.key AND t."violatesThreadGate" IS NOT TRUE"#,
-            },
-        ],
-    )
+    AggregateTable::new("post_agg", "uri", &[Counter::Likes, Counter::Reposts, Counter::Replies])
 });
 
 static PROFILE_AGG: LazyLock<AggregateTable> = LazyLock::new(|| {
-    AggregateTable::new(
-        "profile_agg",
-        "did",
-        &[
-            AggregateColumn {
-                counter: Counter::Followers,
-                name: "followersCount",
-                rows: r#"follow t WHERE t."subjectDid" = v.key"#,
-            },
-            AggregateColumn {
-                counter: Counter::Follows,
-                name: "followsCount",
-                rows: "follow t WHERE t.creator = v.key",
-            },
-            AggregateColumn {
-                counter: Counter::Posts,
-                name: "postsCount",
-                rows: "post t WHERE t.creator = v.key",
-            },
-        ],
-    )
+    AggregateTable::new("profile_agg", "did", &[Counter::Followers, Counter::Follows, Counter::Posts])
 });
 
 impl AggregateTable {
-    fn new(table: &'static str, key: &'static str, columns: &'static [AggregateColumn]) -> Self {
+    fn new(table: &'static str, key: &'static str, columns: &'static [Counter]) -> Self {
         let (mut names, mut counts, mut moves) = (String::new(), String::new(), Vec::new());
         let (mut flags, mut deltas, mut values) = (String::new(), String::new(), String::new());
-        for (at, AggregateColumn { name, rows, .. }) in columns.iter().enumerate() {
+        for (at, counter) in columns.iter().enumerate() {
+            let (name, rows) = (counter.column(), counter.rows());
             let parameter = at + 2;
             names.push_str(&format!(", \"{name}\""));
             counts.push_str(&format!(", CASE WHEN v.c{at} THEN (SELECT count(*) FROM {rows}) ELSE 0 END"));

@@ -9,10 +9,7 @@ use foldhash::fast::RandomState;
 use super::change::Change;
 use super::load::Known;
 use super::posts::refs::{self, ThreadRefs, Threads};
-use crate::collections::{Notifies, PartsKind};
-
-/// Indexes of `subject` and `via` in the tables of likes and reposts.
-const SUBJECT_COLUMNS: [usize; 2] = [3, 7];
+use crate::collections::{Notifies, PartsKind, subject_columns};
 
 /// What a change does to a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +62,10 @@ impl Keys {
         let Some(content) = change.content() else { return };
         let Some(row) = &content.row else { return };
         let context = change.context(content);
-        for uri in SUBJECT_COLUMNS.iter().filter_map(|column| row.value(*column, &context)) {
+        for uri in [subject_columns::SUBJECT, subject_columns::VIA]
+            .iter()
+            .filter_map(|column| row.value(*column, &context))
+        {
             keys.push((self.uri(uri), Touch::Read));
         }
     }

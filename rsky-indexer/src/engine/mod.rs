@@ -80,10 +80,12 @@ enum Trust {
     Nothing,
 }
 
-/// Applies a batch in one transaction; returns how many rows it wrote or deleted.
+/// Applies a batch in one transaction, and mends in a second one what transactions beside it could not see; returns how
+/// many rows it wrote or deleted.
 ///
 /// # Errors
-/// See [`EngineError`]. Nothing of the batch has taken effect then.
+/// See [`EngineError`]. Nothing of the batch has taken effect then, or all of it and the mending is open: applying it
+/// again is right in both cases.
 pub async fn apply(
     connection: &mut PgConnection,
     statements: &Statements,
@@ -101,9 +103,7 @@ pub async fn apply(
     sqlx::raw_sql(BEGIN).execute(&mut *connection).await?;
     let changes = batch.iter().filter_map(|work| work.change.as_ref());
     let mended = posts::repair::after_commit(connection, statements, changes).await;
-    let end = if mended.is_ok() { "COMMIT" } else { "ROLLBACK" };
-    sqlx::raw_sql(end).execute(&mut *connection).await?;
-    Ok(rows + mended?)
+    Ok(rows + end(connection, mended.map_err(EngineError::from)).await?)
 }
 
 async fn apply_trusting(
@@ -114,8 +114,16 @@ async fn apply_trusting(
 ) -> Result<usize, EngineError> {
     sqlx::raw_sql(BEGIN).execute(&mut *connection).await?;
     let outcome = apply_in_transaction(connection, statements, batch, trust).await;
-    let end = if outcome.is_ok() { "COMMIT" } else { "ROLLBACK" };
-    let ended = sqlx::raw_sql(end).execute(&mut *connection).await;
+    end(connection, outcome).await
+}
+
+/// Ends a transaction by what came of it. Of two errors the first counts.
+async fn end(
+    connection: &mut PgConnection,
+    outcome: Result<usize, EngineError>,
+) -> Result<usize, EngineError> {
+    let how = if outcome.is_ok() { "COMMIT" } else { "ROLLBACK" };
+    let ended = sqlx::raw_sql(how).execute(connection).await;
     let rows = outcome?;
     ended?;
     Ok(rows)

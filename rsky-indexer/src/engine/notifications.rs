@@ -12,7 +12,7 @@ use super::load::Known;
 use super::posts::judge::Verdicts;
 use super::posts::refs::{self, ThreadRefs};
 use super::sql::Statements;
-use crate::collections::{Flags, Notifies, post_columns};
+use crate::collections::{Flags, Notifies, post_columns, subject_columns};
 use crate::text::at_uri::AtUri;
 use crate::text::clock::now_iso;
 
@@ -113,17 +113,16 @@ impl<'c> Drafter<'c> {
                 self.add_post(change, content, verdicts, &sort_at);
             }
             Notifies::Subject { reason, via } => {
-                // Columns: subject 3, createdAt 5, via 7.
-                let Some(subject) = by_row(3) else { return };
+                let Some(subject) = by_row(subject_columns::SUBJECT) else { return };
                 let owner = host(&subject);
                 if owner.as_deref() == Some(&change.did) {
                     return;
                 }
-                let sort_at = sort_at(5);
+                let sort_at = sort_at(subject_columns::CREATED_AT);
                 if let Some(owner) = owner {
                     self.push(change, content, owner, reason, normalized(&subject), &sort_at);
                 }
-                if let Some(via_uri) = by_row(7)
+                if let Some(via_uri) = by_row(subject_columns::VIA)
                     && let Some(owner) = host(&via_uri).filter(|owner| *owner != change.did)
                 {
                     self.push(change, content, owner, via, normalized(&via_uri), &sort_at);

@@ -216,7 +216,7 @@ impl Comparison<'_> {
 
     fn change(&mut self, outcome: Outcome, path: String, event: &str) -> bool {
         match intake::read(event) {
-            Intake::Work(work) | Intake::Part(work, _) => {
+            Intake::Work(work) => {
                 self.chunk.bytes = self.chunk.bytes.saturating_add(event.len());
                 self.chunk.changes.push(Difference { outcome, path, work });
                 self.flush_if_full()

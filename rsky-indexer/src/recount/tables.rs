@@ -2,6 +2,8 @@
 
 use std::sync::LazyLock;
 
+use crate::collections::Counter;
+
 /// A table of counters with its statements. All names come from the declarations below.
 #[derive(Debug)]
 pub(super) struct AggregateTable {
@@ -9,16 +11,20 @@ pub(super) struct AggregateTable {
     pub(super) key: &'static str,
     /// Inserts rows of zeros for those of `$1` that have something to count and no row; returns their keys.
     pub(super) insert: String,
-    /// Locks the rows of `$1` in order; returns their keys.
+    /// Locks the rows of `$1` in the order in which indexers do, that of bytes; returns their keys.
     pub(super) lock: String,
     /// Writes the counts of `$1` where they differ; returns the keys of the rows that did.
     pub(super) update: String,
 }
 
-struct Counter {
+struct Counted {
     name: &'static str,
     /// The rows counted, of the subject `v.key`.
     rows: &'static str,
+}
+
+fn counted(counter: Counter) -> Counted {
+    Counted { name: counter.column(), rows: counter.rows() }
 }
 
 /// The quotes of the version that the post has now; of one that is not known, those of the version quoted last
@@ -33,13 +39,10 @@ pub(super) static POST_AGG: LazyLock<AggregateTable> = LazyLock::new(|| {
         "post_agg",
         "uri",
         &[
-            Counter { name: "likeCount", rows: r#""like" t WHERE t.subject = v.key"# },
-            Counter { name: "repostCount", rows: "repost t WHERE t.subject = v.key" },
-            Counter {
-                name: "replyCount",
-                rows: r#"post t WHERE t."replyParent" = v.key AND t."violatesThreadGate" IS NOT TRUE"#,
-            },
-            Counter { name: "quoteCount", rows: QUOTES },
+            counted(Counter::Likes),
+            counted(Counter::Reposts),
+            counted(Counter::Replies),
+            Counted { name: "quoteCount", rows: QUOTES },
         ],
     )
 });
@@ -48,17 +51,13 @@ pub(super) static PROFILE_AGG: LazyLock<AggregateTable> = LazyLock::new(|| {
     AggregateTable::new(
         "profile_agg",
         "did",
-        &[
-            Counter { name: "followersCount", rows: r#"follow t WHERE t."subjectDid" = v.key"# },
-            Counter { name: "followsCount", rows: "follow t WHERE t.creator = v.key" },
-            Counter { name: "postsCount", rows: "post t WHERE t.creator = v.key" },
-        ],
+        &[counted(Counter::Followers), counted(Counter::Follows), counted(Counter::Posts)],
     )
 });
 
 impl AggregateTable {
-    fn new(name: &'static str, key: &'static str, counters: &[Counter]) -> Self {
-        let list = |separator: &str, one: &dyn Fn(usize, &Counter) -> String| {
+    fn new(name: &'static str, key: &'static str, counters: &[Counted]) -> Self {
+        let list = |separator: &str, one: &dyn Fn(usize, &Counted) -> String| {
             counters
                 .iter()
                 .enumerate()
@@ -72,7 +71,8 @@ impl AggregateTable {
              WHERE NOT EXISTS (SELECT FROM {name} a WHERE a.{key} = v.key) AND ({anything}) \
              ON CONFLICT ({key}) DO NOTHING RETURNING {key}"
         );
-        let lock = format!("SELECT {key} FROM {name} WHERE {key} = ANY($1) ORDER BY {key} FOR UPDATE");
+        let lock =
+            format!("SELECT {key} FROM {name} WHERE {key} = ANY($1) ORDER BY {key} COLLATE \"C\" FOR UPDATE");
         // Materialized, or the counts would be made once to compare and once to write.
         let update = format!(
             "WITH c AS MATERIALIZED (SELECT v.key, {} FROM unnest($1::text[]) AS v(key)) \

@@ -186,7 +186,7 @@ async fn index(
         let mut works: Vec<Work> = Vec::new();
         for payload in chunk {
             match intake::read(payload) {
-                Intake::Work(work) | Intake::Part(work, _) => works.push(work),
+                Intake::Work(work) => works.push(work),
                 Intake::Nothing(reason) | Intake::Rejected { reason, .. } => {
                     *rejected.entry(reason).or_default() += 1
                 }

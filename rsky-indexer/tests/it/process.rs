@@ -282,7 +282,7 @@ fn undisturbed(payloads: &[String]) -> Rows {
     let works: Vec<Work> = payloads
         .iter()
         .filter_map(|payload| match intake::read(payload) {
-            Intake::Work(work) | Intake::Part(work, _) => Some(work),
+            Intake::Work(work) => Some(work),
             Intake::Nothing(_) | Intake::Rejected { .. } => None,
         })
         .collect();

@@ -14,7 +14,7 @@ use crate::support::{Db, reference_statements};
 
 fn works(seed: u64, count: usize) -> Vec<Work> {
     let read = events(seed, count).into_iter().filter_map(|entry| match intake::read(&entry) {
-        Intake::Work(work) | Intake::Part(work, _) => Some(work),
+        Intake::Work(work) => Some(work),
         Intake::Nothing(_) | Intake::Rejected { .. } => None,
     });
     read.collect()

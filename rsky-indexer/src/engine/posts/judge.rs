@@ -9,7 +9,7 @@ use super::evaluate::{is_invalid, violates};
 use super::refs::{self, ThreadRefs};
 use super::view::View;
 use crate::collections::parts::Parts;
-use crate::collections::{Flags, PartsKind};
+use crate::collections::{Flags, GATED_POST, PartsKind};
 use crate::engine::change::{Change, Content};
 use crate::engine::notifications::{MOST_ANCESTORS, load_parents};
 use crate::engine::sql::Statements;
@@ -165,9 +165,6 @@ pub(in crate::engine) fn gated_post(change: &Change, content: &Content) -> Optio
     }
     let row = content.row.as_ref()?;
     let context = change.context(content);
-    let uri = AtUri::parse(row.value(POST_URI, &context)?)?;
+    let uri = AtUri::parse(row.value(GATED_POST, &context)?)?;
     Some(["at://", uri.host(), "/", uri.collection(), "/", uri.rkey()].concat())
 }
-
-/// Index of `"postUri"` in both gates' tables.
-const POST_URI: usize = 3;

@@ -13,6 +13,7 @@ use crate::collections::PartsKind;
 use crate::collections::parts::{self, Allow, Parts, PostGate, ThreadGate};
 use crate::engine::change::{Change, Content};
 use crate::engine::sql::Statements;
+use crate::text::at_uri::AtUri;
 use crate::text::json::Json;
 
 /// See the module.
@@ -92,10 +93,14 @@ impl View {
                 && let Ok(record) = Json::parse(&json)
             {
                 facts.reply_root = reply_root(&record);
-                if uri.contains(refs::THREAD_GATE) {
-                    self.thread_gates.insert(uri.clone(), ThreadGate::of(&record));
-                } else if uri.contains(refs::POST_GATE) {
-                    self.post_gates.insert(uri.clone(), PostGate::of(&record));
+                match AtUri::parse(&uri).map(|uri| uri.collection()) {
+                    Some(refs::THREAD_GATE) => {
+                        self.thread_gates.insert(uri.clone(), ThreadGate::of(&record));
+                    }
+                    Some(refs::POST_GATE) => {
+                        self.post_gates.insert(uri.clone(), PostGate::of(&record));
+                    }
+                    _ => {}
                 }
             }
             self.records.insert(uri, facts);
@@ -167,7 +172,7 @@ impl View {
     pub(super) fn add_post(&mut self, change: &Change, content: &Content, invalid: bool) {
         let reply_root = ThreadRefs::of(change, content).map(|reply| reply.root.to_owned());
         self.records.insert(change.uri.clone(), RecordFacts { reply_root, invalid });
-        if let Some(parts) = content.parts.post() {
+        if let Some(parts) = content.parts.post().filter(|parts| !parts.mentions.is_empty()) {
             self.mentions.insert(change.uri.clone(), parts.mentions.clone());
         }
     }
