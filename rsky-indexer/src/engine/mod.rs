@@ -39,9 +39,8 @@ pub use change::{Action, Change, Content, SeenCommit, Work};
 pub use notifications::Notifications;
 pub use sql::Statements;
 
-use crate::collections::PartsKind;
-
 use aggregates::Deltas;
+use posts::repair::Mended;
 use wave::Batch;
 
 /// Why a batch was not applied. Its transaction has been rolled back, or its connection is lost.
@@ -80,8 +79,8 @@ enum Trust {
     Nothing,
 }
 
-/// Applies a batch in one transaction, and mends in a second one what transactions beside it could not see; returns how
-/// many rows it wrote or deleted.
+/// Applies a batch in one transaction, and mends after it the posts of others that it has a say in; returns how many rows
+/// it wrote or deleted.
 ///
 /// # Errors
 /// See [`EngineError`]. Nothing of the batch has taken effect then, or all of it and the mending is open: applying it
@@ -91,19 +90,12 @@ pub async fn apply(
     statements: &Statements,
     batch: &[&Work],
 ) -> Result<usize, EngineError> {
-    let rows = match apply_trusting(connection, statements, batch, Trust::Loaded).await {
+    let (rows, mended) = match apply_trusting(connection, statements, batch, Trust::Loaded).await {
         Err(EngineError::Overtaken) => apply_trusting(connection, statements, batch, Trust::Nothing).await?,
         outcome => outcome?,
     };
-    let has_posts =
-        |work: &&&Work| work.change.as_ref().is_some_and(|change| change.collection.parts == PartsKind::Post);
-    if !batch.iter().any(|work| has_posts(&work)) {
-        return Ok(rows);
-    }
-    sqlx::raw_sql(BEGIN).execute(&mut *connection).await?;
     let changes = batch.iter().filter_map(|work| work.change.as_ref());
-    let mended = posts::repair::after_commit(connection, statements, changes).await;
-    Ok(rows + end(connection, mended.map_err(EngineError::from)).await?)
+    Ok(rows + posts::repair::after_commit(connection, statements, changes, mended).await?)
 }
 
 async fn apply_trusting(
@@ -111,22 +103,23 @@ async fn apply_trusting(
     statements: &Statements,
     batch: &[&Work],
     trust: Trust,
-) -> Result<usize, EngineError> {
-    sqlx::raw_sql(BEGIN).execute(&mut *connection).await?;
+) -> Result<(usize, Mended), EngineError> {
+    begin(connection).await?;
     let outcome = apply_in_transaction(connection, statements, batch, trust).await;
     end(connection, outcome).await
 }
 
+async fn begin(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(BEGIN).execute(connection).await.map(drop)
+}
+
 /// Ends a transaction by what came of it. Of two errors the first counts.
-async fn end(
-    connection: &mut PgConnection,
-    outcome: Result<usize, EngineError>,
-) -> Result<usize, EngineError> {
+async fn end<T>(connection: &mut PgConnection, outcome: Result<T, EngineError>) -> Result<T, EngineError> {
     let how = if outcome.is_ok() { "COMMIT" } else { "ROLLBACK" };
     let ended = sqlx::raw_sql(how).execute(connection).await;
-    let rows = outcome?;
+    let value = outcome?;
     ended?;
-    Ok(rows)
+    Ok(value)
 }
 
 async fn apply_in_transaction(
@@ -134,7 +127,7 @@ async fn apply_in_transaction(
     statements: &Statements,
     batch: &[&Work],
     trust: Trust,
-) -> Result<usize, EngineError> {
+) -> Result<(usize, Mended), EngineError> {
     let mut changes: Vec<&Change> = batch.iter().filter_map(|work| work.change.as_ref()).collect();
     changes.retain(|change| statements.has_place_for(change.collection));
     let mut known = load::load(connection, statements, &changes).await?;
@@ -145,8 +138,9 @@ async fn apply_in_transaction(
     let threads = posts::refs::load_threads(connection, statements, &changes, &known).await?;
     let waves = plan::plan(&changes, &known, &threads);
     let changing = threads.changing(&changes, &known);
-    let mut batch_state =
-        Batch { connection, statements, known, deltas: Deltas::default(), trust, changing, rows: 0 };
+    let deltas = Deltas::default();
+    let mended = Mended::new();
+    let mut batch_state = Batch { connection, statements, known, deltas, trust, changing, mended, rows: 0 };
     for wave in waves {
         let wave: Vec<(usize, &Change)> =
             wave.iter().filter_map(|at| Some((*at, *changes.get(*at)?))).collect();
@@ -154,10 +148,10 @@ async fn apply_in_transaction(
         // The first wave has used up what was loaded of duplicate keys.
         batch_state.trust = Trust::Nothing;
     }
-    let Batch { connection, deltas, rows, .. } = batch_state;
+    let Batch { connection, deltas, mended, rows, .. } = batch_state;
     let seen = batch.iter().filter_map(|work| work.seen.as_ref());
     let synced = sync_state::note(connection, statements, seen).await?
         + accounts::note(connection, statements, batch).await?;
     let counted = deltas.write(connection, statements).await?;
-    Ok(rows + synced + counted)
+    Ok((rows + synced + counted, mended))
 }

@@ -10,7 +10,8 @@ use super::load::Known;
 use super::notifications::{self, may_notify};
 use super::posts::judge::{Verdicts, judge};
 use super::posts::refs::thread_of;
-use super::posts::{gates, parts, repair};
+use super::posts::repair::{self, Mended};
+use super::posts::{gates, parts};
 use super::sql::Statements;
 use super::takedowns::{self, Takedowns};
 use super::typed::NewRow;
@@ -26,6 +27,8 @@ pub(super) struct Batch<'a, 'c> {
     pub trust: Trust,
     /// Threads in which what happens depends on when.
     pub changing: HashSet<String>,
+    /// Stored replies that the batch has found to be sound; their rows say so after the commit.
+    pub mended: Mended,
     /// Rows of `record` and the typed tables that were written or deleted.
     pub rows: usize,
 }
@@ -86,6 +89,7 @@ impl<'c> Batch<'_, 'c> {
             &in_order,
             |change| judged.contains(change.uri.as_str()),
             |change| may_notify(mode, change, &self.known),
+            &self.mended,
         )
         .await?;
         let writing = in_order.into_iter().filter(|change| judged.contains(change.uri.as_str())).collect();
@@ -224,13 +228,13 @@ impl<'c> Batch<'_, 'c> {
                 self.rows +=
                     parts::insert(self.connection, self.statements, &posts, &wave.order, &mut self.deltas)
                         .await?;
-                // Replies to others are looked at after the commit: until then they would be locked for their own lanes.
+                // Elsewhere it does not matter when: the replies are looked at after the commit.
                 let arrived = rows
                     .iter()
                     .filter(|row| self.changing.contains(thread_of(row.change, row.content)))
                     .map(|row| row.change.uri.clone())
                     .collect();
-                self.rows += repair::answers_to(self.connection, self.statements, arrived).await?;
+                self.mended.extend(repair::answers_to(self.connection, self.statements, arrived).await?);
             }
         }
         Ok(())

@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 
 use super::evaluate::{is_invalid, violates};
 use super::refs::{self, ThreadRefs};
+use super::repair::Mended;
 use super::view::View;
 use crate::collections::parts::Parts;
 use crate::collections::{Flags, GATED_POST, PartsKind};
@@ -59,13 +60,14 @@ impl Verdicts<'_> {
 }
 
 /// Judges a wave. `wave` holds its writing changes in batch order; `is_judged` says which of them may get a row, `tells`
-/// which of them tell the posts above.
+/// which of them tell the posts above; `mended` are replies that are sound, whatever their rows say.
 pub(in crate::engine) async fn judge<'c>(
     connection: &mut PgConnection,
     statements: &Statements,
     wave: &[&'c Change],
     is_judged: impl Fn(&Change) -> bool,
     tells: impl Fn(&Change) -> bool,
+    mended: &Mended,
 ) -> Result<Verdicts<'c>, sqlx::Error> {
     let mut verdicts = Verdicts::default();
     if wave.iter().all(|change| change.collection.parts == PartsKind::None) {
@@ -76,7 +78,7 @@ pub(in crate::engine) async fn judge<'c>(
         .filter(|change| change.collection.parts == PartsKind::Post && is_judged(change))
         .filter_map(|change| Some((*change, change.content()?)))
         .collect();
-    verdicts.view = View::load(connection, statements, &posts, wave).await?;
+    verdicts.view = View::load(connection, statements, &posts, wave, mended).await?;
     if posts.iter().any(|(change, _)| tells(change)) {
         let answered: HashMap<&str, &str> = posts
             .iter()

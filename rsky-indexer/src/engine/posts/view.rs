@@ -9,6 +9,7 @@ use sqlx::{PgConnection, Row as _};
 
 use super::evaluate::{Facts, RecordFacts};
 use super::refs::{self, ThreadRefs};
+use super::repair::Mended;
 use crate::collections::PartsKind;
 use crate::collections::parts::{self, Allow, Parts, PostGate, ThreadGate};
 use crate::engine::change::{Change, Content};
@@ -51,12 +52,13 @@ impl Facts for View {
 
 impl View {
     /// Reads what the posts may ask for. `wave` holds all changes of the wave: gates among them count as gates that a
-    /// post may meet.
+    /// post may meet. `mended` are replies that are sound, whatever their rows say.
     pub(super) async fn load(
         connection: &mut PgConnection,
         statements: &Statements,
         posts: &[(&Change, &Content)],
         wave: &[&Change],
+        mended: &Mended,
     ) -> Result<Self, sqlx::Error> {
         let mut view = Self::default();
         for (change, content) in posts {
@@ -71,7 +73,7 @@ impl View {
         if view.wanted.is_empty() {
             return Ok(view);
         }
-        view.load_records(connection, statements).await?;
+        view.load_records(connection, statements, mended).await?;
         view.load_for_rules(connection, statements, posts, wave).await?;
         Ok(view)
     }
@@ -80,6 +82,7 @@ impl View {
         &mut self,
         connection: &mut PgConnection,
         statements: &Statements,
+        mended: &Mended,
     ) -> Result<(), sqlx::Error> {
         let sql = r#"SELECT r.uri, p."replyRoot", p."invalidReplyRoot", CASE WHEN p.uri IS NULL THEN r.json END
             FROM record r LEFT JOIN post p ON p.uri = r.uri WHERE r.uri = ANY($1) AND r.json <> ''"#;
@@ -87,7 +90,8 @@ impl View {
         for row in statements.query(sql).bind(uris).fetch_all(connection).await? {
             let uri: String = row.try_get(0)?;
             let invalid: Option<bool> = row.try_get(2)?;
-            let mut facts = RecordFacts { reply_root: row.try_get(1)?, invalid: invalid.unwrap_or(false) };
+            let invalid = invalid.unwrap_or(false) && !mended.contains_key(&uri);
+            let mut facts = RecordFacts { reply_root: row.try_get(1)?, invalid };
             // What is no post: a gate, or something that can be replied to all the same.
             if let Some(json) = row.try_get::<Option<String>, _>(3)?
                 && let Ok(record) = Json::parse(&json)
