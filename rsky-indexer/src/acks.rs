@@ -1,6 +1,8 @@
 //! The end of an entry: acknowledged and deleted, or copied to the dead letters and then acknowledged.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
+
+use foldhash::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rsky_common::redis::consumer::{Consumer, Entry};
@@ -250,7 +252,7 @@ impl Acks {
         source: &Source,
         dead: &[(&'j Job, Death)],
     ) -> Option<HashMap<&'j str, String>> {
-        let mut payloads = HashMap::new();
+        let mut payloads = HashMap::default();
         for (job, _) in dead.iter().filter(|(job, _)| matches!(job.payload, Payload::InStream)) {
             let found = loop {
                 match source.consumer.entry(&mut self.link, &job.id).await {

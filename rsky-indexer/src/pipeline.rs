@@ -1,6 +1,5 @@
 //! How the stages are joined, in the order of an event's life: reader, lane, Postgres, acknowledgement.
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -239,7 +238,7 @@ impl Daemon {
             metrics: metrics.of_stream(&labels),
             labels,
             dlq_max_len: self.config.common.dlq_max_len,
-            in_flight: Mutex::new(HashSet::new()),
+            in_flight: Mutex::default(),
             deferral: Deferral::default(),
         })
     }

@@ -13,11 +13,10 @@
 //! Indexes used: the primary keys, and for the counts the typed tables' indexes on the counted column.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use foldhash::fast::RandomState;
-
+use foldhash::{HashMap, HashSet};
 use sqlx::{PgConnection, Row as _};
 
 use super::sql::Statements;
@@ -29,7 +28,7 @@ const COUNTED_QUOTES: i64 = 1000;
 /// How far each counter of each subject has to move.
 #[derive(Debug, Default)]
 pub(super) struct Deltas<'c> {
-    by_counter: HashMap<(Counter, Cow<'c, str>), i64, RandomState>,
+    by_counter: HashMap<(Counter, Cow<'c, str>), i64>,
     quotes: BTreeMap<String, Quotes>,
 }
 

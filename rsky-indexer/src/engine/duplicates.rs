@@ -2,8 +2,7 @@
 //!
 //! Indexes used: `duplicate_record_pkey`, its index on `"duplicateOf"`, each typed table's duplicate key.
 
-use std::collections::HashMap;
-
+use foldhash::HashMap;
 use sqlx::{PgConnection, Row as _};
 
 use super::change::{Change, Content};
@@ -28,7 +27,7 @@ pub(super) async fn holders<'c>(
     statements: &Statements,
     changes: &[&'c Change],
 ) -> Result<HashMap<&'c str, String>, sqlx::Error> {
-    let mut holders = HashMap::new();
+    let mut holders = HashMap::default();
     let Some(table) = changes.first().and_then(|change| change.collection.table) else {
         return Ok(holders);
     };

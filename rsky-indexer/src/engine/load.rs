@@ -8,10 +8,11 @@
 //! `"duplicateOf"`.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
 
+use foldhash::{HashMap, HashSet};
 use sqlx::{PgConnection, Row as _};
 
+use super::Trust;
 use super::change::{Action, Change};
 use super::duplicates;
 use super::sql::Statements;
@@ -109,18 +110,27 @@ impl<'c> Known<'c> {
     }
 }
 
-/// Reads the state of the batch's uris.
+/// Reads the state of the batch's uris; under [`Trust::Creates`] not of those that the batch creates first.
 pub(super) async fn load<'c>(
     connection: &mut PgConnection,
     statements: &Statements,
     changes: &[&'c Change],
+    trust: Trust,
 ) -> Result<Known<'c>, sqlx::Error> {
     let rev = statements.schema().rev();
     let mut known = Known { rev, ..Known::default() };
-    if changes.is_empty() {
+    let mut mentioned: HashSet<&str> = HashSet::default();
+    let mut uris: Vec<&str> = Vec::new();
+    for change in changes {
+        let is_first = mentioned.insert(&change.uri);
+        let is_new = trust == Trust::Creates && matches!(change.action, Action::Create(_));
+        if is_first && !is_new {
+            uris.push(&change.uri);
+        }
+    }
+    if uris.is_empty() {
         return Ok(known);
     }
-    let uris: Vec<&str> = changes.iter().map(|change| change.uri.as_str()).collect();
     let sql = match rev {
         RevMode::None => "SELECT uri, cid, NULL::text FROM record WHERE uri = ANY($1)",
         RevMode::NotNull | RevMode::Nullable => "SELECT uri, cid, rev FROM record WHERE uri = ANY($1)",
@@ -174,7 +184,8 @@ async fn load_replaced(
     changes: &[&Change],
     known: &mut Known<'_>,
 ) -> Result<(), sqlx::Error> {
-    let mut by_table: HashMap<&'static str, (&'static crate::collections::Table, Vec<&str>)> = HashMap::new();
+    let mut by_table: HashMap<&'static str, (&'static crate::collections::Table, Vec<&str>)> =
+        HashMap::default();
     let mut replaced: Vec<&str> = Vec::new();
     for change in changes {
         let Some(table) = change.collection.table else { continue };

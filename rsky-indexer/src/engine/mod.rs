@@ -72,6 +72,9 @@ const BEGIN: &str = "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_has
 /// How rows that should be new are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Trust {
+    /// As [`Trust::Loaded`], and a record that the batch creates before it does anything else to it is not looked up:
+    /// it is new. Where it is not, the batch ends when it is inserted, to be done again.
+    Creates,
     /// What was loaded before the batch still holds: new rows go in without looking for a row in their place, which
     /// saves Postgres a look into each unique index. One that is there all the same ends the batch, to be done again.
     Loaded,
@@ -90,9 +93,16 @@ pub async fn apply(
     statements: &Statements,
     batch: &[&Work],
 ) -> Result<usize, EngineError> {
-    let (rows, mended) = match apply_trusting(connection, statements, batch, Trust::Loaded).await {
-        Err(EngineError::Overtaken) => apply_trusting(connection, statements, batch, Trust::Nothing).await?,
-        outcome => outcome?,
+    let mut trust = if statements.creates_are_new() { Trust::Creates } else { Trust::Loaded };
+    let (rows, mended) = loop {
+        trust = match apply_trusting(connection, statements, batch, trust).await {
+            Err(EngineError::Overtaken) if trust == Trust::Creates => {
+                statements.met_a_create();
+                Trust::Loaded
+            }
+            Err(EngineError::Overtaken) if trust == Trust::Loaded => Trust::Nothing,
+            outcome => break outcome?,
+        };
     };
     let changes = batch.iter().filter_map(|work| work.change.as_ref());
     Ok(rows + posts::repair::after_commit(connection, statements, changes, mended).await?)
@@ -130,9 +140,9 @@ async fn apply_in_transaction(
 ) -> Result<(usize, Mended), EngineError> {
     let mut changes: Vec<&Change> = batch.iter().filter_map(|work| work.change.as_ref()).collect();
     changes.retain(|change| statements.has_place_for(change.collection));
-    let mut known = load::load(connection, statements, &changes).await?;
+    let mut known = load::load(connection, statements, &changes, trust).await?;
     known.set_behind(sync_state::behind(connection, statements, batch).await?);
-    if trust == Trust::Loaded {
+    if trust != Trust::Nothing {
         load::load_taken_keys(connection, statements, &changes, &mut known).await?;
     }
     let threads = posts::refs::load_threads(connection, statements, &changes, &known).await?;

@@ -3,8 +3,7 @@
 //! The table has no unique key: that nothing is written twice is owed to the rev guard, which lets a change take effect
 //! once. Indexes used: `notification`'s on `"recordUri"`, `post_pkey`, `thread_mute`'s primary key.
 
-use std::collections::{HashMap, HashSet};
-
+use foldhash::{HashMap, HashSet};
 use sqlx::{PgConnection, Row as _};
 
 use super::change::{Action, Change, Content};
@@ -72,7 +71,8 @@ pub(super) fn draft<'c>(
     known: &Known<'_>,
     verdicts: &Verdicts<'c>,
 ) -> Vec<Draft<'c>> {
-    let mut drafter = Drafter { posts_to_come: HashSet::new(), roots: HashMap::new(), drafts: Vec::new() };
+    let mut drafter =
+        Drafter { posts_to_come: HashSet::default(), roots: HashMap::default(), drafts: Vec::new() };
     if !wave.iter().any(|change| may_notify(mode, change, known)) {
         return drafter.drafts;
     }
@@ -156,7 +156,7 @@ impl<'c> Drafter<'c> {
     fn add_post(&mut self, change: &'c Change, content: &'c Content, verdicts: &Verdicts<'c>, sort_at: &str) {
         let Some(parts) = content.parts.post() else { return };
         let Flags { violates_thread_gate, violates_embedding_rules, .. } = verdicts.flags(&change.uri);
-        let mut told: HashSet<String> = HashSet::from([change.did.clone()]);
+        let mut told: HashSet<String> = HashSet::from_iter([change.did.clone()]);
         let mut tell = |this: &mut Self, did: String, reason, subject| {
             if told.insert(did.clone()) {
                 this.push(change, content, did, reason, subject, sort_at);

@@ -13,9 +13,7 @@
 //! promotes one of them, whose keys are not known here. Such a change is a barrier for its author's
 //! collection: everything of that collection before it runs before it, everything after it after it.
 
-use std::collections::HashMap;
-
-use foldhash::fast::RandomState;
+use foldhash::HashMap;
 
 use super::change::{Action, Change};
 use super::keys::{Key, Keys, Touch};
@@ -88,13 +86,13 @@ impl Use {
 #[derive(Default)]
 struct Planner {
     keys: Keys,
-    uses: HashMap<u64, Use, RandomState>,
+    uses: HashMap<u64, Use>,
     /// Keys that a uri has had in the batch.
-    keys_of_uri: HashMap<u64, Vec<Key>, RandomState>,
+    keys_of_uri: HashMap<u64, Vec<Key>>,
     /// The first wave that may follow any change seen so far of an author's collection.
-    collection_free_from: HashMap<u64, usize, RandomState>,
+    collection_free_from: HashMap<u64, usize>,
     /// The first wave that anything of an author's collection may be in: set by a barrier.
-    barrier: HashMap<u64, usize, RandomState>,
+    barrier: HashMap<u64, usize>,
 }
 
 impl Planner {

@@ -3,8 +3,7 @@
 //! How it guards depends on whether the table has a rev (SCHEMA-VARIANTS §4); where it has none, every change that gets
 //! here applies. Index used: `record_pkey`.
 
-use std::collections::HashSet;
-
+use foldhash::HashSet;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
 
@@ -98,7 +97,7 @@ pub(super) async fn touch(
     changes: &[(&Change, &Content)],
 ) -> Result<HashSet<String>, sqlx::Error> {
     let older = match statements.schema().rev() {
-        RevMode::None => return Ok(HashSet::new()),
+        RevMode::None => return Ok(HashSet::default()),
         RevMode::NotNull => "record.rev < v.rev",
         RevMode::Nullable => "(record.rev IS NULL OR record.rev < v.rev)",
     };
@@ -160,7 +159,7 @@ pub(super) async fn absent(
     asked: &[&str],
 ) -> Result<HashSet<String>, sqlx::Error> {
     if asked.is_empty() {
-        return Ok(HashSet::new());
+        return Ok(HashSet::default());
     }
     let sql = "SELECT v.uri FROM unnest($1::text[]) AS v(uri)
         WHERE NOT EXISTS (SELECT FROM record r WHERE r.uri = v.uri)";

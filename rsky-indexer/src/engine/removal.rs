@@ -1,6 +1,6 @@
 //! What goes in a wave: deletions, the rows that a new version displaces, and the duplicates that move up (INDEXING §2.3).
 
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashSet};
 
 use super::aggregates::Deltas;
 use super::change::{Change, Content};

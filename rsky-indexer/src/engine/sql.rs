@@ -1,14 +1,15 @@
 //! The statements of the typed tables, made once from their declarations.
 
-use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use foldhash::HashMap;
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Postgres};
 
 use super::notifications::Notifications;
 use crate::collections::{ALL, Collection, Table};
-use crate::schema::Schema;
+use crate::schema::{RevMode, Schema};
 
 /// Every statement the engine sends, and whether the server may keep them prepared.
 ///
@@ -19,7 +20,13 @@ pub struct Statements {
     persistent: bool,
     notifications: Notifications,
     schema: Schema,
+    /// Batches left to be loaded in full: a create among the last met its record.
+    doubt: AtomicU32,
 }
+
+/// Batches that are loaded in full after one in which a create met its record: what is delivered again, or backfilled
+/// where it is indexed already, comes in long runs.
+const DOUBT: u32 = 64;
 
 /// The statements of one typed table. Each takes arrays, one element a row.
 #[derive(Debug, Default)]
@@ -41,7 +48,7 @@ impl Statements {
                 Some((collection.table?.name, TableStatements::new(collection, &schema)?))
             })
             .collect();
-        Self { tables, persistent, notifications: Notifications::default(), schema }
+        Self { tables, persistent, notifications: Notifications::default(), schema, doubt: AtomicU32::new(0) }
     }
 
     /// What the database has and has not.
@@ -60,6 +67,19 @@ impl Statements {
     pub fn with_notifications(mut self, notifications: Notifications) -> Self {
         self.notifications = notifications;
         self
+    }
+
+    /// Whether the next batch may take its creates to be new. Where typed rows can stand without a record (generation
+    /// B), an insertion would not tell.
+    pub(super) fn creates_are_new(&self) -> bool {
+        let doubt = self.doubt.load(Ordering::Relaxed);
+        self.doubt.store(doubt.saturating_sub(1), Ordering::Relaxed);
+        doubt == 0 && self.schema.rev() != RevMode::Nullable
+    }
+
+    /// A create met its record.
+    pub(super) fn met_a_create(&self) {
+        self.doubt.store(DOUBT, Ordering::Relaxed);
     }
 
     /// When creates notify.

@@ -1,7 +1,8 @@
 //! `actor_sync`: how far each repository is indexed (INDEXING §8).
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 
+use foldhash::{HashMap, HashSet};
 use sqlx::{PgConnection, Row as _};
 
 use super::change::{SeenCommit, Work};
@@ -53,7 +54,7 @@ pub(super) async fn behind<'c>(
     statements: &Statements,
     batch: &[&'c Work],
 ) -> Result<HashSet<(&'c str, &'c str)>, sqlx::Error> {
-    let mut behind = HashSet::new();
+    let mut behind = HashSet::default();
     let backfilled = |work: &&&'c Work| work.seen.is_none();
     let dids: HashSet<&str> =
         batch.iter().filter(backfilled).filter_map(|work| Some(work.change.as_ref()?.did.as_str())).collect();
@@ -62,7 +63,7 @@ pub(super) async fn behind<'c>(
     }
     let dids: Vec<&str> = dids.into_iter().collect();
     let sql = r#"SELECT did, "repoRev" FROM actor_sync WHERE did = ANY($1) AND "repoRev" IS NOT NULL"#;
-    let mut seen: HashMap<String, String> = HashMap::new();
+    let mut seen: HashMap<String, String> = HashMap::default();
     for row in statements.query(sql).bind(dids).fetch_all(connection).await? {
         seen.insert(row.try_get(0)?, row.try_get(1)?);
     }

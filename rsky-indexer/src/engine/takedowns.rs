@@ -1,8 +1,7 @@
 //! `"takedownRef"` of typed rows, where the schema has it: a moderator's word, which stands whatever version of the
 //! record comes next (SCHEMA-VARIANTS §2). Indexes used: the typed tables' primary keys.
 
-use std::collections::HashMap;
-
+use foldhash::HashMap;
 use sqlx::{PgConnection, Row as _};
 
 use super::sql::Statements;
@@ -26,7 +25,7 @@ pub(super) async fn load(
     uris: &[&str],
 ) -> Result<Takedowns, sqlx::Error> {
     let Some(table) = table(statements, collection).filter(|_| !uris.is_empty()) else {
-        return Ok(Takedowns::new());
+        return Ok(Takedowns::default());
     };
     let sql = format!(
         "SELECT uri, \"takedownRef\" FROM \"{table}\" WHERE uri = ANY($1) AND \"takedownRef\" IS NOT NULL"

@@ -1,8 +1,8 @@
 //! The typed tables: rows in and out, with the feed items and counters that follow them (INDEXING §4).
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 
+use foldhash::{HashSet, HashSetExt as _};
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 use sqlx::{PgConnection, Postgres, Row as _};
@@ -56,7 +56,7 @@ pub(super) async fn insert<'c>(
     rows: &[NewRow<'c>],
     deltas: &mut Deltas<'c>,
 ) -> Result<HashSet<String>, sqlx::Error> {
-    let Some(table) = collection.table.filter(|_| !rows.is_empty()) else { return Ok(HashSet::new()) };
+    let Some(table) = collection.table.filter(|_| !rows.is_empty()) else { return Ok(HashSet::default()) };
     let query = bind_rows(statements, statements.table(table).insert(), table, rows);
     let mut inserted = HashSet::with_capacity(rows.len());
     for row in query.fetch_all(&mut *connection).await? {
@@ -108,9 +108,9 @@ pub(super) async fn delete(
     uris: &[&str],
     deltas: &mut Deltas<'_>,
 ) -> Result<HashSet<String>, sqlx::Error> {
-    let Some(table) = collection.table else { return Ok(HashSet::new()) };
+    let Some(table) = collection.table else { return Ok(HashSet::default()) };
     if uris.is_empty() {
-        return Ok(HashSet::new());
+        return Ok(HashSet::default());
     }
     let rows =
         statements.query(statements.table(table).delete()).bind(uris).fetch_all(&mut *connection).await?;

@@ -1,7 +1,8 @@
 //! One wave: changes that do not depend on each other, a handful of statements for all of them.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 
+use foldhash::{HashMap, HashSet};
 use sqlx::{PgConnection, Row as _};
 
 use super::aggregates::Deltas;
@@ -97,9 +98,9 @@ impl<'c> Batch<'_, 'c> {
             writes: writing,
             order,
             verdicts,
-            replaced: HashSet::new(),
-            told: HashSet::new(),
-            takedowns: Takedowns::new(),
+            replaced: HashSet::default(),
+            told: HashSet::default(),
+            takedowns: Takedowns::default(),
         };
         self.write(writes, wave).await
     }
@@ -151,7 +152,7 @@ impl<'c> Batch<'_, 'c> {
         let mode = self.statements.notifications();
         let mut drafts = notifications::draft(mode, &wave.writes, &self.known, &wave.verdicts);
         let Writes { new, mut replacing, mut same } = writes;
-        if !new.is_empty() && self.trust == Trust::Loaded {
+        if !new.is_empty() && self.trust != Trust::Nothing {
             records::insert_unseen(self.connection, self.statements, &new).await?;
         } else if !new.is_empty() {
             let inserted = records::insert_new(self.connection, self.statements, &new).await?;
@@ -178,7 +179,7 @@ impl<'c> Batch<'_, 'c> {
         }
         let (free, contested): (Vec<_>, Vec<_>) = new
             .into_iter()
-            .partition(|(change, _)| self.trust == Trust::Loaded && !self.known.is_taken(&change.uri));
+            .partition(|(change, _)| self.trust != Trust::Nothing && !self.known.is_taken(&change.uri));
         for (collection, group) in by_collection(free.into_iter(), |(change, _)| change) {
             let rows = rows_of(&group, &wave.verdicts);
             typed::insert_unseen(self.connection, self.statements, collection, &rows, &mut self.deltas)

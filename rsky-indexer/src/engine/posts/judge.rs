@@ -1,8 +1,7 @@
 //! Before a wave writes: goes through its changes in batch order and finds the flags of each post, as they would be if
 //! the changes were written one at a time.
 
-use std::collections::{HashMap, HashSet};
-
+use foldhash::{HashMap, HashSet};
 use sqlx::PgConnection;
 
 use super::evaluate::{is_invalid, violates};

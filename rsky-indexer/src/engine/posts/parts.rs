@@ -1,8 +1,7 @@
 //! The rows beside `post`: embeds and quotes (INDEXING §4.1). Indexes used: the primary keys, `quote`'s on `subject`,
 //! `feed_item`'s on `"postUri"`.
 
-use std::collections::{HashMap, HashSet};
-
+use foldhash::{HashMap, HashSet};
 use sqlx::{PgConnection, Row as _};
 
 use super::{op_thread, refs};

@@ -1,8 +1,8 @@
 //! How posts, gates and follows refer to each other.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
 
+use foldhash::{HashMap, HashSet};
 use sqlx::{PgConnection, Row as _};
 
 use crate::collections::{PartsKind, post_columns};
@@ -98,14 +98,14 @@ impl<'c> Threads<'c> {
     /// The threads, by root, in which the batch replaces or deletes a post: what happens in them depends on when.
     pub(in crate::engine) fn changing(&self, changes: &[&Change], known: &Known<'_>) -> HashSet<String> {
         let posts = || changes.iter().filter(|change| change.collection.parts == PartsKind::Post);
-        let mut seen: HashSet<&str> = HashSet::new();
-        let mut settled: HashSet<&str> = HashSet::new();
+        let mut seen: HashSet<&str> = HashSet::default();
+        let mut settled: HashSet<&str> = HashSet::default();
         for change in posts() {
             if !seen.insert(&change.uri) || !is_fresh(change, known) {
                 settled.insert(&change.uri);
             }
         }
-        let mut roots: HashSet<String> = HashSet::new();
+        let mut roots: HashSet<String> = HashSet::default();
         for change in posts().filter(|change| settled.contains(change.uri.as_str())) {
             roots.extend(self.of(&change.uri).map(str::to_owned));
             roots.extend(change.content().map(|content| thread_of(change, content).to_owned()));
@@ -154,7 +154,7 @@ pub(in crate::engine) fn above_in_batch<'u, I: Iterator<Item = &'u str>>(
     posts: impl Iterator<Item = &'u Change>,
     above: impl Fn(&str) -> I,
 ) -> Vec<&'u str> {
-    let mut found: HashSet<&str> = HashSet::new();
+    let mut found: HashSet<&str> = HashSet::default();
     let mut level: Vec<&str> = posts.map(|change| change.uri.as_str()).collect();
     for _ in 0..MOST_ANCESTORS {
         level = level.iter().flat_map(|uri| above(uri)).filter(|uri| found.insert(uri)).collect();

@@ -26,9 +26,14 @@ use crate::engine::{EngineError, begin, end};
 /// Replies that do not deserve their flag any more: uri and CID of the post that was looked at.
 pub(in crate::engine) type Mended = BTreeMap<String, String>;
 
-/// `c` is a reply, `p` the post it answers, `r` that post's record.
-const SOUND: &str = r#"c."invalidReplyRoot" AND r.json <> ''
-    AND CASE WHEN c."replyRoot" = p.uri THEN p."replyRoot" IS NULL ELSE p."replyRoot" = c."replyRoot" END"#;
+/// Flagged replies to these posts.
+const FLAGGED_ANSWERS: &str = r#"SELECT c.uri FROM unnest($1::text[]) AS k(uri) JOIN post c ON c."replyParent" = k.uri
+    WHERE c."invalidReplyRoot""#;
+
+/// Of these posts, those that do not deserve their flag, if what they answer does not (`p` is that, `r` its record).
+const SOUND: &str = r#"SELECT c.uri, c.cid FROM post c JOIN post p ON p.uri = c."replyParent" JOIN record r ON r.uri = p.uri
+    WHERE c.uri = ANY($1) AND c."invalidReplyRoot" AND r.json <> ''
+        AND CASE WHEN c."replyRoot" = p.uri THEN p."replyRoot" IS NULL ELSE p."replyRoot" = c."replyRoot" END"#;
 
 /// The posts among these that are still what they were, and flagged.
 const STILL_FLAGGED: &str = r#"SELECT c.uri, c.cid FROM unnest($1::text[], $2::text[]) AS v(uri, cid)
@@ -77,40 +82,27 @@ async fn sound_answers(
     if answered.is_empty() {
         return Ok(Mended::new());
     }
-    let parent_is_sound = match flag {
-        Flag::AsStored => r#"AND p."invalidReplyRoot" IS NOT TRUE"#,
-        Flag::TakenBack => "",
-    };
-    let sql = format!(
-        r#"SELECT c.uri, c.cid FROM unnest($1::text[]) AS k(uri) JOIN post c ON c."replyParent" = k.uri
-            JOIN post p ON p.uri = k.uri JOIN record r ON r.uri = p.uri WHERE {SOUND} {parent_is_sound}"#
-    );
-    found(connection, statements, &sql, answered).await
+    let answers = statements.query(FLAGGED_ANSWERS).bind(answered).fetch_all(&mut *connection).await?;
+    let answers = answers.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+    sound(connection, statements, answers, flag).await
 }
 
-/// Of these posts, those that do not deserve their flag.
-async fn sound_themselves(
+/// Of these posts, those that do not deserve their flag; `flag` is about the posts they answer.
+async fn sound(
     connection: &mut PgConnection,
     statements: &Statements,
     posts: Vec<String>,
+    flag: Flag,
 ) -> Result<Mended, sqlx::Error> {
     if posts.is_empty() {
         return Ok(Mended::new());
     }
-    let sql = format!(
-        r#"SELECT c.uri, c.cid FROM post c JOIN post p ON p.uri = c."replyParent" JOIN record r ON r.uri = p.uri
-            WHERE c.uri = ANY($1) AND {SOUND} AND p."invalidReplyRoot" IS NOT TRUE"#
-    );
-    found(connection, statements, &sql, posts).await
-}
-
-async fn found(
-    connection: &mut PgConnection,
-    statements: &Statements,
-    sql: &str,
-    of: Vec<String>,
-) -> Result<Mended, sqlx::Error> {
-    let rows = statements.query(sql).bind(of).fetch_all(connection).await?;
+    let parent_is_sound = match flag {
+        Flag::AsStored => r#"AND p."invalidReplyRoot" IS NOT TRUE"#,
+        Flag::TakenBack => "",
+    };
+    let sql = format!("{SOUND} {parent_is_sound}");
+    let rows = statements.query(&sql).bind(posts).fetch_all(connection).await?;
     rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }
 
@@ -161,7 +153,7 @@ async fn look_again(
     replies: Vec<String>,
 ) -> Result<Mended, sqlx::Error> {
     let mut found = sound_answers(connection, statements, posts, Flag::AsStored).await?;
-    found.append(&mut sound_themselves(connection, statements, replies).await?);
+    found.append(&mut sound(connection, statements, replies, Flag::AsStored).await?);
     Ok(found)
 }
 

@@ -3,8 +3,7 @@
 //!
 //! Indexes used: `record_pkey`, `post_pkey`, the unique keys of `follow` and `list_item`.
 
-use std::collections::{HashMap, HashSet};
-
+use foldhash::{HashMap, HashSet};
 use sqlx::{PgConnection, Row as _};
 
 use super::evaluate::{Facts, RecordFacts};
@@ -120,9 +119,9 @@ impl View {
         posts: &[(&Change, &Content)],
         wave: &[&Change],
     ) -> Result<(), sqlx::Error> {
-        let mut roots: HashSet<&str> = HashSet::new();
-        let mut follows: HashSet<(String, String)> = HashSet::new();
-        let mut listed: HashSet<(String, String)> = HashSet::new();
+        let mut roots: HashSet<&str> = HashSet::default();
+        let mut follows: HashSet<(String, String)> = HashSet::default();
+        let mut listed: HashSet<(String, String)> = HashSet::default();
         let in_wave = allowing(wave);
         for (change, content) in posts {
             let Some(ThreadRefs { root, .. }) = ThreadRefs::of(change, content) else { continue };
