@@ -30,7 +30,7 @@ pub(super) fn bench(options: &Options, logs: &Path) -> Result<()> {
         println!("{}", run_line(number, &run, "records", "XADD"));
         runs.push(run);
     }
-    println!("\n{}", summary("backfill", &runs, "records", "XADD"));
+    println!("\n{}", summary("backfill", &runs, "records", "XADD", &[]));
     println!("  {:>9.0} records/s by hashing the same bytes on one core", median(hashing));
     Ok(())
 }

@@ -1,20 +1,18 @@
-//! Index: a filled stream → `indexer` → Postgres, beside COPY of the resulting rows into the same tables.
+//! Index: a filled stream → `indexer` → Postgres, beside COPY of the resulting rows into the same tables, and beside the
+//! same indexer that takes one event at a time.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
-use rsky_testnet::servers::{Postgres, Redis, RespClient};
+use anyhow::Result;
+use rsky_testnet::servers::Postgres;
 
-use super::report::{Run, run_line, summary};
+use super::report::{Run, median, run_line, summary};
+use super::rig::Rig;
 use super::{Options, copy_limit, events, xadd_limit};
-use crate::daemons::Daemon;
-use crate::interrupt;
-use crate::procfs::{Usage, usage, usage_with_children};
-use crate::streams::{FIREHOSE_LIVE, length, pending};
+use crate::streams::FIREHOSE_LIVE;
 
-/// How long the events of one run may take.
-const LIMIT: Duration = Duration::from_secs(600);
+/// Events of the run at batch size 1: some ten seconds. They meet small tables, which is to its advantage.
+const ONE_AT_A_TIME: u64 = 5_000;
 
 pub(super) fn bench(options: &Options, logs: &Path) -> Result<()> {
     println!(
@@ -28,67 +26,43 @@ pub(super) fn bench(options: &Options, logs: &Path) -> Result<()> {
         println!("{}", run_line(number, &run, "events", "COPY events"));
         runs.push(run);
     }
-    println!("\n{}", summary("index", &runs, "events", "COPY events"));
+    let single = one_at_a_time(options, &postgres, logs)?;
+    println!("  one event a transaction: {single:.0} events/s");
+    let times = format!(
+        "  {:>9.1} times the engine at batch size 1",
+        median(runs.iter().map(|run| run.rate)) / single
+    );
+    println!("\n{}", summary("index", &runs, "events", "COPY events", &[times]));
     postgres.stop_fast()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a number of events is far below 2^53")]
 fn measure(options: &Options, postgres: &Postgres, logs: &Path) -> Result<Run> {
-    let redis = Redis::start()?;
-    let mut client = redis.client()?;
-    let database = postgres.create_database("bench")?;
-    xadd_limit::fill(&mut client, FIREHOSE_LIVE, events::seeded(options.seed, options.events))?;
-    database.sql("CHECKPOINT")?;
-    let before = postgres_usage(postgres);
-
-    let redis_url = redis.url();
-    let settings = [
-        ("REDIS_URL", redis_url.as_str()),
-        ("DATABASE_URL", &database.url),
-        ("INDEXER_CONSUMER", "bench"),
-        ("RUST_LOG", "warn"),
-    ];
-    let mut indexer = Daemon::start("indexer", logs, &[], &settings)?;
-    let (counted, seconds) = drain(&mut client, &mut indexer)?;
-
-    let mut server = postgres_usage(postgres);
-    server.cpu_seconds -= before.cpu_seconds;
-    let processes = vec![
-        ("indexer", usage(indexer.pid())),
-        ("redis", redis.pid().map_or_else(Usage::default, usage)),
-        ("postgres", server),
-    ];
+    let mut rig = filled(options.seed, options.events, postgres)?;
+    let before = rig.postgres_usage();
+    let mut indexer = rig.start_indexer(logs, &[])?;
+    let (counted, seconds) = rig.drain(&mut indexer)?;
+    let processes = rig.usages(&indexer, before);
     indexer.stop()?;
-    let copy_seconds = copy_limit::measure(postgres, &database)?;
+    let copy_seconds = copy_limit::measure(postgres, &rig.database)?;
     let limit = options.events as f64 / copy_seconds;
     Ok(Run { rate: counted as f64 / seconds, limit, processes })
 }
 
-/// Waits until the stream is empty; gives the entries that went, and the seconds it took, from the first moment on at
-/// which some had gone: the start of the process is not measured, and neither is what it did until then.
-fn drain(redis: &mut RespClient, indexer: &mut Daemon) -> Result<(i64, f64)> {
-    let full = length(redis, FIREHOSE_LIVE)?;
-    let launched = Instant::now();
-    let mut first: Option<(Instant, i64)> = None;
-    loop {
-        let left = length(redis, FIREHOSE_LIVE)?;
-        if left < full && first.is_none() {
-            first = Some((Instant::now(), left));
-        }
-        if left == 0 && pending(redis, FIREHOSE_LIVE)? == 0 {
-            return match first {
-                Some((since, counted)) if counted > 0 => Ok((counted, since.elapsed().as_secs_f64())),
-                _ => bail!("all {full} events went at once; give more with --events"),
-            };
-        }
-        indexer.check()?;
-        if launched.elapsed() > LIMIT {
-            bail!("{left} of {full} events are left after {LIMIT:?}: {}", indexer.log_tail(5));
-        }
-        interrupt::sleep(Duration::from_millis(5))?;
-    }
+/// Events a second at batch size 1, all else as in the other runs: the first events of the same load.
+#[expect(clippy::cast_precision_loss, reason = "a number of events is far below 2^53")]
+fn one_at_a_time(options: &Options, postgres: &Postgres, logs: &Path) -> Result<f64> {
+    let mut rig = filled(options.seed, options.events.min(ONE_AT_A_TIME), postgres)?;
+    let mut indexer = rig.start_indexer(logs, &[("INDEXER_BATCH_SIZE", "1")])?;
+    let (counted, seconds) = rig.drain(&mut indexer)?;
+    indexer.stop()?;
+    Ok(counted as f64 / seconds)
 }
 
-fn postgres_usage(postgres: &Postgres) -> Usage {
-    postgres.pid().map_or_else(Usage::default, usage_with_children)
+/// Servers whose stream has the first `count` events of the load.
+fn filled(seed: u64, count: u64, postgres: &Postgres) -> Result<Rig<'_>> {
+    let mut rig = Rig::new(postgres)?;
+    xadd_limit::fill(&mut rig.client, FIREHOSE_LIVE, events::seeded(seed, count))?;
+    rig.database.sql("CHECKPOINT")?;
+    Ok(rig)
 }

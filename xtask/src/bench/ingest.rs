@@ -25,7 +25,7 @@ pub(super) fn bench(options: &Options, logs: &Path) -> Result<()> {
         println!("{}", run_line(number, &run, "commits", "XADD"));
         runs.push(run);
     }
-    println!("\n{}", summary("ingest", &runs, "commits", "XADD"));
+    println!("\n{}", summary("ingest", &runs, "commits", "XADD", &[]));
     Ok(())
 }
 

@@ -1,11 +1,17 @@
-//! `cargo xtask bench`: release binaries on seeded load, beside the limit of what they stand on, in the same runs.
+//! `cargo xtask bench`: release binaries on seeded load, beside the limit of what they stand on, in the same runs; and
+//! whether the indexer's rate stays the same while its database, or one row of it, grows.
 
 mod backfill;
 mod copy_limit;
 mod events;
+mod fifths;
+mod growth;
+mod hot_subject;
 mod index;
 mod ingest;
+mod likes;
 mod report;
+mod rig;
 mod xadd_limit;
 
 use anyhow::Result;
@@ -22,7 +28,7 @@ pub(crate) struct Options {
     /// What to measure
     #[arg(value_enum, default_value_t = What::All)]
     what: What,
-    /// Runs of each measurement; medians are given
+    /// Runs of each measurement; medians are given. growth and hot-subject are one run each
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=99))]
     runs: u32,
     /// Commits of each ingest run
@@ -31,6 +37,12 @@ pub(crate) struct Options {
     /// Events of each index run
     #[arg(long, default_value_t = 100_000)]
     events: u64,
+    /// Rows of `record` at the end of growth: 2 KB of disk each with all that hangs on them, and up to 4 GB for the log
+    #[arg(long, default_value_t = 2_000_000, value_parser = clap::value_parser!(u64).range(5_000..=1_000_000_000))]
+    rows: u64,
+    /// Likes of the hot subject
+    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(5_000..=1_000_000_000))]
+    likes: u64,
     /// Repositories of each backfill run, of 10 to 50 000 records
     #[arg(long, default_value_t = 40)]
     repos: usize,
@@ -44,9 +56,17 @@ pub(crate) struct Options {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum What {
+    /// A relay → ingester → Redis, beside a client that only pipelines XADD
     Ingest,
+    /// Redis → indexer → Postgres, the full mix: beside COPY of the same rows, and beside batch size 1
     Index,
+    /// Repositories → backfiller → Redis, beside a client that only pipelines XADD, and beside hashing
     Backfill,
+    /// One indexer from an empty database to millions of rows: the rate of each fifth (takes minutes)
+    Growth,
+    /// Likes of one post, each by another account: whether the last ones cost what the first did
+    HotSubject,
+    /// ingest, index and backfill
     All,
 }
 
@@ -61,15 +81,16 @@ pub(crate) fn bench(options: &Options) -> Result<()> {
     let logs = target_dir().join("bench");
     std::fs::create_dir_all(&logs)?;
     println!("logs: {}/*.log", logs.display());
-    let asked = |what| options.what == What::All || options.what == what;
-    if asked(What::Ingest) {
-        ingest::bench(options, &logs)?;
+    match options.what {
+        What::Ingest => ingest::bench(options, &logs),
+        What::Index => index::bench(options, &logs),
+        What::Backfill => backfill::bench(options, &logs),
+        What::Growth => growth::bench(options, &logs),
+        What::HotSubject => hot_subject::bench(options, &logs),
+        What::All => {
+            ingest::bench(options, &logs)?;
+            index::bench(options, &logs)?;
+            backfill::bench(options, &logs)
+        }
     }
-    if asked(What::Index) {
-        index::bench(options, &logs)?;
-    }
-    if asked(What::Backfill) {
-        backfill::bench(options, &logs)?;
-    }
-    Ok(())
 }

@@ -34,20 +34,27 @@ pub(super) fn run_line(number: u32, run: &Run, unit: &str, limit: &str) -> Strin
     )
 }
 
-/// The medians, then each process.
-pub(super) fn summary(title: &str, runs: &[Run], unit: &str, limit: &str) -> String {
+/// The medians, `more` lines about them, then each process.
+pub(super) fn summary(title: &str, runs: &[Run], unit: &str, limit: &str, more: &[String]) -> String {
     let mut lines = vec![
         format!("{title}, medians of {} runs", runs.len()),
         format!("  {:>9.0} {unit}/s", median(runs.iter().map(|run| run.rate))),
         format!("  {:>9.0} {limit}/s, the limit", median(runs.iter().map(|run| run.limit))),
         format!("  {:>9.2} of the limit", median(runs.iter().map(|run| run.rate / run.limit))),
-        format!("  {:<12} {:>12} {:>12}", "process", "peak MB", "CPU s"),
     ];
-    let mut processes: BTreeMap<&str, Vec<Usage>> = BTreeMap::new();
-    for (name, usage) in runs.iter().flat_map(|run| &run.processes) {
-        processes.entry(name).or_default().push(*usage);
+    lines.extend_from_slice(more);
+    lines.push(process_lines(runs.iter().flat_map(|run| &run.processes)));
+    lines.join("\n")
+}
+
+/// A table of processes; medians where one comes several times.
+pub(super) fn process_lines<'a>(processes: impl IntoIterator<Item = &'a (&'static str, Usage)>) -> String {
+    let mut by_name: BTreeMap<&str, Vec<Usage>> = BTreeMap::new();
+    for (name, usage) in processes {
+        by_name.entry(name).or_default().push(*usage);
     }
-    for (name, usages) in processes {
+    let mut lines = vec![format!("  {:<12} {:>12} {:>12}", "process", "peak MB", "CPU s")];
+    for (name, usages) in by_name {
         let peak = median(usages.iter().map(|usage| mb(usage.peak_kib)));
         let cpu = median(usages.iter().map(|usage| usage.cpu_seconds));
         lines.push(format!("  {name:<12} {peak:>12.1} {cpu:>12.2}"));
@@ -79,8 +86,15 @@ mod tests {
             limit: 100.0,
             processes: vec![("ingester", Usage { peak_kib, cpu_seconds: rate / 10.0 })],
         };
-        let text = summary("ingest", &[run(10.0, 1024), run(30.0, 3072), run(20.0, 2048)], "commits", "XADD");
+        let text = summary(
+            "ingest",
+            &[run(10.0, 1024), run(30.0, 3072), run(20.0, 2048)],
+            "commits",
+            "XADD",
+            &["more".into()],
+        );
         assert!(text.contains("20 commits/s"), "{text}");
+        assert!(text.contains("\nmore\n"), "{text}");
         assert!(text.contains("0.20 of the limit"), "{text}");
         assert!(text.lines().last().unwrap().split_whitespace().eq(["ingester", "2.0", "2.00"]), "{text}");
     }

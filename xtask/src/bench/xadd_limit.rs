@@ -5,6 +5,8 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use rsky_testnet::servers::{RespClient, Value};
 
+use super::rig::clock;
+
 /// Commands in flight at a time.
 const PIPELINE: usize = 500;
 /// Entries of one XRANGE when payloads are read back.
@@ -52,10 +54,42 @@ pub(super) fn fill<P: AsRef<[u8]>>(
     flush(redis)
 }
 
+/// Adds the payloads to a stream in one transaction: who reads it sees none of them or all. Gives their number, and
+/// Redis' clock right after (seconds since 1970). Redis holds them twice for a moment.
+///
+/// # Errors
+/// The connection fails or a command is refused.
+pub(super) fn fill_transaction<P: AsRef<[u8]>>(
+    redis: &mut RespClient,
+    stream: &str,
+    payloads: impl IntoIterator<Item = P>,
+) -> Result<(u64, f64)> {
+    let mut count: u64 = 0;
+    redis.command(&["MULTI"])?;
+    fill(redis, stream, payloads.into_iter().inspect(|_| count += 1))?;
+    redis.queue(&[b"EXEC"]);
+    // In the same pipeline, so that reading the reply of EXEC does not count.
+    redis.queue(&[b"TIME"]);
+    match replies(redis)?.as_slice() {
+        [Value::Array(added), time] => {
+            if let Some(Value::Error(error)) = added.iter().find(|reply| matches!(reply, Value::Error(_))) {
+                bail!("XADD: {error}");
+            }
+            Ok((count, clock(time)?))
+        }
+        other => bail!("EXEC and TIME gave {} replies", other.len()),
+    }
+}
+
 fn flush(redis: &mut RespClient) -> Result<()> {
-    match redis.flush()?.into_iter().find(|reply| matches!(reply, Value::Error(_))) {
+    replies(redis).map(drop)
+}
+
+fn replies(redis: &mut RespClient) -> Result<Vec<Value>> {
+    let replies = redis.flush()?;
+    match replies.iter().find(|reply| matches!(reply, Value::Error(_))) {
         Some(Value::Error(error)) => bail!("XADD: {error}"),
-        _ => Ok(()),
+        _ => Ok(replies),
     }
 }
 
@@ -85,5 +119,24 @@ mod tests {
 
         redis.command(&["SET", "text", "x"]).unwrap();
         assert!(fill(&mut redis, "text", &written).is_err());
+    }
+
+    #[test]
+    fn a_transaction_adds_all_at_once_and_tells_when() {
+        let server = Redis::start().unwrap();
+        let mut redis = server.client().unwrap();
+        let mut other = server.client().unwrap();
+        let now = |redis: &mut RespClient| clock(&redis.command(&["TIME"]).unwrap()).unwrap();
+        let before = now(&mut other);
+        let seen_within = (0..1_234).map(|number| {
+            assert_eq!(other.command(&["XLEN", "s"]).unwrap().as_int(), Some(0));
+            number.to_string()
+        });
+        let (count, began) = fill_transaction(&mut redis, "s", seen_within).unwrap();
+        assert_eq!((count, redis.command(&["XLEN", "s"]).unwrap().as_int()), (1_234, Some(1_234)));
+        assert!(before <= began && began <= now(&mut redis));
+
+        redis.command(&["SET", "text", "x"]).unwrap();
+        assert!(fill_transaction(&mut redis, "text", ["a"]).is_err());
     }
 }
