@@ -31,14 +31,14 @@ variables! {
     BACKFILLER_HOST_CONCURRENCY: "repositories, 1 to 100", Some("8"), "Of these from one host at most. A host that answers 429 or 503 gets fewer, and more again as it answers.";
     BACKFILLER_PLC_CONCURRENCY: "requests, 1 to 500", Some("16"), "Requests for DID documents at one directory at the same time.";
     BACKFILLER_QUEUE: "repositories, 10 to 100000", Some("1000"), "Repositories taken from the stream and not finished. More lets more hosts be served side by side.";
-    BACKFILLER_DELAYED_MAX: "repositories, 100 to 100000000", Some("1000000"), "Repositories put off at a time (retries, hosts that ask for patience), some 300 bytes of Redis each.";
+    BACKFILLER_DELAYED_MAX: "repositories, 100 to 100000000", Some("1000000"), "Repositories put off (retries, hosts that ask for patience) above which none are put off only to make room for others; some 300 bytes of Redis each.";
     BACKFILLER_BATCH_SIZE: "entries, 1 to 10000", Some("500"), "Most entries of one transaction.";
     BACKFILLER_BATCH_BYTES: "bytes, e.g. 1MiB; 64KiB to 64MiB", Some("1MiB"), "Most bytes of entries collected for one transaction; a single larger record goes alone.";
     BACKFILLER_SOURCE: "pds or host", Some("pds"), "Where repositories are fetched: the PDS of the DID document (the listing host when it names none), or always the listing host.";
     BACKFILLER_VERIFY: "true or false", Some("true"), "Whether the commit's signature is checked against the DID document. Everything else is always checked.";
     BACKFILLER_SKIP_SIGNATURE_VERIFICATION: "true or false", None, "BACKFILLER_VERIFY under old rsky's name, with the opposite sense.";
     BACKFILLER_COLLECTIONS: "collections, prefix.* or *, separated by commas", Some(COLLECTIONS), "Collections that are queued: those the indexer has a rule for. * queues everything.";
-    BACKFILLER_SKIP_UNCHANGED: "true or false", Some("true"), "Whether repositories whose listed revision was queued before are passed over; with DATABASE_URL also those that were queued before and whose listed revision has been indexed since (actor_sync).";
+    BACKFILLER_SKIP_UNCHANGED: "true or false", Some("true"), "Whether repositories whose listed revision was queued before are passed over; with DATABASE_URL also those that were queued before and whose listed revision has been indexed since (actor_sync), but none of the priority stream.";
     BACKFILLER_SKIP_INDEXED: "true or false", Some("false"), "Whether actor_sync counts for all accounts. Only for a database that has every account's history: a live commit moves actor_sync, so an account that was active before its first backfill would never be fetched.";
     BACKFILLER_UNCHANGED_MEMORY: "bytes, e.g. 128MiB; 64KiB to 4GiB", Some("128MiB"), "Redis memory for remembering revisions, 16 bytes a repository; when it is full the oldest are forgotten and fetched again.";
     BACKFILLER_MEMORY_PER_REPO: "bytes, 64KiB to 4GiB", Some("32MiB"), "Memory for the blocks of one repository; larger ones go through a temporary file.";
@@ -51,7 +51,7 @@ variables! {
     BACKFILLER_RETRY_INITIAL_BACKOFF_MS: "milliseconds, 10 to 86400000", Some("60000"), "Pause before the second try; each further one is four times as long.";
     BACKFILLER_RETRY_MAX_BACKOFF_MS: "milliseconds, 10 to 604800000", Some("21600000"), "Longest such pause.";
     BACKFILLER_HOST_BACKOFF_MS: "milliseconds, 10 to 86400000", Some("30000"), "How long a host that fails several times in a row is left alone at first; doubles up to 64 times that.";
-    BACKFILLER_HOST_GIVE_UP_SECS: "seconds, 1 to 31536000", Some("86400"), "When a host has not given a single answer for this long, its repositories become dead letters.";
+    BACKFILLER_HOST_GIVE_UP_SECS: "seconds, 1 to 31536000", Some("86400"), "When a host has not given a single answer for this long, its repositories become dead letters. The PLC directory is never given up.";
     BACKFILLER_CLAIM_IDLE_MS: "milliseconds, 1000 to 86400000", Some("300000"), "Entries that another backfiller has held for this long without a sign of life are taken over.";
     BACKFILLER_MEMORY_PERCENT: "percent, 0 to 100", Some("90"), "Used part of the machine's (or cgroup's) memory at which writing pauses; 0: never.";
     BACKFILLER_DID_CACHE: "documents, 0 to 10000000", Some("20000"), "DID documents kept in memory, some 700 bytes each.";
@@ -67,4 +67,4 @@ pub(crate) const COLLECTIONS: &str = "app.bsky.actor.profile,app.bsky.actor.stat
 app.bsky.feed.like,app.bsky.feed.post,app.bsky.feed.postgate,app.bsky.feed.repost,app.bsky.feed.threadgate,\
 app.bsky.graph.block,app.bsky.graph.follow,app.bsky.graph.list,app.bsky.graph.listblock,app.bsky.graph.listitem,\
 app.bsky.graph.starterpack,app.bsky.graph.verification,app.bsky.labeler.service,app.bsky.notification.declaration,\
-chat.bsky.actor.declaration";
+chat.bsky.actor.declaration,com.germnetwork.declaration";

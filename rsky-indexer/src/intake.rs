@@ -4,9 +4,9 @@
 
 use rsky_common::wire::{self, DeleteEvent, RecordEvent, StreamEvent};
 
-use crate::collections::{self, Parts, build_row, check_ownership};
+use crate::collections::{self, Collection, Parts, build_row, check_ownership};
 use crate::engine::{AccountNews, Action, Change, Content, News, SeenCommit, Work};
-use crate::lexicon;
+use crate::lexicon::{self, Edition};
 use crate::text::json::Json;
 
 const PROFILE: &str = "app.bsky.actor.profile";
@@ -27,16 +27,21 @@ pub enum Intake<T> {
     },
 }
 
-/// Reads one `event` payload.
+/// Reads one `event` payload as the reference would.
 pub fn read(payload: &str) -> Intake<Work> {
+    read_in(Edition::Reference, payload)
+}
+
+/// Reads one `event` payload as an AppView with the collections and lexicons of an edition would.
+pub fn read_in(edition: Edition, payload: &str) -> Intake<Work> {
     let event = match wire::parse(payload) {
         Ok(event) => event,
         Err(error) => return rejected("malformed_entry", error),
     };
     match event {
-        StreamEvent::Create(write) => read_write(&write, false),
-        StreamEvent::Update(write) => read_write(&write, true),
-        StreamEvent::Delete(delete) => read_delete(&delete),
+        StreamEvent::Create(write) => read_write(edition, &write, false),
+        StreamEvent::Update(write) => read_write(edition, &write, true),
+        StreamEvent::Delete(delete) => read_delete(edition, &delete),
         StreamEvent::Repo(repo) => {
             let seen = SeenCommit { did: repo.did.into(), commit: repo.commit.into(), rev: repo.rev.into() };
             work(None, Some(seen))
@@ -53,16 +58,16 @@ pub fn read(payload: &str) -> Intake<Work> {
     }
 }
 
-fn read_write(write: &RecordEvent<'_>, update: bool) -> Intake<Work> {
+fn read_write(edition: Edition, write: &RecordEvent<'_>, update: bool) -> Intake<Work> {
     let seen = seen_commit(write.seq, &write.did, &write.commit, &write.rev);
-    let Some(collection) = collections::declaration_of(&write.collection) else { return work(None, seen) };
+    let Some(collection) = declaration_in(edition, &write.collection) else { return work(None, seen) };
     let json = write.record.get();
     let record = match Json::parse(json) {
         Ok(record) => record,
         Err(error) => return rejected("malformed_record", error),
     };
-    let verdict = if collection.validated {
-        lexicon::validate(collection.nsid, &record)
+    let verdict = if collection.is_validated_in(edition) {
+        lexicon::validate_in(edition, collection.nsid, &record)
     } else {
         lexicon::check_decodable(&record).map_err(lexicon::Invalid::from)
     };
@@ -88,9 +93,9 @@ fn read_write(write: &RecordEvent<'_>, update: bool) -> Intake<Work> {
     work(Some(change), seen)
 }
 
-fn read_delete(delete: &DeleteEvent<'_>) -> Intake<Work> {
+fn read_delete(edition: Edition, delete: &DeleteEvent<'_>) -> Intake<Work> {
     let seen = seen_commit(delete.seq, &delete.did, &delete.commit, &delete.rev);
-    let Some(collection) = collections::declaration_of(&delete.collection) else { return work(None, seen) };
+    let Some(collection) = declaration_in(edition, &delete.collection) else { return work(None, seen) };
     let change = Change {
         uri: uri(&delete.did, &delete.collection, &delete.rkey),
         did: delete.did.as_ref().into(),
@@ -102,6 +107,10 @@ fn read_delete(delete: &DeleteEvent<'_>) -> Intake<Work> {
         action: Action::Delete,
     };
     work(Some(change), seen)
+}
+
+fn declaration_in(edition: Edition, nsid: &str) -> Option<&'static Collection> {
+    collections::declaration_of(nsid).filter(|collection| collection.is_in(edition))
 }
 
 /// A live event notes its commit; in a backfill only the closing `repo` event does (PIPELINE §6.6).

@@ -9,6 +9,7 @@ use rsky_common::runtime::budget::Charge;
 use crate::acks::Source;
 use crate::intake::Intake;
 use crate::kind::Kind;
+use crate::lexicon::Edition;
 
 /// Field names shown of an entry without payload.
 const NAMES: usize = 20;
@@ -92,11 +93,11 @@ impl Payload {
         }
     }
 
-    /// Reads it as an entry of a kind.
-    pub fn read<K: Kind>(&self) -> Intake<K::Item> {
+    /// Reads it as an entry of a kind, as an AppView of an edition would.
+    pub fn read<K: Kind>(&self, edition: Edition) -> Intake<K::Item> {
         let rejected = |reason, error| Intake::Rejected { reason, error };
         match self {
-            Self::Text(text) => K::read(text),
+            Self::Text(text) => K::read(edition, text),
             Self::NotText(_) => rejected("not_utf8", "the payload is not UTF-8".to_owned()),
             Self::NoField(names) => {
                 rejected("missing_field", format!("no field {}; there is: {names}", K::FIELDS.join(" or ")))

@@ -5,6 +5,7 @@ use sqlx::PgConnection;
 use crate::engine::{self, AccountNews, EngineError, Statements, Work};
 use crate::intake::{self, Intake};
 use crate::labels::{self, LabelRow};
+use crate::lexicon::Edition;
 
 /// Something that is written into the database, many at a time.
 pub trait Effect: Send + Sync + 'static {
@@ -24,8 +25,8 @@ pub trait Kind: Effect {
     /// Payload fields, in the order they are looked for.
     const FIELDS: &'static [&'static str];
 
-    /// Reads a payload.
-    fn read(payload: &str) -> Intake<Self::Item>;
+    /// Reads a payload, as an AppView of an edition would.
+    fn read(edition: Edition, payload: &str) -> Intake<Self::Item>;
 
     /// What decides the lane, so that what must stay in order does.
     fn route(payload: &str) -> Option<String>;
@@ -55,8 +56,8 @@ impl Effect for Events {
 impl Kind for Events {
     const FIELDS: &'static [&'static str] = &["event"];
 
-    fn read(payload: &str) -> Intake<Work> {
-        intake::read(payload)
+    fn read(edition: Edition, payload: &str) -> Intake<Work> {
+        intake::read_in(edition, payload)
     }
 
     fn route(payload: &str) -> Option<String> {
@@ -94,7 +95,7 @@ impl Kind for Labels {
     // The second is old rsky's (PIPELINE §8).
     const FIELDS: &'static [&'static str] = &["event", "labels"];
 
-    fn read(payload: &str) -> Intake<Vec<LabelRow>> {
+    fn read(_: Edition, payload: &str) -> Intake<Vec<LabelRow>> {
         labels::read(payload)
     }
 

@@ -20,6 +20,7 @@ use crate::intake::Intake;
 use crate::isolate::Writer;
 use crate::job::Job;
 use crate::kind::Kind;
+use crate::lexicon::Edition;
 use crate::metrics::Metrics;
 
 /// How many of these make the next batch: the first at least, as many as may be, and not more bytes than may be.
@@ -59,6 +60,7 @@ pub struct Written {
 pub async fn prepare<K: Kind>(
     mut jobs: mpsc::Receiver<Vec<Job>>,
     batch_size: usize,
+    edition: Edition,
     next: mpsc::Sender<Prepared<K>>,
 ) -> anyhow::Result<()> {
     let mut waiting: Vec<Job> = Vec::with_capacity(batch_size);
@@ -75,17 +77,17 @@ pub async fn prepare<K: Kind>(
             waiting.extend(part);
         }
         let rest = waiting.split_off(fitting(&waiting, batch_size));
-        place.send(read(std::mem::replace(&mut waiting, rest)));
+        place.send(read(edition, std::mem::replace(&mut waiting, rest)));
     }
 }
 
-fn read<K: Kind>(jobs: Vec<Job>) -> Prepared<K> {
+fn read<K: Kind>(edition: Edition, jobs: Vec<Job>) -> Prepared<K> {
     let mut fates: Vec<Fate> = Vec::with_capacity(jobs.len());
     let mut items: Vec<K::Item> = Vec::with_capacity(jobs.len());
     let mut job_of_item: Vec<usize> = Vec::with_capacity(jobs.len());
     for (at, job) in jobs.iter().enumerate() {
         job.source.started(1);
-        let fate = match job.payload.read::<K>() {
+        let fate = match job.payload.read::<K>(edition) {
             Intake::Work(item) => {
                 items.push(item);
                 job_of_item.push(at);

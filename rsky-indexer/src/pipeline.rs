@@ -266,7 +266,7 @@ impl Daemon {
             let metrics = || Arc::clone(&self.metrics);
             stages.spawn(
                 format!("{name}: prepare"),
-                lane::prepare::<K>(jobs, self.config.batch_size, to_write),
+                lane::prepare::<K>(jobs, self.config.batch_size, schema.lexicons(), to_write),
             );
             stages.spawn(format!("{name}: write"), lane::write::<K>(prepared, writer, to_settle, metrics()));
             stages

@@ -39,6 +39,9 @@ pub(super) static LABELER: Collection =
 pub(super) static NOTIFICATION_DECLARATION: Collection =
     record_only("app.bsky.notification.declaration", RkeyRule::SelfOnly);
 
-/// The reference has a lexicon for it and does not apply it: any record that decodes is kept.
+/// The reference has a lexicon for it and does not apply it: any record that decodes is kept. Later editions apply it.
 pub(super) static CHAT_DECLARATION: Collection =
     Collection { validated: false, ..record_only("chat.bsky.actor.declaration", RkeyRule::SelfOnly) };
+
+pub(super) static GERM_DECLARATION: Collection =
+    Collection { later: true, ..record_only("com.germnetwork.declaration", RkeyRule::SelfOnly) };

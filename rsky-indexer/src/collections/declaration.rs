@@ -1,5 +1,7 @@
 //! What a collection may declare. The engine reads these; it knows no collection by name.
 
+use crate::lexicon::Edition;
+
 /// Everything the engine needs to know of one collection (INDEXING §4).
 #[derive(Debug)]
 pub struct Collection {
@@ -7,8 +9,10 @@ pub struct Collection {
     pub nsid: &'static str,
     /// Which record keys get a typed row. The `record` row is written for every key.
     pub rkey: RkeyRule,
-    /// Whether records are held against their lexicon. All are but one (INDEXING §4).
+    /// Whether the reference holds records against their lexicon. All are but one (INDEXING §4); later editions hold all.
     pub validated: bool,
+    /// Whether only editions later than the reference have a rule for it (SCHEMA-VARIANTS §5).
+    pub later: bool,
     /// A condition on the record beyond its lexicon; a record that fails it is skipped whole.
     pub ownership: Ownership,
     /// The typed table, if the collection has one.
@@ -21,6 +25,18 @@ pub struct Collection {
     pub parts: PartsKind,
     /// Whom its rows tell something.
     pub notifies: Notifies,
+}
+
+impl Collection {
+    /// Whether an edition has a rule for it.
+    pub fn is_in(&self, edition: Edition) -> bool {
+        !self.later || edition.is_later()
+    }
+
+    /// Whether an edition holds records against their lexicon.
+    pub fn is_validated_in(&self, edition: Edition) -> bool {
+        self.validated || edition.is_later()
+    }
 }
 
 /// What hangs on a record beside its row, with rules of its own.

@@ -40,6 +40,7 @@ pub static ALL: &[&Collection] = &[
     &actor::LABELER,
     &actor::NOTIFICATION_DECLARATION,
     &actor::CHAT_DECLARATION,
+    &actor::GERM_DECLARATION,
 ];
 
 /// The declaration of a collection, by exact NSID.
@@ -73,6 +74,7 @@ const fn record_only(nsid: &'static str, rkey: RkeyRule) -> Collection {
         nsid,
         rkey,
         validated: true,
+        later: false,
         ownership: Ownership::Free,
         table: None,
         feed_item: None,

@@ -2,7 +2,7 @@
 //!
 //! Page by page, a transaction each, so that no lane waits long for a row; whoever stops in the middle goes on with
 //! what is left. The counters of others follow. What is about the account and not of it (labels, the likes of its
-//! posts, private data) stays.
+//! posts, private data) stays, and so do the counters of it: should the account come back, they are moved from there.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -99,8 +99,8 @@ async fn page(
             return Ok((usize::try_from(done.rows_affected()).unwrap_or(usize::MAX), false));
         }
     }
-    let mut rows = 0;
-    for table in ["actor_sync", "profile_agg", "actor"] {
+    let mut rows = keep_counters(connection, statements, &PROFILE_AGG, &[did.to_owned()], did).await?;
+    for table in ["actor_sync", "actor"] {
         let sql = format!("DELETE FROM {table} WHERE did = $1");
         rows += statements.query(&sql).bind(did).execute(&mut *connection).await?.rows_affected();
     }
@@ -168,11 +168,55 @@ async fn delete_records(
         r#"DELETE FROM duplicate_record WHERE "duplicateOf" = ANY($1)"#,
         r#"DELETE FROM notification WHERE "recordUri" = ANY($1)"#,
         "DELETE FROM record WHERE uri = ANY($1)",
-        "DELETE FROM post_agg WHERE uri = ANY($1)",
     ] {
         let done = statements.query(sql).bind(uris).execute(&mut *connection).await?;
         rows += usize::try_from(done.rows_affected()).unwrap_or(usize::MAX);
     }
+    rows += usize::try_from(keep_counters(connection, statements, &POST_AGG, uris, did).await?)
+        .unwrap_or(usize::MAX);
     lost.write(connection, statements).await?;
     Ok(rows)
+}
+
+/// Counters about an account: what locks their rows, leaves in them what others wrote, and deletes those that say
+/// nothing then. `$1` are keys, `$2` the account.
+struct Kept {
+    lock: &'static str,
+    recount: &'static str,
+    delete: &'static str,
+}
+
+/// Quotes of its posts go with the posts (INDEXING §4.1). Bookmarks are not the indexer's; older schemas do not count them.
+const POST_AGG: Kept = Kept {
+    lock: r#"SELECT FROM post_agg WHERE uri = ANY($1) ORDER BY uri COLLATE "C" FOR UPDATE"#,
+    recount: r#"UPDATE post_agg a SET "quoteCount" = 0,
+        "likeCount" = (SELECT count(*) FROM "like" t WHERE t.subject = a.uri AND t.creator <> $2),
+        "repostCount" = (SELECT count(*) FROM repost t WHERE t.subject = a.uri AND t.creator <> $2),
+        "replyCount" = (SELECT count(*) FROM post t WHERE t."replyParent" = a.uri AND t.creator <> $2
+            AND t."violatesThreadGate" IS NOT TRUE)
+        WHERE uri = ANY($1)"#,
+    delete: r#"DELETE FROM post_agg a WHERE uri = ANY($1) AND $2 <> ''
+        AND "likeCount" = 0 AND "repostCount" = 0 AND "replyCount" = 0
+        AND coalesce(to_jsonb(a) ->> 'bookmarkCount', '0') = '0'"#,
+};
+
+const PROFILE_AGG: Kept = Kept {
+    lock: "SELECT FROM profile_agg WHERE did = ANY($1) FOR UPDATE",
+    recount: r#"UPDATE profile_agg a SET "followsCount" = 0, "postsCount" = 0,
+        "followersCount" = (SELECT count(*) FROM follow t WHERE t."subjectDid" = a.did AND t.creator <> $2)
+        WHERE did = ANY($1)"#,
+    delete: r#"DELETE FROM profile_agg WHERE did = ANY($1) AND $2 <> '' AND "followersCount" = 0"#,
+};
+
+/// A row is locked before what it counts is looked at: who moves it meanwhile has committed by then, or comes later.
+async fn keep_counters(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    kept: &Kept,
+    keys: &[String],
+    did: &str,
+) -> Result<u64, sqlx::Error> {
+    statements.query(kept.lock).bind(keys).execute(&mut *connection).await?;
+    statements.query(kept.recount).bind(keys).bind(did).execute(&mut *connection).await?;
+    Ok(statements.query(kept.delete).bind(keys).bind(did).execute(connection).await?.rows_affected())
 }

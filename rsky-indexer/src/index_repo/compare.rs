@@ -17,6 +17,7 @@ use super::stored::{Guard, Pages, Stored};
 use crate::collections::ALL;
 use crate::engine::{Statements, Work};
 use crate::intake::{self, Intake};
+use crate::lexicon::Edition;
 use crate::text::clock::now_iso;
 
 /// Changes of one transaction at most, and the bytes of their records.
@@ -47,14 +48,17 @@ pub(super) struct Chunk {
 #[derive(Debug)]
 pub(super) struct Rules {
     collections: HashSet<&'static str>,
+    edition: Edition,
     guard: Guard,
 }
 
 impl Rules {
     /// The collections that have a rule and a place in the database.
     pub(super) fn new(statements: &Statements, guard: Guard) -> Self {
-        let ruled = ALL.iter().filter(|collection| statements.has_place_for(collection));
-        Self { collections: ruled.map(|collection| collection.nsid).collect(), guard }
+        let edition = statements.schema().lexicons();
+        let ruled = ALL.iter().filter(|collection| collection.is_in(edition));
+        let ruled = ruled.filter(|collection| statements.has_place_for(collection));
+        Self { collections: ruled.map(|collection| collection.nsid).collect(), edition, guard }
     }
 }
 
@@ -215,7 +219,7 @@ impl Comparison<'_> {
     }
 
     fn change(&mut self, outcome: Outcome, path: String, event: &str) -> bool {
-        match intake::read(event) {
+        match intake::read_in(self.rules.edition, event) {
             Intake::Work(work) => {
                 self.chunk.bytes = self.chunk.bytes.saturating_add(event.len());
                 self.chunk.changes.push(Difference { outcome, path, work });

@@ -40,8 +40,6 @@ use settings::Settings;
 
 /// Bytes of blocks that are held in memory; above that they go to a temporary file.
 const MEMORY: u64 = 32 << 20;
-/// Until the PDS answers, and without progress.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Fetches one repository from its PDS, verifies it, and applies what differs from the database.
 ///
@@ -67,6 +65,9 @@ pub struct IndexRepo {
     /// Longest download, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
+    /// Longest wait for the PDS to answer, and for the download to go on, in seconds. Tried three times.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    patience: u64,
     /// Directory of the temporary files of a large repository; the system's unless given.
     #[arg(long, value_name = "DIRECTORY")]
     temp_dir: Option<PathBuf>,
@@ -112,9 +113,10 @@ async fn index_repo(command: &IndexRepo, settings: &Settings) -> anyhow::Result<
         .with_notifications(settings.notifications);
 
     let account = account::find(&command.account, settings).await?;
+    let patience = Duration::from_secs(command.patience);
     let limits = Limits {
-        answer: PATIENCE,
-        stall: PATIENCE,
+        answer: patience,
+        stall: patience,
         total: Duration::from_secs(command.timeout),
         bytes: command.max_size,
     };

@@ -1,7 +1,9 @@
 //! `app.bsky.embed.*`: what a post shows beside its text.
 
 use super::STRONG_REF;
-use super::schema::{Array, Format, Member, Object, Type, items, member, optional, required, string, up_to};
+use super::schema::{
+    Array, Format, Member, Object, Property, Text, Type, items, member, optional, required, string, up_to,
+};
 
 /// The embeds of a post.
 pub(super) static EMBED: &[Member] = &[
@@ -12,10 +14,25 @@ pub(super) static EMBED: &[Member] = &[
     member("app.bsky.embed.recordWithMedia", &RECORD_WITH_MEDIA),
 ];
 
+/// As upstream has them: with videos that are described at any length.
+pub(super) static EMBED_UPSTREAM: &[Member] = &[
+    member("app.bsky.embed.images", &IMAGES),
+    member("app.bsky.embed.video", &VIDEO_UPSTREAM),
+    member("app.bsky.embed.external", &EXTERNAL),
+    member("app.bsky.embed.record", &RECORD),
+    member("app.bsky.embed.recordWithMedia", &RECORD_WITH_MEDIA_UPSTREAM),
+];
+
 /// The embeds that can stand beside an embedded record.
 static MEDIA: &[Member] = &[
     member("app.bsky.embed.images", &IMAGES),
     member("app.bsky.embed.video", &VIDEO),
+    member("app.bsky.embed.external", &EXTERNAL),
+];
+
+static MEDIA_UPSTREAM: &[Member] = &[
+    member("app.bsky.embed.images", &IMAGES),
+    member("app.bsky.embed.video", &VIDEO_UPSTREAM),
     member("app.bsky.embed.external", &EXTERNAL),
 ];
 
@@ -32,12 +49,18 @@ static IMAGE: Object = Object(&[
     optional("aspectRatio", Type::Ref(&ASPECT_RATIO)),
 ]);
 
-static VIDEO: Object = Object(&[
-    required("video", Type::Blob),
-    optional("captions", Type::Array(&CAPTIONS)),
-    optional("alt", string().bytes(10_000).graphemes(1000).any()),
-    optional("aspectRatio", Type::Ref(&ASPECT_RATIO)),
-]);
+static VIDEO: Object = Object(&video(string().bytes(10_000).graphemes(1000)));
+
+static VIDEO_UPSTREAM: Object = Object(&video(string()));
+
+const fn video(alt: Text) -> [Property; 4] {
+    [
+        required("video", Type::Blob),
+        optional("captions", Type::Array(&CAPTIONS)),
+        optional("alt", alt.any()),
+        optional("aspectRatio", Type::Ref(&ASPECT_RATIO)),
+    ]
+}
 
 static CAPTIONS: Array = up_to(20, Type::Ref(&CAPTION));
 
@@ -60,8 +83,13 @@ static EXTERNAL_CARD: Object = Object(&[
 
 static RECORD: Object = Object(&[required("record", Type::Ref(&STRONG_REF))]);
 
-static RECORD_WITH_MEDIA: Object =
-    Object(&[required("record", Type::Ref(&RECORD)), required("media", Type::Union(MEDIA))]);
+static RECORD_WITH_MEDIA: Object = Object(&record_with(MEDIA));
+
+static RECORD_WITH_MEDIA_UPSTREAM: Object = Object(&record_with(MEDIA_UPSTREAM));
+
+const fn record_with(media: &'static [Member]) -> [Property; 2] {
+    [required("record", Type::Ref(&RECORD)), required("media", Type::Union(media))]
+}
 
 /// `app.bsky.feed.post#entity`, the annotations that came before facets.
 pub(super) static ENTITIES: Array = items(Type::Ref(&ENTITY));

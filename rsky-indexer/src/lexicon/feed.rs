@@ -4,20 +4,25 @@ use super::STRONG_REF;
 use super::embeds::{EMBED, ENTITIES};
 use super::labels::SELF_LABELS;
 use super::richtext::FACETS;
-use super::schema::{Array, Format, Object, Type, optional, required, string, up_to};
+use super::schema::{Array, Format, Member, Object, Property, Type, optional, required, string, up_to};
 
 /// `app.bsky.feed.post`
-pub(super) static POST: Object = Object(&[
-    required("text", string().bytes(3000).graphemes(300).any()),
-    optional("entities", Type::Array(&ENTITIES)),
-    optional("facets", Type::Array(&FACETS)),
-    optional("reply", Type::Ref(&REPLY)),
-    optional("embed", Type::Union(EMBED)),
-    optional("langs", Type::Array(&LANGUAGES)),
-    optional("labels", Type::Union(SELF_LABELS)),
-    optional("tags", Type::Array(&TAGS)),
-    required("createdAt", string().format(Format::Datetime)),
-]);
+pub(super) static POST: Object = Object(&post(EMBED));
+
+/// Its properties; editions differ in the embeds.
+pub(super) const fn post(embed: &'static [Member]) -> [Property; 9] {
+    [
+        required("text", string().bytes(3000).graphemes(300).any()),
+        optional("entities", Type::Array(&ENTITIES)),
+        optional("facets", Type::Array(&FACETS)),
+        optional("reply", Type::Ref(&REPLY)),
+        optional("embed", Type::Union(embed)),
+        optional("langs", Type::Array(&LANGUAGES)),
+        optional("labels", Type::Union(SELF_LABELS)),
+        optional("tags", Type::Array(&TAGS)),
+        required("createdAt", string().format(Format::Datetime)),
+    ]
+}
 
 static REPLY: Object =
     Object(&[required("root", Type::Ref(&STRONG_REF)), required("parent", Type::Ref(&STRONG_REF))]);

@@ -1,14 +1,21 @@
 //! Who may reply to a post or quote it: `app.bsky.feed.threadgate` and `app.bsky.feed.postgate`.
 
-use super::schema::{Array, Format, Member, Object, Type, member, optional, required, string, up_to};
+use super::schema::{
+    Array, Format, Member, Object, Property, Type, member, optional, required, string, up_to,
+};
 
 /// `app.bsky.feed.threadgate`
-pub(super) static THREAD_GATE: Object = Object(&[
-    required("post", string().format(Format::AtUri)),
-    optional("allow", Type::Array(&ALLOW)),
-    required("createdAt", string().format(Format::Datetime)),
-    optional("hiddenReplies", Type::Array(&POST_URIS)),
-]);
+pub(super) static THREAD_GATE: Object = Object(&thread_gate(&POST_URIS));
+
+/// Its properties; editions differ in how many replies are hidden.
+pub(super) const fn thread_gate(hidden: &'static Array) -> [Property; 4] {
+    [
+        required("post", string().format(Format::AtUri)),
+        optional("allow", Type::Array(&ALLOW)),
+        required("createdAt", string().format(Format::Datetime)),
+        optional("hiddenReplies", Type::Array(hidden)),
+    ]
+}
 
 static ALLOW: Array = up_to(5, Type::Union(ALLOW_RULE));
 

@@ -1,10 +1,11 @@
 //! Record validation against the lexicons of the reference AppView (VALIDATION).
 //!
 //! The lexicons are data, one file per family; [`validate`] is the one interpreter. A further collection is a
-//! [`schema::Object`] in its family's file and a line in [`RECORDS`].
+//! [`schema::Object`] in its family's file and a line in [`RECORDS`], or in [`edition`] if the reference does not have it.
 
 pub mod cid;
 pub mod decode;
+pub mod edition;
 pub mod schema;
 
 mod actor;
@@ -25,12 +26,13 @@ mod validate;
 mod vectors;
 
 pub use decode::check_decodable;
+pub use edition::Edition;
 pub use invalid::{Invalid, Reason, Segment, Undecodable};
-pub use validate::validate;
+pub use validate::{validate, validate_in};
 
 use schema::{Object, Record};
 
-/// Every collection the indexer knows, by NSID.
+/// Every collection the reference knows, by NSID; later editions have more ([`edition`]).
 pub static RECORDS: &[Record] = &[
     Record::new("app.bsky.feed.like", &feed::LIKE),
     Record::new("app.bsky.feed.post", &feed::POST),

@@ -45,6 +45,8 @@ pub enum Type {
         minimum: Option<i32>,
     },
     Boolean,
+    /// `{"$bytes": …}`
+    Bytes,
     Blob,
     Ref(&'static Object),
     Array(&'static Array),

@@ -1,7 +1,7 @@
 //! The interpreter of lexicons: the same rules in the same order as the reference (VALIDATION 1 and 2).
 
-use super::RECORDS;
-use super::decode::{as_blob, check_decodable};
+use super::Edition;
+use super::decode::{as_blob, as_bytes, check_decodable};
 use super::invalid::{Invalid, Reason, Segment};
 use super::schema::{Array, Member, Object, Type};
 use super::strings::check_text;
@@ -15,7 +15,15 @@ const MAX_QUOTED_CHARS: usize = 200;
 /// # Errors
 /// The first reason why not; [`Invalid::UnknownCollection`] if there is no lexicon to decide by.
 pub fn validate(collection: &str, record: &Json<'_>) -> Result<(), Invalid> {
-    let known = RECORDS.iter().find(|known| known.nsid == collection).ok_or(Invalid::UnknownCollection)?;
+    validate_in(Edition::Reference, collection, record)
+}
+
+/// Whether the AppView of an edition would take `record` for one of `collection`, as loosely as the reference looks.
+///
+/// # Errors
+/// See [`validate`].
+pub fn validate_in(edition: Edition, collection: &str, record: &Json<'_>) -> Result<(), Invalid> {
+    let known = edition.record(collection).ok_or(Invalid::UnknownCollection)?;
     check_decodable(record)?;
     if !is_object(record) {
         return Err(Reason::NotA("an object").into());
@@ -41,6 +49,7 @@ fn check(rule: &Type, value: &Json<'_>) -> Result<(), Invalid> {
             Json::Bool(_) => Ok(()),
             _ => Err(Reason::NotA("a boolean").into()),
         },
+        Type::Bytes => as_bytes(value).map(drop).ok_or_else(|| Reason::NotA("a byte array").into()),
         Type::Blob => as_blob(value).map(drop).ok_or_else(|| Reason::NotABlob.into()),
         Type::Ref(object) => check_object(object, value),
         Type::Array(array) => check_array(array, value),

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use rsky_common::config::{ConfigError, Environment, Secret, Settings, Variable};
@@ -19,6 +20,9 @@ use crate::schema;
 
 /// The exit code of a recount that was told to stop before its end.
 pub const EXIT_STOPPED: u8 = 130;
+
+/// How long a connection may take to say goodbye.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// The variables it reads, a part of the daemon's, for `--help`.
 pub fn variables() -> Vec<&'static Variable> {
@@ -76,7 +80,7 @@ pub fn run(arguments: Arguments, environment: Environment) -> ExitCode {
 }
 
 async fn recount(settings: &ConnectionSettings, selection: &Selection) -> anyhow::Result<Outcome> {
-    let stop = stopped_by_signals().context("cannot listen for signals")?;
+    let signals = Signals::listen().context("cannot listen for signals")?;
     let database = Database::new(&settings.url, settings.schema.clone(), settings.statement_cache)?;
     let mut connection: PgConnection = database.connect().await.context("connect to Postgres")?;
     schema::inspect(&mut connection, settings.schema.as_deref()).await?;
@@ -84,31 +88,43 @@ async fn recount(settings: &ConnectionSettings, selection: &Selection) -> anyhow
     let is_terminal = stderr.is_terminal();
     let mut progress = Progress::new(&mut stderr, is_terminal);
     let options = Options { persistent: settings.statement_cache > 0, page: MAX_PAGE };
-    let outcome = super::recount(&mut connection, options, selection, &stop, &mut progress).await;
+    let outcome = tokio::select! {
+        outcome = super::recount(&mut connection, options, selection, &signals.stop, &mut progress) => outcome,
+        () = signals.at_once.cancelled() => {
+            progress.end();
+            let (figures, resume_after) = (progress.figures(), progress.place());
+            return Ok(Outcome { figures, stopped: true, resume_after });
+        }
+    };
     progress.end();
     // What matters has been committed.
-    drop(connection.close().await);
+    drop(tokio::time::timeout(FAREWELL, connection.close()).await);
     outcome
 }
 
-/// Cancelled by SIGINT and SIGTERM. A second one ends the process; its step is rolled back.
-fn stopped_by_signals() -> io::Result<CancellationToken> {
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let stop = CancellationToken::new();
-    let told = stop.clone();
-    tokio::spawn(async move {
-        for _ in 0..2 {
-            tokio::select! {
-                _ = term.recv() => {}
-                _ = int.recv() => {}
+/// SIGINT and SIGTERM: the first ends the recount after its step, the second at once. The step is rolled back then, by
+/// Postgres as soon as it notices that nobody is there any more.
+struct Signals {
+    stop: CancellationToken,
+    at_once: CancellationToken,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let signals = Self { stop: CancellationToken::new(), at_once: CancellationToken::new() };
+        let told = [signals.stop.clone(), signals.at_once.clone()];
+        tokio::spawn(async move {
+            for token in told {
+                tokio::select! {
+                    _ = term.recv() => {}
+                    _ = int.recv() => {}
+                }
+                token.cancel();
             }
-            if told.is_cancelled() {
-                std::process::exit(i32::from(EXIT_STOPPED));
-            }
-            told.cancel();
-        }
-    });
-    Ok(stop)
+        });
+        Ok(signals)
+    }
 }
 
 fn report(outcome: &Outcome) -> ExitCode {

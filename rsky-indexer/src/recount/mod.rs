@@ -129,6 +129,7 @@ impl Run<'_, '_> {
         let mut after = after.to_owned();
         loop {
             let place = Place::new(number, after.as_str());
+            self.progress.reached(place.clone());
             if self.stop.is_cancelled() {
                 return Ok(Some(place));
             }

@@ -3,6 +3,8 @@
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
+use super::place::Place;
+
 /// What a recount has found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Figures {
@@ -23,6 +25,7 @@ pub struct Progress<'w> {
     estimate: f64,
     walked: u64,
     figures: Figures,
+    place: Option<Place>,
     open_line: bool,
 }
 
@@ -39,6 +42,7 @@ impl<'w> Progress<'w> {
             estimate: 0.0,
             walked: 0,
             figures: Figures::default(),
+            place: None,
             open_line: false,
         }
     }
@@ -46,6 +50,16 @@ impl<'w> Progress<'w> {
     /// All figures so far.
     pub fn figures(&self) -> Figures {
         self.figures
+    }
+
+    /// Up to where everything is done, for a recount that can go on from there.
+    pub fn place(&self) -> Option<Place> {
+        self.place.clone()
+    }
+
+    /// Everything up to here is done.
+    pub(super) fn reached(&mut self, place: Place) {
+        self.place = Some(place);
     }
 
     /// A stage of about `estimate` keys begins, after a key of it that was done earlier, if any.

@@ -21,18 +21,36 @@ struct Counted {
     name: &'static str,
     /// The rows counted, of the subject `v.key`.
     rows: &'static str,
+    /// When they tell nothing about the counter, which stays as it is.
+    unknown: Option<&'static str>,
+}
+
+impl Counted {
+    /// The count, NULL where the rows tell nothing.
+    fn count(&self) -> String {
+        match self.unknown {
+            None => format!("(SELECT count(*) FROM {})", self.rows),
+            Some(unknown) => {
+                format!("CASE WHEN {unknown} THEN NULL ELSE (SELECT count(*) FROM {}) END", self.rows)
+            }
+        }
+    }
 }
 
 fn counted(counter: Counter) -> Counted {
-    Counted { name: counter.column(), rows: counter.rows() }
+    Counted { name: counter.column(), rows: counter.rows(), unknown: None }
 }
 
-/// The quotes of the version that the post has now; of one that is not known, those of the version quoted last
-/// (as `engine/aggregates.rs`). A tombstone in `record` has an empty cid.
-const QUOTES: &str = r#"quote t WHERE t.subject = v.key AND t."subjectCid" = coalesce(
-    (SELECT r.cid FROM record r WHERE r.uri = v.key AND r.cid <> ''),
-    (SELECT p.cid FROM post p WHERE p.uri = v.key),
-    (SELECT q."subjectCid" FROM quote q WHERE q.subject = v.key ORDER BY q."sortAt" DESC, q.cid DESC LIMIT 1))"#;
+/// The quotes of the version that was quoted last: as the indexer leaves it (`engine/aggregates.rs`), as far as rows
+/// tell. A quote that is gone has taken its version and its time along.
+const QUOTES: &str = r#"quote t WHERE t.subject = v.key AND t."subjectCid" = (
+    SELECT q."subjectCid" FROM quote q WHERE q.subject = v.key
+    ORDER BY q."indexedAt" COLLATE "C" DESC, q.uri COLLATE "C" DESC LIMIT 1)"#;
+
+/// A post takes the quotes of it along and leaves its counter (INDEXING §4.1): where neither is there, no row tells what
+/// the counter should be, and it stays.
+const QUOTES_UNKNOWN: &str = "NOT EXISTS (SELECT FROM post p WHERE p.uri = v.key) \
+    AND NOT EXISTS (SELECT FROM quote q WHERE q.subject = v.key)";
 
 pub(super) static POST_AGG: LazyLock<AggregateTable> = LazyLock::new(|| {
     AggregateTable::new(
@@ -42,7 +60,7 @@ pub(super) static POST_AGG: LazyLock<AggregateTable> = LazyLock::new(|| {
             counted(Counter::Likes),
             counted(Counter::Reposts),
             counted(Counter::Replies),
-            Counted { name: "quoteCount", rows: QUOTES },
+            Counted { name: "quoteCount", rows: QUOTES, unknown: Some(QUOTES_UNKNOWN) },
         ],
     )
 });
@@ -77,9 +95,9 @@ impl AggregateTable {
         let update = format!(
             "WITH c AS MATERIALIZED (SELECT v.key, {} FROM unnest($1::text[]) AS v(key)) \
              UPDATE {name} a SET {} FROM c WHERE a.{key} = c.key AND ({}) RETURNING a.{key}",
-            list(", ", &|at, counter| format!("(SELECT count(*) FROM {}) AS c{at}", counter.rows)),
-            list(", ", &|at, counter| format!("\"{}\" = c.c{at}", counter.name)),
-            list(" OR ", &|at, counter| format!("a.\"{}\" IS DISTINCT FROM c.c{at}", counter.name)),
+            list(", ", &|at, counter| format!("{} AS c{at}", counter.count())),
+            list(", ", &|at, counter| format!("\"{0}\" = coalesce(c.c{at}, a.\"{0}\")", counter.name)),
+            list(" OR ", &|at, counter| format!("a.\"{}\" <> c.c{at}", counter.name)),
         );
         Self { name, key, insert, lock, update }
     }

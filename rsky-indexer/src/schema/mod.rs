@@ -13,6 +13,7 @@ use std::fmt;
 use sqlx::PgConnection;
 use thiserror::Error;
 
+use crate::lexicon::Edition;
 pub(crate) use expected::WITH_TAKEDOWNS;
 
 /// What of a database decides how it is written. Fixed for the life of the process.
@@ -138,6 +139,16 @@ impl Schema {
     /// Whether `thread_mute` can be asked who has muted a thread.
     pub fn thread_mutes(&self) -> bool {
         self.has_table("thread_mute")
+    }
+
+    /// Whose lexicons its readers have. The tables and columns tell that came with the lexicons' changes: galleries, and
+    /// what a follow was made `via`, which only the fork keeps.
+    pub fn lexicons(&self) -> Edition {
+        match (self.galleries(), self.has_column("follow", "via")) {
+            (false, _) => Edition::Reference,
+            (true, true) => Edition::Fork,
+            (true, false) => Edition::Upstream,
+        }
     }
 
     /// Whether labels have an end (`label.exp`).

@@ -152,11 +152,16 @@ fn taken_out(db: &Db) {
     add(&redis, LIVE, &deleted);
     wait_drained(&redis, LIVE);
     for (table, count) in rows_of(db, gone) {
-        // Counters of what it followed are of the other, the one of what follows it is gone with it.
-        assert_eq!(count, 0, "{table}");
+        // Counters of what others wrote about it stay: of its post and of itself.
+        assert_eq!(count, i64::from(matches!(table, "post_agg" | "profile_agg")), "{table}");
     }
     assert_eq!(counters(db, &uri), "2 2 2 2");
     assert_eq!(db.sql(&format!("SELECT \"followersCount\" FROM profile_agg WHERE did = '{other}'")), "2");
+    assert_eq!(counters(db, subject(gone, "p0")["uri"].as_str().unwrap()), "1 1 0 0");
+    assert_eq!(
+        db.sql(&format!("SELECT concat_ws(' ', \"followersCount\", \"followsCount\", \"postsCount\") FROM profile_agg WHERE did = '{gone}'")),
+        "1 0 0"
+    );
     assert_eq!(count(db, "post_agg WHERE uri LIKE 'at://did:plc:other/%/q%' AND \"likeCount\" <> 2"), 0);
     assert_eq!(count(db, "post_agg WHERE uri LIKE 'at://did:plc:other/%/q%'"), 2500);
     // The other's like of the post that is gone is the other's.
@@ -182,4 +187,17 @@ fn taken_out(db: &Db) {
     wait_drained(&redis, LIVE);
     assert_eq!(db.sql("SELECT handle FROM actor WHERE did = 'did:plc:gone'"), "gone.test");
     assert_eq!(count(db, "post WHERE creator = 'did:plc:gone'"), 1);
+    // What others wrote about it counts from the first moment on.
+    let reply = json!({"root": subject(gone, "p0"), "parent": subject(gone, "p0")});
+    add(
+        &redis,
+        LIVE,
+        &[
+            post(other, "r", json!({"reply": reply})),
+            of_subject(unsure, "app.bsky.graph.follow", "y", &gone.into()),
+        ],
+    );
+    wait_drained(&redis, LIVE);
+    assert_eq!(counters(db, subject(gone, "p0")["uri"].as_str().unwrap()), "1 1 1 0");
+    assert_eq!(db.sql("SELECT \"followersCount\" FROM profile_agg WHERE did = 'did:plc:gone'"), "2");
 }

@@ -16,10 +16,14 @@ mod repositories;
 mod support;
 
 mod as_if_sequential;
+mod editions;
 mod generations;
 mod generations_engine;
 mod golden;
+mod golden_actors;
 mod index_repo;
+mod index_repo_downloads;
+mod index_repo_live;
 mod lanes_share_subjects;
 
 mod deletes_accounts;
@@ -30,6 +34,8 @@ mod drains_a_full_redis;
 mod drains_the_recording;
 mod outlives_postgres_outage;
 mod outlives_redis_outage;
+mod recount_quotes;
+mod recount_signals;
 mod recounts;
 mod sets_poison_aside;
 mod stays_within_memory;
