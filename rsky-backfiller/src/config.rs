@@ -10,8 +10,10 @@ use rsky_common::runtime::daemon::Startup;
 use url::Url;
 
 use crate::download::FIRST_BYTES;
+use crate::intake::MOST_PAYLOAD;
 use crate::repository::MAX_ENTRY_BYTES;
 use crate::variables as v;
+use crate::worker::{KEPT_DOCUMENT, MOST_DOCUMENT};
 
 /// What the process takes whatever it does: code, runtime, connections, caches' tables.
 const BASE_MEMORY: u64 = 64 << 20;
@@ -22,9 +24,9 @@ const REPO_OVERHEAD: u64 = 12 << 20;
 const CHUNKS_PER_REPO: u64 = 3;
 /// Copies of a batch while it is written: entries, commands, their wire form.
 const BATCH_COPIES: u64 = 6;
-/// A queued repository, and a cached document.
-const JOB_BYTES: u64 = 2 << 10;
-const DOCUMENT_BYTES: u64 = 1 << 10;
+/// A queued repository (its entry, parts of it, its document), and a cached document.
+const JOB_BYTES: usize = 2 * MOST_PAYLOAD + MOST_DOCUMENT;
+const DOCUMENT_BYTES: usize = KEPT_DOCUMENT + 512;
 
 /// Where repositories are fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -199,11 +201,16 @@ impl Config {
             // Of those that are asked, the first bytes and the connection; four times as many as have a place.
             to_u64(FIRST_BYTES).saturating_mul(8).saturating_mul(to_u64(self.concurrency)),
             BATCH_COPIES.saturating_mul(to_u64(self.batch_bytes)),
-            JOB_BYTES.saturating_mul(to_u64(self.queue)),
-            DOCUMENT_BYTES.saturating_mul(to_u64(self.did_cache)),
+            to_u64(JOB_BYTES).saturating_mul(to_u64(self.places().iter().sum())),
+            to_u64(DOCUMENT_BYTES).saturating_mul(to_u64(self.did_cache)),
         ]
         .into_iter()
         .fold(0, u64::saturating_add)
+    }
+
+    /// Repositories of the priority and of the other stream that are taken and not finished.
+    pub fn places(&self) -> [usize; 2] {
+        [(self.queue / 4).max(4), self.queue]
     }
 
     /// The set of repositories that are put off.

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::download::host_key;
 use crate::hosts::{Host, Turn};
-use crate::job::{Job, Queue};
+use crate::job::Job;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::outcome::{Class, Failure};
@@ -90,11 +90,13 @@ pub struct Dispatcher {
     timed: BTreeSet<(Instant, Key)>,
     /// Whose turn it is when both kinds of hosts could be asked.
     unproven_next: bool,
+    /// The directory that nearly all accounts are looked up in.
+    plc: Key,
     tasks: JoinSet<Finished>,
     keys: HashMap<Id, (Key, Pool)>,
     running: PerPool<usize>,
-    /// Places for jobs of the normal queue.
-    places: Arc<Semaphore>,
+    /// Places for jobs of each queue: priority, normal.
+    places: [Arc<Semaphore>; 2],
     delayed: Arc<AtomicU64>,
     stop: CancellationToken,
     finish: CancellationToken,
@@ -106,11 +108,13 @@ impl Dispatcher {
         worker: Arc<Worker>,
         ledger: Ledger,
         jobs: mpsc::Receiver<Job>,
-        places: Arc<Semaphore>,
+        places: [Arc<Semaphore>; 2],
         delayed: Arc<AtomicU64>,
         finish: CancellationToken,
     ) -> Self {
+        let plc = worker.config.plc.as_ref().map(host_key).unwrap_or_default();
         Self {
+            plc: (Role::Directory, plc.into()),
             metrics: Arc::clone(&worker.metrics),
             stop: worker.stop.clone(),
             worker,
@@ -187,11 +191,7 @@ impl Dispatcher {
             Role::Repositories => self.worker.config.host_concurrency,
         };
         let host = self.hosts.entry(key.clone()).or_insert_with(|| Host::new(most));
-        if job.queue == Queue::Priority {
-            host.queue.push_front(job)
-        } else {
-            host.queue.push_back(job)
-        }
+        host.add(job);
         self.line_up(key);
     }
 
@@ -226,7 +226,7 @@ impl Dispatcher {
         while self.running.directory < self.worker.config.concurrency && self.start_one(Pool::Directory, now)
         {
         }
-        while self.running.repositories() < self.allowed() {
+        while !self.worker.is_crowded() && self.running.repositories() < self.allowed() {
             let unproven_may = self.running.unproven < self.allowed_unproven();
             self.unproven_next = !self.unproven_next;
             let started = if self.unproven_next && unproven_may {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::clock::jittered;
-use crate::job::Job;
+use crate::job::{Job, Queue};
 
 /// Failures in a row after which a host is set aside.
 const IN_TROUBLE: u32 = 3;
@@ -115,9 +115,32 @@ impl Host {
             return Turn::NotBefore(time);
         }
         let Some(job) = self.queue.pop_front() else { return Turn::Idle };
+        self.start(now);
+        Turn::Start(job)
+    }
+
+    /// One more is under way.
+    pub fn start(&mut self, now: Instant) {
         self.running += 1;
         self.used = now;
-        Turn::Start(job)
+    }
+
+    /// Puts a job in line: behind its like, the urgent ones before the others.
+    pub fn add(&mut self, job: Job) {
+        match job.queue {
+            Queue::Priority => self.queue.insert(self.urgent(), job),
+            Queue::Normal => self.queue.push_back(job),
+        }
+    }
+
+    /// Puts a job that was taken out back where it was.
+    pub fn put_back(&mut self, job: Job) {
+        let at = if job.queue == Queue::Priority { 0 } else { self.urgent() };
+        self.queue.insert(at, job);
+    }
+
+    fn urgent(&self) -> usize {
+        self.queue.iter().take_while(|job| job.queue == Queue::Priority).count()
     }
 
     /// Whether it has answered, and has not failed since.
@@ -180,16 +203,30 @@ impl Host {
             && self.failing_since.is_some_and(|since| now.duration_since(since) > after)
     }
 
-    /// Takes out what waits beyond the first `share`, each with the time after which it may come back: spread, so that
-    /// the ones before it are done by then. A host that is to be left alone for long keeps nothing.
-    pub fn take_surplus(&mut self, now: Instant, share: usize) -> Vec<(Job, Duration)> {
+    /// Repositories of a queue that wait for it.
+    pub fn waiting_of(&self, queue: Queue) -> usize {
+        self.queue.iter().filter(|job| job.queue == queue).count()
+    }
+
+    /// Takes out what waits of a queue beyond the first `share`, each with the time after which it may come back: spread,
+    /// so that the ones before it are done by then. A host that is to be left alone for long keeps nothing.
+    pub fn take_surplus(&mut self, queue: Queue, now: Instant, share: usize) -> Vec<(Job, Duration)> {
         let wait = self.waits_until(now).map(|until| until.duration_since(now)).unwrap_or_default();
-        let keep = if wait > LONG { 0 } else { share.min(self.queue.len()) };
-        let surplus = self.queue.split_off(keep).into_iter().enumerate();
-        let delay = |place: usize| {
-            LONG + wait + PER_REPOSITORY.saturating_mul(u32::try_from(place).unwrap_or(u32::MAX))
-        };
-        surplus.map(|(place, job)| (job, jittered(delay(place)))).collect()
+        let mut left = if wait > LONG { 0 } else { share };
+        let (mut kept, mut surplus) = (VecDeque::new(), Vec::new());
+        for job in std::mem::take(&mut self.queue) {
+            if job.queue != queue {
+                kept.push_back(job);
+            } else if left > 0 {
+                left -= 1;
+                kept.push_back(job);
+            } else {
+                let place = u32::try_from(surplus.len()).unwrap_or(u32::MAX);
+                surplus.push((job, jittered(LONG + wait + PER_REPOSITORY.saturating_mul(place))));
+            }
+        }
+        self.queue = kept;
+        surplus
     }
 
     /// When it may be asked again, if not now.
@@ -210,7 +247,12 @@ impl Host {
 
     /// Whether forgetting it changes nothing.
     pub fn is_idle(&self, now: Instant) -> bool {
-        self.queue.is_empty() && self.running == 0 && self.state(now) == HostState::Fine
+        self.has_no_work() && self.state(now) == HostState::Fine
+    }
+
+    /// Whether nothing waits for it and nothing is under way.
+    pub fn has_no_work(&self) -> bool {
+        self.queue.is_empty() && self.running == 0
     }
 
     /// When it was last asked something.
@@ -265,6 +307,54 @@ mod tests {
         assert!(host.is_given_up(now + Duration::from_secs(61), Duration::from_secs(60)));
         host.answered(now, None);
         assert_eq!((host.state(now + Duration::from_secs(60)), host.allowed()), (HostState::Fine, 8));
+    }
+
+    fn names(host: &Host) -> Vec<&str> {
+        host.queue.iter().map(|job| job.did.as_str()).collect()
+    }
+
+    fn job(queue: Queue, did: &str) -> Job {
+        let place = Arc::new(tokio::sync::Semaphore::new(1)).try_acquire_owned().unwrap();
+        let mark = crate::job::InFlight::default().enter(queue, did).unwrap();
+        Job {
+            queue,
+            id: String::new(),
+            payload: String::new(),
+            did: did.to_owned(),
+            listed_by: String::new(),
+            attempts: 0,
+            document: None,
+            fresh: false,
+            refreshed: false,
+            held: (mark, place),
+        }
+    }
+
+    #[test]
+    fn priority_comes_first_and_each_queue_keeps_its_order() {
+        let mut host = Host::new(8);
+        for (queue, did) in
+            [(Queue::Normal, "n1"), (Queue::Priority, "p1"), (Queue::Normal, "n2"), (Queue::Priority, "p2")]
+        {
+            host.add(job(queue, did));
+        }
+        host.put_back(job(Queue::Normal, "n0"));
+        host.put_back(job(Queue::Priority, "p0"));
+        assert_eq!(names(&host), ["p0", "p1", "p2", "n0", "n1", "n2"]);
+    }
+
+    #[test]
+    fn only_the_surplus_of_one_queue_is_taken_out() {
+        let (mut host, now) = (Host::new(8), Instant::now());
+        for number in 0..6 {
+            host.add(job(if number % 2 == 0 { Queue::Priority } else { Queue::Normal }, &number.to_string()));
+        }
+        let taken = host.take_surplus(Queue::Priority, now, 1);
+        assert_eq!(taken.iter().map(|(job, _)| job.did.as_str()).collect::<Vec<_>>(), ["2", "4"]);
+        assert_eq!(names(&host), ["0", "1", "3", "5"]);
+        host.asked_for_patience(now, Some(Duration::from_secs(60)));
+        assert_eq!(host.take_surplus(Queue::Normal, now, 2).len(), 3);
+        assert_eq!(names(&host), ["0"]);
     }
 
     #[test]

@@ -23,6 +23,8 @@ use crate::outcome::Class;
 
 /// Most entries of a read.
 const COUNT: usize = 250;
+/// Largest entry: a DID of the longest kind, a host, a revision, a status. Bounds what waiting jobs take.
+pub const MOST_PAYLOAD: usize = 4 << 10;
 /// How long a read waits for the first entry; the longest that the priority stream is not looked at.
 pub const BLOCK: Duration = Duration::from_millis(200);
 /// A consumer of our name that was heard of this recently may be a second process.
@@ -114,13 +116,11 @@ impl Intake {
     }
 
     fn consumer(&self, queue: Queue) -> Consumer {
-        let [priority, normal] = &self.consumers;
-        if queue == Queue::Priority { priority.clone() } else { normal.clone() }
+        queue.of(&self.consumers).clone()
     }
 
     fn places(&self, queue: Queue) -> &Arc<Semaphore> {
-        let [priority, normal] = &self.places;
-        if queue == Queue::Priority { priority } else { normal }
+        queue.of(&self.places)
     }
 
     fn free(&self, queue: Queue) -> usize {
@@ -230,6 +230,10 @@ impl Intake {
                 continue;
             }
             let payload = job.payload.clone();
+            if payload.len() > MOST_PAYLOAD {
+                self.bury(job, format!("an entry of {} bytes", payload.len())).await;
+                continue;
+            }
             match parse_backfill(&payload) {
                 Ok(event) if is_did(&event.did) => {
                     job.did = event.did.into_owned();

@@ -16,9 +16,13 @@ pub enum Queue {
 }
 
 impl Queue {
-    /// Its place in [`crate::config::Config::streams`], and its name in Redis and metrics.
+    /// Its stream of [`crate::config::Config::streams`].
     pub fn pick(self, streams: &[String; 2]) -> &str {
-        let [priority, normal] = streams;
+        self.of::<String>(streams)
+    }
+
+    /// Its own of a pair.
+    pub fn of<T>(self, [priority, normal]: &[T; 2]) -> &T {
         match self {
             Self::Priority => priority,
             Self::Normal => normal,

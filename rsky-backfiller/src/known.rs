@@ -21,7 +21,8 @@ impl Known {
     }
 
     /// For each DID and the revision it was listed with, whether it need not be fetched. The accounts of the priority
-    /// stream are there because commits were lost, which `actor_sync` does not tell: it moves with the next one.
+    /// stream are there because commits were lost. `actor_sync` does not tell: it moves with the next one. And where there
+    /// is a database to compare with, it does not help that the revision was queued before: that was without deletes.
     ///
     /// # Errors
     /// Redis' or the connection's.
@@ -39,7 +40,8 @@ impl Known {
         let slots = listed.iter().zip(slots);
         let (mut known, mut asked) = (Vec::with_capacity(listed.len()), Vec::new());
         for ((did, rev), slot) in slots {
-            let is_known = self.remembered.knows(&slot, did, rev);
+            let is_compared = queue == Queue::Priority && self.indexed.is_some();
+            let is_known = !is_compared && self.remembered.knows(&slot, did, rev);
             let counts = self.trusts_indexed || self.remembered.knows_of(&slot, did);
             if !is_known && counts && queue == Queue::Normal && Remembered::is_revision(rev) {
                 asked.push((*did, *rev));

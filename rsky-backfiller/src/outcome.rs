@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use rsky_common::repo::{CarStreamError, CommitError, KeyError, MstError, SignatureError};
 
+/// Longest description of a failure, in bytes; it waits with its repository when Redis is full.
+const MOST_ERROR: usize = 1024;
+
 /// What is done about an outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
@@ -28,6 +31,7 @@ pub enum Class {
     Suspended,
     TakenDown,
     RateLimited,
+    KeptWaiting,
     Overloaded,
     Unreachable,
     Timeout,
@@ -60,6 +64,7 @@ pub const TABLE: &[(Class, &str, Action, bool)] = &[
     (Class::Suspended, "suspended", Action::Done, false),
     (Class::TakenDown, "takendown", Action::Done, false),
     (Class::RateLimited, "rate_limited", Action::Wait, false),
+    (Class::KeptWaiting, "kept_waiting", Action::Wait, false),
     (Class::Overloaded, "overloaded", Action::Retry, true),
     (Class::Unreachable, "unreachable", Action::Retry, true),
     (Class::Timeout, "timeout", Action::Retry, true),
@@ -118,9 +123,12 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure without a wish of the host.
+    /// A failure without a wish of the host. Of what happened, as much is kept as people read: it may quote the host.
     pub fn new(class: Class, error: impl Into<String>) -> Self {
-        Self { class, error: error.into(), wait: None }
+        let mut error = error.into();
+        error.truncate(error.floor_char_boundary(MOST_ERROR));
+        error.shrink_to_fit();
+        Self { class, error, wait: None }
     }
 }
 
@@ -194,6 +202,12 @@ mod tests {
         for (class, name, ..) in TABLE {
             assert_eq!(class.name(), *name);
         }
+    }
+
+    #[test]
+    fn what_hosts_say_is_kept_in_bounds() {
+        let failure = Failure::new(Class::WrongDid, "é".repeat(1 << 20));
+        assert!(failure.error.len() <= 1024 && failure.error.starts_with('é'), "{}", failure.error.len());
     }
 
     #[test]

@@ -113,13 +113,13 @@ fn spawn_stages(
         output(writer, gate.clone(), stop.clone(), config.batch_size, config.batch_bytes);
     stages.spawn("output", output_task.run());
     // Every job holds one of these.
-    let [urgent, normal] = [(config.queue / 4).max(4), config.queue];
+    let places = config.places();
     let writing = |purpose| Writing { link: lasting(purpose), consumers: consumers.clone() };
     let (ledger, acknowledging, putting_off) = ledger(
         [writing("acknowledgements"), writing("dead letters and delays")],
         config.delayed_key(),
         config.common.dlq_max_len,
-        urgent + normal,
+        places.iter().sum(),
     );
     stages.spawn("acknowledgements", acknowledging.run());
     stages.spawn("dead letters and delays", putting_off.run());
@@ -141,14 +141,13 @@ fn spawn_stages(
     };
     let indexed = database.clone().map(Indexed::new);
     let worker = worker(config, metrics, output, remembered.clone(), shared, database, &stop)?;
-    let places = [urgent, normal].map(|places| Arc::new(Semaphore::new(places)));
+    let places = places.map(|places| Arc::new(Semaphore::new(places)));
     let (jobs, inbox) = mpsc::channel(64);
-    let [_, normal_places] = places.clone();
     let dispatcher = Dispatcher::new(
         Arc::new(worker),
         ledger.clone(),
         inbox,
-        normal_places,
+        places.clone(),
         Arc::clone(&delayed_length),
         finish.clone(),
     );

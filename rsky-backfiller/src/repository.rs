@@ -10,11 +10,15 @@ use tokio::sync::mpsc;
 
 use crate::outcome::{Class, Failure};
 use crate::reconcile::Paths;
-use crate::remembered::revision_of_now;
+use crate::remembered::{Remembered, revision_of_now};
 
 /// Largest entry. A record of a mebibyte, the most the network accepts, becomes less; more comes only of a block that is
 /// made to grow as text.
 pub const MAX_ENTRY_BYTES: usize = 2 << 20;
+/// Bytes of entries a repository may make: so much, and so many times its size. Keys may share a record, and a large one
+/// under very many keys would fill the output stream, where entries are counted and not weighed.
+const ENTRY_BYTES: u64 = 16 << 20;
+const ENTRY_BYTES_PER_BYTE: u64 = 64;
 /// Dead letters of one repository; further bad records are only counted.
 const MOST_LETTERS: u64 = 100;
 
@@ -61,7 +65,14 @@ pub fn receive(
     }
     let commit = Commit::parse(&block)?;
     let cid = cid::to_text(root).map_err(|_| Failure::new(Class::BadCar, "the root is no CID"))?;
-    let rev = commit.rev.clone().unwrap_or_else(revision_of_now);
+    let rev = match &commit.rev {
+        // It is in every entry, which are counted and not weighed in the output stream, and orders changes.
+        Some(rev) if !Remembered::is_revision(rev) => {
+            return Err(Failure::new(Class::BadCommit, format!("the revision is no TID: {rev}")));
+        }
+        Some(rev) => rev.clone(),
+        None => revision_of_now(),
+    };
     Ok(Received { store, commit, cid, rev, bytes })
 }
 
@@ -125,7 +136,7 @@ pub struct Making {
 /// early when nobody listens any more.
 ///
 /// # Errors
-/// The files, or the AppView's records, cannot be read.
+/// The files, or the AppView's records, cannot be read; or few records make very many bytes.
 pub fn make_entries(
     mut received: Received,
     making: &Making,
@@ -140,7 +151,8 @@ pub fn make_entries(
         time: &making.time,
     };
     let mut maker =
-        Maker { repo, making, out, chunk: Chunk::default(), bytes: 0, summary: Summary::default() };
+        Maker { repo, making, out, chunk: Chunk::default(), bytes: 0, made: 0, summary: Summary::default() };
+    let most = received.bytes.saturating_mul(ENTRY_BYTES_PER_BYTE).saturating_add(ENTRY_BYTES);
     let mut known = Known { paths: known, next: None };
     let mut block = Vec::new();
     while let Some(leaf) = walk.next(&mut received.store)? {
@@ -159,6 +171,10 @@ pub fn make_entries(
         }
         if !maker.create(&leaf, &block) {
             return Ok(maker.summary);
+        }
+        if maker.made > most {
+            let error = format!("{} bytes make more than {most} bytes of entries", received.bytes);
+            return Err(Failure::new(Class::TooLarge, error));
         }
     }
     while let Some(path) = known.rest()? {
@@ -215,6 +231,8 @@ struct Maker<'a> {
     out: &'a mpsc::Sender<Chunk>,
     chunk: Chunk,
     bytes: usize,
+    /// Bytes of all entries so far.
+    made: u64,
     summary: Summary,
 }
 
@@ -261,6 +279,7 @@ impl Maker<'_> {
 
     fn add(&mut self, entry: String) -> bool {
         self.bytes += entry.len();
+        self.made = self.made.saturating_add(entry.len() as u64);
         self.chunk.entries.push(entry);
         if self.chunk.entries.len() < self.making.entries && self.bytes < self.making.bytes {
             return true;
@@ -283,4 +302,66 @@ impl Maker<'_> {
 fn letter(leaf: &Leaf, repo: &BackfilledRepo<'_>, block: &[u8], error: &str) -> DeadLetter {
     let source = format!("at://{}/{}@{}", repo.did, leaf.path, repo.rev);
     DeadLetter::binary(names::FIELD_EVENT, block, "bad_record", error, &source)
+}
+
+#[cfg(test)]
+mod tests {
+    use rsky_testnet::network::repos::{Tree, block_cid, block_section, commit, header, key, path, record};
+
+    use super::*;
+
+    const DID: &str = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa";
+
+    /// A repository whose keys all lead to the same record.
+    fn repeating(records: usize, padding: usize) -> Received {
+        let (mut blocks, mut tree) = (Vec::new(), Tree::default());
+        let repeated = record(0, padding);
+        let value = block_cid(&repeated);
+        block_section(&value, &repeated, &mut blocks);
+        let mut add = |cid: &[u8; 36], node: &[u8]| block_section(cid, node, &mut blocks);
+        (0..records).for_each(|number| tree.add(path(number), value, &mut add));
+        let root = tree.finish(&mut add);
+        let commit = commit(DID, &root, &key(1));
+        let mut car = Vec::new();
+        header(&block_cid(&commit), &mut car);
+        block_section(&block_cid(&commit), &commit, &mut car);
+        car.extend(blocks);
+        let (sender, mut pieces) = mpsc::channel(1);
+        sender.try_send(car.into()).unwrap();
+        drop(sender);
+        let limits = StoreLimits { memory: 1 << 24, directory: std::env::temp_dir() };
+        receive(&mut pieces, limits, 1 << 24).unwrap()
+    }
+
+    /// What is made of it, and how many bytes of entries.
+    fn made(mut received: Received) -> (Result<Summary, Failure>, usize) {
+        received.check_tree().unwrap();
+        let (sender, mut chunks) = mpsc::channel::<Chunk>(1);
+        let counting = std::thread::spawn(move || {
+            let mut bytes = 0;
+            while let Some(chunk) = chunks.blocking_recv() {
+                bytes += chunk.entries.iter().map(String::len).sum::<usize>();
+            }
+            bytes
+        });
+        let making = Making {
+            filter: CollectionFilter::all(),
+            entries: 100,
+            bytes: 1 << 20,
+            time: "2025-01-01T00:00:00.000Z".to_owned(),
+        };
+        let outcome = make_entries(received, &making, None, &sender);
+        drop(sender);
+        (outcome, counting.join().unwrap())
+    }
+
+    #[test]
+    fn a_record_that_is_there_very_many_times_makes_no_flood() {
+        let (outcome, bytes) = made(repeating(2000, 100_000));
+        assert_eq!(outcome.unwrap_err().class, Class::TooLarge);
+        assert!(bytes < 64 << 20, "{bytes}");
+        // The same short post again and again is only foolish.
+        let (outcome, _) = made(repeating(20_000, 100));
+        assert_eq!(outcome.unwrap().queued, 20_000);
+    }
 }

@@ -18,6 +18,7 @@ use url::Url;
 use crate::clock::{iso, now_ms};
 use crate::config::{Config, Source};
 use crate::download::{Download, Patience, ask, repo_url};
+use crate::headers::MOST_WAIT;
 use crate::job::{Job, Queue};
 use crate::metrics::Metrics;
 use crate::outcome::{Class, Failure};
@@ -31,8 +32,14 @@ const PIECES: usize = 4;
 /// Chunks between the maker of entries and the writer.
 const CHUNKS: usize = 1;
 
+/// Largest DID document: a job holds what is needed of it. Those of the PLC directory have less than ten kilobytes.
+pub const MOST_DOCUMENT: usize = 16 << 10;
+/// Largest one that is kept for other jobs, which is bounded in documents; most have half as much.
+pub const KEPT_DOCUMENT: usize = 2 << 10;
 /// A host that takes longer for its first bytes does not keep others from being asked meanwhile.
 const SLOW_START: Duration = Duration::from_millis(250);
+/// An answer that breaks off after we did not listen for this long has not failed: hosts close what nobody reads.
+const KEPT_WAITING: Duration = Duration::from_secs(5);
 
 /// How a step ended well.
 #[derive(Debug)]
@@ -134,9 +141,14 @@ impl Worker {
             resolved = self.resolver.resolve(did) => resolved,
         };
         match resolved {
+            Ok(Resolved { json, .. }) if json.len() > MOST_DOCUMENT => {
+                Err(Failure::new(Class::Unresolvable, format!("a DID document of {} bytes", json.len())))
+            }
             Ok(Resolved { document, json }) => {
                 let document = Arc::new(document);
-                self.documents.put(Arc::clone(&document));
+                if json.len() <= KEPT_DOCUMENT {
+                    self.documents.put(Arc::clone(&document));
+                }
                 self.share(&redis_cache::put(did, &json)).await;
                 Ok(Step::Resolved { document, fresh: true })
             }
@@ -161,8 +173,11 @@ impl Worker {
         // The cache is a convenience: whatever fails here, the directory is asked instead.
         let value: Option<String> = self.shared.as_ref()?.lock().await.query(&command).await.ok()?;
         let cached = redis_cache::read(&value?).filter(|cached| !cached.stale)?;
-        let document = Arc::new(DidDocument::parse(cached.json.as_bytes(), did).ok()?);
-        self.documents.put(Arc::clone(&document));
+        let small = cached.json.len() <= MOST_DOCUMENT;
+        let document = Arc::new(DidDocument::parse(cached.json.as_bytes(), did).ok().filter(|_| small)?);
+        if cached.json.len() <= KEPT_DOCUMENT {
+            self.documents.put(Arc::clone(&document));
+        }
         Some(document)
     }
 
@@ -233,12 +248,21 @@ impl Worker {
         let most = config.max_repo;
         let (sender, mut pieces) = mpsc::channel(PIECES);
         let receiving = spawn_blocking(move || receive(&mut pieces, limits, most));
-        let sent = download.send(sender, &self.waiting, idle_from.elapsed()).await;
+        let idle = idle_from.elapsed();
+        let sent = download.send(sender, &self.waiting, idle).await;
         let received =
             receiving.await.map_err(|error| Failure::new(Class::LocalFailure, error.to_string()))?;
         // What the host did wrong explains what the reader found.
-        let pace = sent?;
+        let pace = sent.map_err(|failure| match failure.class {
+            Class::Interrupted if idle >= KEPT_WAITING => Failure { class: Class::KeptWaiting, ..failure },
+            _ => failure,
+        })?;
         Ok((received?, pace, slot))
+    }
+
+    /// Whether enough repositories wait for a place in memory: hosts that are asked now would only wait for us.
+    pub fn is_crowded(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > self.config.concurrency / 4
     }
 
     /// Asks, and takes in the first bytes.
@@ -307,11 +331,10 @@ impl Worker {
 fn resolve_failure(error: ResolveError) -> Failure {
     let text = format!("DID document: {error}");
     match error {
-        ResolveError::Busy { status: 429, retry_after } => {
-            Failure { wait: retry_after, ..Failure::new(Class::RateLimited, text) }
-        }
-        ResolveError::Busy { retry_after, .. } => {
-            Failure { wait: retry_after, ..Failure::new(Class::Overloaded, text) }
+        ResolveError::Busy { status, retry_after } => {
+            let class = if status == 429 { Class::RateLimited } else { Class::Overloaded };
+            // The header comes from the network as it stands; a time so far ahead that it does not exist must not be formed.
+            Failure { wait: retry_after.map(|wait| wait.min(MOST_WAIT)), ..Failure::new(class, text) }
         }
         ResolveError::Unsupported(_)
         | ResolveError::NotFound

@@ -122,7 +122,7 @@ impl Dispatcher {
 
     fn wait_for(&mut self, key: Key, job: Job) {
         if let Some(host) = self.hosts.get_mut(&key) {
-            host.queue.push_front(job);
+            host.put_back(job);
             self.line_up(key);
         }
     }
@@ -139,8 +139,12 @@ impl Dispatcher {
         self.ledger.settle(job, Verdict::Dead { reason: class.name(), error }).await;
     }
 
-    /// Why nothing is expected of a host any more, if so.
+    /// Why nothing is expected of a host any more, if so. Of the PLC directory it always is: that it is not reached for
+    /// long is more likely to be our fault, and it would take everything along.
     fn given_up(&self, key: &Key, now: Instant) -> Option<String> {
+        if *key == self.plc {
+            return None;
+        }
         let after = self.worker.config.host_give_up;
         let given_up = self.hosts.get(key)?.is_given_up(now, after);
         given_up.then(|| format!("{} has given no answer for more than {after:?}", key.1))

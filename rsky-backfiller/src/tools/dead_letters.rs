@@ -94,9 +94,11 @@ impl DeadLetters {
         let mut shown = 0;
         for stream in &config.streams {
             let dead = dead_letter_stream(stream);
+            // What is put back may fail at once and is a letter again, behind this one.
+            let Some(newest) = newest(redis, &dead).await? else { continue };
             let mut from = "-".to_owned();
             loop {
-                let page = page(redis, &dead, &from).await?;
+                let page = page(redis, &dead, &from, &newest).await?;
                 let Some(last) = page.last() else { break };
                 from = format!("({}", last.id);
                 let (Self::List(which) | Self::Show(which) | Self::Retry(which) | Self::Drop(which)) = &self;
@@ -145,9 +147,17 @@ impl DeadLetters {
     }
 }
 
-async fn page(redis: &mut Redis, stream: &str, from: &str) -> anyhow::Result<Vec<Letter>> {
+/// The id of the newest letter.
+async fn newest(redis: &mut Redis, stream: &str) -> anyhow::Result<Option<String>> {
+    let mut command = redis::cmd("XREVRANGE");
+    command.arg(stream).arg("+").arg("-").arg("COUNT").arg(1);
+    let entries: Vec<(String, Vec<(String, String)>)> = command.query_async(redis).await?;
+    Ok(entries.into_iter().next().map(|(id, _)| id))
+}
+
+async fn page(redis: &mut Redis, stream: &str, from: &str, to: &str) -> anyhow::Result<Vec<Letter>> {
     let mut command = redis::cmd("XRANGE");
-    command.arg(stream).arg(from).arg("+").arg("COUNT").arg(PAGE);
+    command.arg(stream).arg(from).arg(to).arg("COUNT").arg(PAGE);
     let entries: Vec<(String, Vec<(String, String)>)> = command.query_async(redis).await?;
     Ok(entries.into_iter().map(|(id, fields)| Letter { id, fields: fields.into_iter().collect() }).collect())
 }

@@ -32,12 +32,13 @@ async fn compare(change: &str) {
         database.sql(change).unwrap();
     }
     queue(&redis, &hosts.url(), [&account]);
-    let own = [("DATABASE_URL", url.as_str()), ("BACKFILLER_SKIP_UNCHANGED", "false")];
+    let own = [("DATABASE_URL", url.as_str())];
     let backfiller = Backfiller::start(&redis.url(), &hosts.url(), &own);
     wait_until("it is queued", || left(&redis) == 0);
     assert!(events(&redis).iter().all(|event| event["type"] != "delete"), "a backfill deletes nothing");
     redis.command(&["DEL", "firehose_backfill"]).unwrap();
-    let entry = format!(r#"{{"did":"{account}","host":"{}","rev":""}}"#, hosts.url());
+    // This revision has been queued, but not compared.
+    let entry = format!(r#"{{"did":"{account}","host":"{}","rev":"{}"}}"#, hosts.url(), synthetic::REV);
     redis.command(&["XADD", "repo_backfill_priority", "*", "repo", &entry]).unwrap();
     wait_until("it is compared", || left(&redis) == 0);
     let all = events(&redis);

@@ -1,13 +1,18 @@
 //! A simulated network of hosts that do what they are told, good or bad.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rsky_testnet::servers::Redis;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use rsky_common::net::is_public;
 
 use crate::support::events;
 use crate::synthetic;
@@ -32,6 +37,8 @@ pub enum Host {
     Breaks(Bytes),
     /// Begins, and resets the connection.
     Resets(Bytes),
+    /// Begins after a second, and resets the connection seven seconds later; the next time it answers whole.
+    LosesPatience(Bytes),
     /// Never ends.
     Endless,
     /// Compressed, and never ends.
@@ -41,15 +48,44 @@ pub enum Host {
 /// What its host does, its DID document, and when its repository was asked for.
 type Account = (Host, serde_json::Value, Mutex<Vec<Instant>>);
 
-/// Everything is served at one port of 127.0.0.0/8: each repository's PDS has an address of its own there, so each is a
-/// host of its own.
-pub struct Hosts {
-    pub port: u16,
-    hosts: std::sync::RwLock<BTreeMap<String, Account>>,
+/// What is asked of a connection beside bytes.
+trait Connection: AsyncRead + AsyncWrite + Unpin + Send {
+    fn tcp(&self) -> &TcpStream;
 }
 
-pub fn address(number: usize) -> String {
-    format!("127.1.{}.{}", number / 250, number % 250 + 1)
+impl Connection for TcpStream {
+    fn tcp(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl Connection for TlsStream<TcpStream> {
+    fn tcp(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+}
+
+/// Everything is served at one port: each repository's PDS has an address of its own, so each is a host of its own. The
+/// addresses are those of 127.0.0.0/8, or, where the test has a network for itself (`public_addresses.rs`), public ones.
+#[derive(Default)]
+pub struct Hosts {
+    pub port: u16,
+    /// Where the directory is.
+    directory: u16,
+    public: bool,
+    hosts: RwLock<BTreeMap<String, Account>>,
+    /// Given to whoever asks for any document, or for that of a DID.
+    instead: RwLock<BTreeMap<String, Vec<u8>>>,
+    asked: AtomicU32,
+    trespasses: AtomicU32,
+}
+
+/// First part of the addresses that are public.
+pub const PUBLIC: u8 = 5;
+
+/// Third and fourth part of the address of an account's own host.
+pub fn own_address(number: usize) -> [usize; 2] {
+    [number / 250, number % 250 + 1]
 }
 
 pub fn did(number: usize) -> String {
@@ -61,24 +97,90 @@ pub fn did(number: usize) -> String {
 impl Hosts {
     pub async fn start() -> Arc<Self> {
         let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
-        let hosts = Arc::new(Self { port: listener.local_addr().unwrap().port(), hosts: Default::default() });
+        let port = listener.local_addr().unwrap().port();
+        let hosts = Arc::new(Self { port, directory: port, ..Self::default() });
+        Arc::clone(&hosts).serve_plain(listener);
+        hosts
+    }
+
+    /// With https at public addresses. The directory, which the operator names, stays where it was.
+    pub async fn start_public(tls: TlsAcceptor) -> Arc<Self> {
+        let directory = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+        let hosts = Arc::new(Self {
+            port: listener.local_addr().unwrap().port(),
+            directory: directory.local_addr().unwrap().port(),
+            public: true,
+            ..Self::default()
+        });
+        Arc::clone(&hosts).serve_plain(directory);
         let serving = Arc::clone(&hosts);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let hosts = Arc::clone(&serving);
-                tokio::spawn(async move { drop(hosts.serve(stream).await) });
+                if stream.local_addr().is_ok_and(|address| !is_public(address.ip())) {
+                    serving.trespasses.fetch_add(1, Ordering::Relaxed);
+                }
+                let (hosts, tls) = (Arc::clone(&serving), tls.clone());
+                tokio::spawn(async move {
+                    if let Ok(stream) = tls.accept(stream).await {
+                        drop(hosts.serve(stream).await);
+                    }
+                });
             }
         });
         hosts
     }
 
+    fn serve_plain(self: Arc<Self>, listener: TcpListener) {
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let hosts = Arc::clone(&self);
+                tokio::spawn(async move { drop(hosts.serve(stream).await) });
+            }
+        });
+    }
+
+    /// The directory, and the host that listed everything.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://127.0.0.1:{}", self.directory)
+    }
+
+    pub fn is_public(&self) -> bool {
+        self.public
+    }
+
+    /// The URL of a host of its own: `[a, b]` in the network `net`.
+    pub fn pds(&self, net: u8, [a, b]: [usize; 2]) -> String {
+        let (scheme, first) = if self.public { ("https", PUBLIC) } else { ("http", 127) };
+        format!("{scheme}://{first}.{net}.{a}.{b}:{}", self.port)
+    }
+
+    /// The host of an account that was added without naming one.
+    pub fn own_pds(&self, number: usize) -> String {
+        self.pds(1, own_address(number))
+    }
+
+    /// The directory's answer about a DID, or about all (`""`), instead of the document.
+    pub fn answer_instead(&self, did: &str, answer: Option<Vec<u8>>) {
+        let mut instead = self.instead.write().unwrap();
+        match answer {
+            Some(answer) => drop(instead.insert(did.to_owned(), answer)),
+            None => drop(instead.remove(did)),
+        }
+    }
+
+    /// Requests for documents so far.
+    pub fn documents_asked(&self) -> u32 {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    /// Connections to hosts at addresses that are not public.
+    pub fn trespasses(&self) -> u32 {
+        self.trespasses.load(Ordering::Relaxed)
     }
 
     pub fn add(&self, number: usize, host: Host, key: u8) -> String {
-        let pds = format!("http://{}:{}", address(number), self.port);
-        self.add_at(number, host, key, &pds)
+        self.add_at(number, host, key, &self.own_pds(number))
     }
 
     pub fn add_at(&self, number: usize, host: Host, key: u8, pds: &str) -> String {
@@ -98,7 +200,7 @@ impl Hosts {
         self.hosts.read().unwrap()[did].2.lock().unwrap().clone()
     }
 
-    async fn serve(&self, mut stream: TcpStream) -> std::io::Result<()> {
+    async fn serve(&self, mut stream: impl Connection) -> std::io::Result<()> {
         let mut request = Vec::new();
         loop {
             let mut buffer = [0; 4096];
@@ -118,10 +220,19 @@ impl Hosts {
                 Some(did) => self.repository(&mut stream, did).await?,
                 None => self.document(&mut stream, target.trim_start_matches('/')).await?,
             }
+            stream.flush().await?;
         }
     }
 
-    async fn document(&self, stream: &mut TcpStream, did: &str) -> std::io::Result<()> {
+    async fn document(&self, stream: &mut impl Connection, did: &str) -> std::io::Result<()> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let instead = {
+            let instead = self.instead.read().unwrap();
+            instead.get(did).or_else(|| instead.get("")).cloned()
+        };
+        if let Some(answer) = instead {
+            return stream.write_all(&answer).await;
+        }
         let document = self.hosts.read().unwrap().get(did).map(|(_, document, _)| document.to_string());
         let (status, body) = document.map_or(("404 Not Found", String::new()), |body| ("200 OK", body));
         stream
@@ -131,7 +242,7 @@ impl Hosts {
             .await
     }
 
-    async fn repository(&self, stream: &mut TcpStream, did: &str) -> std::io::Result<()> {
+    async fn repository(&self, stream: &mut impl Connection, did: &str) -> std::io::Result<()> {
         let found = self.hosts.read().unwrap().get(did).map(|(host, _, times)| {
             let mut times = times.lock().unwrap();
             times.push(Instant::now());
@@ -158,13 +269,24 @@ impl Hosts {
                 stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await?;
                 loop {
                     stream.write_all(b"1\r\nx\r\n").await?;
+                    stream.flush().await?;
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
             }
             Host::Breaks(car) => half(stream, &car).await,
             Host::Resets(car) => {
-                stream.set_zero_linger()?;
+                stream.tcp().set_zero_linger()?;
                 half(stream, &car).await
+            }
+            Host::LosesPatience(car) if count > 0 => send_car(stream, "", &car).await,
+            Host::LosesPatience(car) => {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", car.len());
+                stream.write_all(head.as_bytes()).await?;
+                stream.write_all(&car[..car.len() - 1]).await?;
+                tokio::time::sleep(Duration::from_secs(7)).await;
+                stream.tcp().set_zero_linger()?;
+                Err(std::io::ErrorKind::ConnectionReset.into())
             }
             Host::Endless => {
                 let mut start = Vec::new();
@@ -206,15 +328,16 @@ fn bomb() -> Vec<u8> {
 }
 
 /// Half of a repository, and an end.
-async fn half(stream: &mut TcpStream, car: &[u8]) -> std::io::Result<()> {
+async fn half(stream: &mut impl Connection, car: &[u8]) -> std::io::Result<()> {
     let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", car.len());
     stream.write_all(head.as_bytes()).await?;
     stream.write_all(&car[..car.len() / 2]).await?;
+    stream.flush().await?;
     tokio::time::sleep(Duration::from_millis(50)).await;
     Err(std::io::ErrorKind::BrokenPipe.into())
 }
 
-async fn send_car(stream: &mut TcpStream, headers: &str, car: &[u8]) -> std::io::Result<()> {
+async fn send_car(stream: &mut impl Connection, headers: &str, car: &[u8]) -> std::io::Result<()> {
     let head = format!(
         "HTTP/1.1 200 OK\r\n{headers}content-type: application/vnd.ipld.car\r\ncontent-length: {}\r\n\r\n",
         car.len()

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::hosts::{Host, Hosts, address, did, error, redirect};
+use crate::hosts::{Host, Hosts, did, error, redirect};
 use crate::synthetic::{self, Cid};
 
 /// What becomes of a repository.
@@ -42,11 +42,9 @@ pub fn add_each(hosts: &Hosts, first: usize) -> Vec<(String, Fate)> {
     add(&raw(html.to_vec()), Fate::Dead("content_type"));
     add(&|_| Host::Endless, Fate::Dead("too_large"));
     add(&|_| Host::Bomb, Fate::Dead("too_large"));
-    let port = hosts.port;
-    let looping = |number| {
-        let path = format!("xrpc/com.atproto.sync.getRepo?did={}", did(number));
-        Host::Raw(redirect(&format!("http://{}:{port}/{path}", address(number))))
-    };
+    let repo =
+        |host: &str, number| redirect(&format!("{host}/xrpc/com.atproto.sync.getRepo?did={}", did(number)));
+    let looping = |number| Host::Raw(repo(&hosts.own_pds(number), number));
     add(&looping, Fate::Dead("refused_address"));
     for to in ["file:///etc/passwd", "http://user:pw@127.0.0.1/", "http://169.254.169.254/latest/meta-data"] {
         add(&raw(redirect(to)), Fate::Dead("refused_address"));
@@ -57,6 +55,10 @@ pub fn add_each(hosts: &Hosts, first: usize) -> Vec<(String, Fate)> {
     add(&|number| Host::Car(empty_nodes(number, 20_000)), Fate::Dead("bad_tree"));
     add(&|number| Host::Car(cycle(number)), Fate::Dead("bad_car"));
     add(&|number| Host::Car(twice(number)), Fate::Dead("bad_tree"));
+    // Every entry would repeat it.
+    for rev in ["3migo7fijwi2", &"z".repeat(1 << 20)] {
+        add(&|number| Host::Car(empty_at(number, rev)), Fate::Dead("bad_commit"));
+    }
     for (name, class) in [
         ("RepoNotFound", "gone"),
         ("RepoDeactivated", "deactivated"),
@@ -76,14 +78,46 @@ pub fn add_each(hosts: &Hosts, first: usize) -> Vec<(String, Fate)> {
         add(&first, Fate::Queued(records));
     }
     add(&raw(error(429, "RateLimitExceeded", "retry-after: 3600\r\n")), Fate::Kept);
-    let (account, pds) = (number, "http://169.254.169.254");
-    added.push((hosts.add_at(account, Host::Hangs, 1, pds), Fate::Dead("refused_address")));
+    // There the link is out of bounds; among public hosts, everything that is not public.
+    let mut forbidden = vec!["http://169.254.169.254".to_owned()];
+    if hosts.is_public() {
+        let names = [
+            "127.0.0.1",
+            "169.254.169.254",
+            "10.0.0.1",
+            "[::1]",
+            "[::ffff:127.0.0.1]",
+            "localhost",
+            "2130706433",
+        ];
+        forbidden.extend(names.map(|name| format!("https://{name}:{}", hosts.port)));
+        forbidden.push(hosts.own_pds(first).replace("https", "http"));
+        for to in &forbidden {
+            add(&|number| Host::Raw(repo(to, number)), Fate::Dead("refused_address"));
+        }
+    }
+    for pds in &forbidden {
+        let whole = Host::Car(car(number, 3, 1));
+        added.push((hosts.add_at(number, whole, 1, pds), Fate::Dead("refused_address")));
+        number += 1;
+    }
     added
 }
 
 /// A tree as its blocks say it is, whatever their CIDs.
 fn tree(number: usize, root: &Cid, blocks: &[(Cid, Vec<u8>)]) -> Bytes {
-    let commit = synthetic::commit(&did(number), root, &synthetic::key(1));
+    tree_at(number, synthetic::REV, root, blocks)
+}
+
+/// A repository without records at a revision of any form.
+fn empty_at(number: usize, rev: &str) -> Bytes {
+    let node = b"\xa2\x61e\x80\x61l\xf6".to_vec();
+    let root = synthetic::block_cid(&node);
+    tree_at(number, rev, &root, &[(root, node)])
+}
+
+fn tree_at(number: usize, rev: &str, root: &Cid, blocks: &[(Cid, Vec<u8>)]) -> Bytes {
+    let commit = synthetic::commit_at(rev, &did(number), root, &synthetic::key(1));
     let mut out = Vec::new();
     synthetic::header(&synthetic::block_cid(&commit), &mut out);
     synthetic::block_section(&synthetic::block_cid(&commit), &commit, &mut out);

@@ -16,6 +16,7 @@ mod kinds;
 mod many_hosts;
 mod passes_over_what_is_known;
 mod private_addresses;
+mod public_addresses;
 mod puts_off_and_gives_up;
 mod queue_tools;
 mod respects_hosts;

@@ -11,17 +11,22 @@ use crate::kinds::{Fate, add_each};
 use crate::support::{Backfiller, dead, left, queue, wait_until};
 use crate::synthetic;
 
-const HEALTHY: usize = 400;
+pub const HEALTHY: usize = 400;
 const TROUBLED: usize = 100;
 /// Where the numbers of the accounts of troubled hosts begin.
-const BAD: usize = 15_000;
+pub const BAD: usize = 15_000;
+
+/// Third and fourth part of the address of a healthy host.
+pub fn healthy_address(host: usize) -> [usize; 2] {
+    [host / 200, host % 200 + 1]
+}
 
 /// Accounts at healthy hosts, in turn.
 fn add_healthy(hosts: &Hosts, accounts: usize, records: usize, host: impl Fn(Bytes) -> Host) -> Vec<String> {
     let key = synthetic::key(1);
     let add = |number: usize| {
         let car = Bytes::from(synthetic::car(&did(number), records, 100, &key));
-        let pds = format!("http://127.4.{}.{}:{}", number % HEALTHY / 200, number % 200 + 1, hosts.port);
+        let pds = hosts.pds(4, healthy_address(number % HEALTHY));
         hosts.add_at(number, host(car), 1, &pds)
     };
     (0..accounts).map(add).collect()
@@ -37,11 +42,16 @@ fn add_troubled(hosts: &Hosts) -> BTreeMap<String, Fate> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_bad_host_is_classed_and_the_others_are_whole() {
-    const RECORDS: usize = 15;
     let hosts = Hosts::start().await;
+    settle_all(&hosts, &[]).await;
+}
+
+/// Runs until every repository is settled, and looks at what became of each.
+pub async fn settle_all(hosts: &Hosts, settings: &[(&str, &str)]) {
+    const RECORDS: usize = 15;
     let redis = Redis::start().unwrap();
-    let healthy = add_healthy(&hosts, HEALTHY * 3, RECORDS, Host::Car);
-    let troubled = add_troubled(&hosts);
+    let healthy = add_healthy(hosts, HEALTHY * 3, RECORDS, Host::Car);
+    let troubled = add_troubled(hosts);
     // The bad ones first: the others have to come by.
     queue(&redis, &hosts.url(), troubled.keys().chain(&healthy));
     let own = [
@@ -50,6 +60,7 @@ async fn every_bad_host_is_classed_and_the_others_are_whole() {
         ("BACKFILLER_MAX_REPO_BYTES", "8MiB"),
         ("MAX_ATTEMPTS", "3"),
     ];
+    let own = [&own[..], settings].concat();
     let backfiller = Backfiller::start(&redis.url(), &hosts.url(), &own);
     let of = |wanted: Fate| troubled.values().filter(move |fate| **fate == wanted).count();
     wait_until("all repositories are settled", || usize::try_from(left(&redis)).unwrap() == of(Fate::Kept));

@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use rsky_testnet::servers::{Cluster, Redis};
+use rsky_testnet::servers::{Cluster, Database, Generation, Redis};
 
 use crate::hosts::{Host, Hosts, counts, did};
 use crate::support::{Backfiller, dead, left, length, queue, wait_until};
@@ -43,7 +43,7 @@ async fn documents_are_shared_in_redis() {
     // The directory has another key for the first, so its repository passes only by the shared document.
     let cached = hosts.add(1, Host::Car(car(1)), 2);
     let fresh = hosts.add(2, Host::Car(car(2)), 1);
-    let pds = format!("http://127.1.0.2:{}", hosts.port);
+    let pds = hosts.own_pds(1);
     let document = synthetic::document(&cached, &synthetic::key(1), &pds);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
     let value = format!(r#"{{"doc":{document},"updatedAt":{now}}}"#);
@@ -64,26 +64,36 @@ async fn documents_are_shared_in_redis() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_actor_sync_has_is_passed_over_if_it_was_queued_whole_before() {
+    for generation in [Generation::D, Generation::B, Generation::U] {
+        println!("generation {generation:?}");
+        passes_over_by(&Cluster::shared().unwrap().create_database_of(generation, "backfiller").unwrap())
+            .await;
+    }
+}
+
+async fn passes_over_by(database: &Database) {
     let hosts = Hosts::start().await;
     let redis = Redis::start().unwrap();
-    let database = Cluster::shared().unwrap().create_database("backfiller").unwrap();
-    let dids: Vec<String> = (0..4).map(|number| hosts.add(number, Host::Car(car(number)), 1)).collect();
-    let [queued, behind, never, unknown] = [0, 1, 2, 3].map(|number| dids[number].as_str());
+    let dids: Vec<String> = (0..5).map(|number| hosts.add(number, Host::Car(car(number)), 1)).collect();
+    let all = [0, 1, 2, 3, 4].map(|number| dids[number].as_str());
+    let [queued, behind, empty, never, _unknown] = all;
     let own = [("DATABASE_URL", database.url.as_str())];
     let mut backfiller = Backfiller::start(&redis.url(), &hosts.url(), &own);
-    queue(&redis, &hosts.url(), [queued, behind]);
-    wait_until("two are queued", || left(&redis) == 0);
-    // Live commits moved on: of one as far as it is listed, of another less far, and of one whose history is missing.
+    queue(&redis, &hosts.url(), [queued, behind, empty]);
+    wait_until("three are queued", || left(&redis) == 0);
+    // Live commits moved on: of one as far as it is listed, of another less far, of one nobody knows how far, and of one
+    // whose history is missing.
     let (listed, before) = ("3zzzzzzzzzzzz", "3zzzzzzzzzzzy");
-    for (did, rev) in [(queued, listed), (behind, before), (never, listed)] {
+    for (did, rev) in [(queued, Some(listed)), (behind, Some(before)), (empty, None), (never, Some(listed))] {
+        let rev = rev.map_or("NULL".to_owned(), |rev| format!("'{rev}'"));
         let row =
-            format!(r#"INSERT INTO actor_sync (did, "commitCid", "repoRev") VALUES ('{did}', 'c', '{rev}')"#);
+            format!(r#"INSERT INTO actor_sync (did, "commitCid", "repoRev") VALUES ('{did}', 'c', {rev})"#);
         database.sql(&row).unwrap();
     }
     queue(&redis, &hosts.url(), &dids);
     wait_until("all are settled", || left(&redis) == 0);
     let requests = |did: &str| hosts.requests(did);
-    assert_eq!([queued, behind, never, unknown].map(requests), [1, 2, 1, 1]);
+    assert_eq!(all.map(requests), [1, 2, 2, 1, 1]);
     assert_eq!(backfiller.class("unchanged"), 1.0);
     // Lost commits are not seen in actor_sync.
     let entry = format!(r#"{{"did":"{queued}","host":"{}","rev":"{listed}"}}"#, hosts.url());
@@ -95,10 +105,20 @@ async fn what_actor_sync_has_is_passed_over_if_it_was_queued_whole_before() {
     // The operator says that the database is complete.
     redis.command(&["FLUSHALL"]).unwrap();
     let own = [("DATABASE_URL", database.url.as_str()), ("BACKFILLER_SKIP_INDEXED", "true")];
+    let mut backfiller = Backfiller::start(&redis.url(), &hosts.url(), &own);
+    queue(&redis, &hosts.url(), &dids);
+    wait_until("all are settled", || left(&redis) == 0);
+    assert_eq!(all.map(requests), [2, 3, 3, 1, 2]);
+    assert_eq!(backfiller.class("unchanged"), 2.0);
+    assert_eq!(backfiller.terminate(), Some(0));
+
+    // A database without the table hides nothing.
+    redis.command(&["FLUSHALL"]).unwrap();
+    database.sql("DROP TABLE actor_sync").unwrap();
     let backfiller = Backfiller::start(&redis.url(), &hosts.url(), &own);
     queue(&redis, &hosts.url(), &dids);
     wait_until("all are settled", || left(&redis) == 0);
-    assert_eq!([queued, behind, never, unknown].map(requests), [2, 3, 1, 2]);
-    assert_eq!(backfiller.class("unchanged"), 2.0);
+    assert_eq!(all.map(requests), [3, 4, 4, 2, 3]);
+    assert!(backfiller.log().contains("actor_sync cannot be read"), "{}", backfiller.log());
     assert_eq!(length(&redis, "repo_backfill_dlq"), 0);
 }

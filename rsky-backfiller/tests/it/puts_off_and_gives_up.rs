@@ -4,7 +4,7 @@ use bytes::Bytes;
 use rsky_testnet::servers::Redis;
 
 use crate::hosts::{Host, Hosts, counts, did, error};
-use crate::support::{Backfiller, dead, left, length, queue, wait_until};
+use crate::support::{Backfiller, dead, left, length, queue, queue_in, wait_until};
 use crate::synthetic;
 
 fn car(number: usize, records: usize, key: u8) -> Bytes {
@@ -35,18 +35,28 @@ async fn attempts_are_counted_over_restarts() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_that_hangs_holds_up_nobody() {
+    // Fewer places than repositories of the hanging host: they are put off so that the others get in.
+    hangs_beside_others("repo_backfill", "20").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_hangs_holds_up_nobody_in_the_priority_stream() {
+    // Which has a quarter of the places.
+    hangs_beside_others("repo_backfill_priority", "80").await;
+}
+
+async fn hangs_beside_others(stream: &str, places: &str) {
     let hosts = Hosts::start().await;
     let redis = Redis::start().unwrap();
     let hanging: Vec<String> = (500..560)
         .map(|number| hosts.add_at(number, Host::Hangs, 1, &format!("http://127.2.0.1:{}", hosts.port)))
         .collect();
-    queue(&redis, &hosts.url(), &hanging);
+    queue_in(stream, &redis, &hosts.url(), &hanging);
     let healthy: Vec<String> =
         (0..40).map(|number| hosts.add(number, Host::Car(car(number, 3, 1)), 1)).collect();
-    queue(&redis, &hosts.url(), &healthy);
-    // Fewer places than repositories of the hanging host: they are put off so that the others get in.
+    queue_in(stream, &redis, &hosts.url(), &healthy);
     let settings = [
-        ("BACKFILLER_QUEUE", "20"),
+        ("BACKFILLER_QUEUE", places),
         ("BACKFILLER_CONCURRENCY", "12"),
         ("BACKFILLER_HTTP_TIMEOUT_SECS", "600"),
     ];
@@ -85,17 +95,21 @@ async fn entries_that_are_none_and_dids_that_are_not_registered() {
         redis.command(&["XADD", "repo_backfill", "*", "repo", entry]).unwrap();
     }
     redis.command(&["XADD", "repo_backfill", "*", "other", "field"]).unwrap();
+    let long = format!(r#"{{"did":"did:plc:a","host":"h","rev":"","status":"{}"}}"#, "x".repeat(5000));
+    redis.command(&["XADD", "repo_backfill", "*", "repo", &long]).unwrap();
+    let endless = format!("http://127.1.0.1/{}", "x".repeat(40_000));
+    hosts.add_at(1, Host::Hangs, 1, &endless);
     queue(
         &redis,
         &hosts.url(),
-        ["did:plc:zzzzzzzzzzzzzzzzzzzzzzzz", "did:key:z", "did:web:no.such.host.invalid"],
+        ["did:plc:zzzzzzzzzzzzzzzzzzzzzzzz", "did:key:z", "did:web:no.such.host.invalid", &did(1)],
     );
     let mut backfiller = Backfiller::start(&redis.url(), &hosts.url(), &[("MAX_ATTEMPTS", "1")]);
     wait_until("all are settled", || left(&redis) == 0);
-    wait_until("all have their letter", || length(&redis, "repo_backfill_dlq") == 7);
-    assert_eq!(backfiller.class("bad_entry"), 5.0);
+    wait_until("all have their letter", || length(&redis, "repo_backfill_dlq") == 9);
+    assert_eq!(backfiller.class("bad_entry"), 6.0);
     assert_eq!(backfiller.class("gone"), 1.0, "the listing host says so");
-    assert_eq!(backfiller.class("unresolvable"), 1.0);
+    assert_eq!(backfiller.class("unresolvable"), 2.0);
     assert_eq!(backfiller.class("directory_error"), 1.0);
     assert_eq!(backfiller.terminate(), Some(0));
 }

@@ -94,6 +94,28 @@ async fn dead_letters_are_listed_retried_and_dropped() {
     assert!(said.contains("backfiller test: 0 repositories in work") && said.contains("hosts:"), "{said}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn letters_that_come_back_are_not_retried_again() {
+    let redis = Redis::start().unwrap();
+    for page in 0..30 {
+        let mut entries = vec!["EVAL".to_owned(), LETTERS.to_owned(), "0".to_owned()];
+        entries.extend((0..100).map(|number| format!("nonsense {page} {number}")));
+        let entries: Vec<&str> = entries.iter().map(String::as_str).collect();
+        redis.command(&entries).unwrap();
+    }
+    let backfiller = Backfiller::start(&redis.url(), "http://127.0.0.1:1", &[]);
+    wait_until("it is ready", || backfiller.get("/readyz").0 == 200);
+    // What is put back fails at once, and is a letter again.
+    let (fine, said) = tool(&redis, &["dead-letters", "retry", "--all"], "");
+    assert!(fine && said.contains("3000 back"), "{said}");
+    wait_until("all are letters again", || length(&redis, "repo_backfill_dlq") == 3000);
+    assert_eq!((left(&redis), backfiller.class("bad_entry")), (0, 3000.0));
+}
+
+/// Adds a dead letter for each argument.
+const LETTERS: &str = "for _, text in ipairs(ARGV) do \
+redis.call('XADD', 'repo_backfill_dlq', '*', 'repo', text, 'reason', 'bad_entry') end";
+
 #[test]
 fn help_lists_every_setting() {
     let output = Command::new(env!("CARGO_BIN_EXE_backfiller")).arg("--help").output().unwrap();

@@ -98,3 +98,42 @@ async fn a_host_that_never_answers_is_given_up() {
     assert!(dead.values().all(|reason| reason == "host_given_up"), "{dead:?}");
     assert_eq!(counts(&redis).len(), 1, "the other host is none of its business");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_that_asks_for_an_eternity_gets_an_hour() {
+    let hosts = Hosts::start().await;
+    let redis = Redis::start().unwrap();
+    let headers = format!("retry-after: {}\r\n", u64::MAX);
+    hosts.answer_instead(".well-known/did.json", Some(error(429, "", &headers)));
+    let patient = format!("did:web:localhost%3A{}", hosts.port);
+    let healthy = hosts.add(1, Host::Car(car(1)), 1);
+    queue(&redis, &hosts.url(), [&patient]);
+    let mut backfiller = Backfiller::start(&redis.url(), &hosts.url(), &[]);
+    wait_until("it asked", || hosts.documents_asked() > 0);
+    queue(&redis, &hosts.url(), [&healthy]);
+    wait_until("the other is queued", || counts(&redis).len() == 1 && left(&redis) == 1);
+    assert_eq!((backfiller.class("rate_limited"), dead(&redis).len()), (1.0, 0));
+    assert_eq!(backfiller.terminate(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_directory_of_all_is_never_given_up() {
+    let hosts = Hosts::start().await;
+    let redis = Redis::start().unwrap();
+    hosts.answer_instead("", Some(error(500, "InternalServerError", "")));
+    let dids: Vec<String> = (0..20).map(|number| hosts.add(number, Host::Car(car(number)), 1)).collect();
+    queue(&redis, &hosts.url(), &dids);
+    let own = [
+        ("BACKFILLER_PLC_CONCURRENCY", "1"),
+        ("BACKFILLER_HOST_BACKOFF_MS", "100"),
+        ("BACKFILLER_HOST_GIVE_UP_SECS", "1"),
+        ("MAX_ATTEMPTS", "50"),
+    ];
+    let _backfiller = Backfiller::start(&redis.url(), &hosts.url(), &own);
+    // The pauses double, so the eighth request comes seconds after the first.
+    wait_until("it has been tried for longer than a host is", || hosts.documents_asked() >= 8);
+    assert_eq!((left(&redis), dead(&redis).len()), (20, 0));
+    hosts.answer_instead("", None);
+    wait_until("all are queued", || left(&redis) == 0);
+    assert_eq!((counts(&redis).len(), dead(&redis).len()), (20, 0));
+}

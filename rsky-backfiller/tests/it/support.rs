@@ -126,11 +126,11 @@ pub fn length(redis: &Redis, stream: &str) -> i64 {
     redis.command(&["XLEN", stream]).unwrap().as_int().unwrap()
 }
 
-/// Repositories that are queued, in work, or put off.
+/// Repositories that are queued, in work, or put off. Counted at one moment: they move from one to the other.
 pub fn left(redis: &Redis) -> i64 {
-    length(redis, "repo_backfill")
-        + length(redis, "repo_backfill_priority")
-        + redis.command(&["ZCARD", "repo_backfill:delayed"]).unwrap().as_int().unwrap()
+    const COUNT: &str = "return redis.call('XLEN', 'repo_backfill') \
+        + redis.call('XLEN', 'repo_backfill_priority') + redis.call('ZCARD', 'repo_backfill:delayed')";
+    redis.command(&["EVAL", COUNT, "0"]).unwrap().as_int().unwrap()
 }
 
 /// The fields of every entry of a stream, in order.
@@ -167,10 +167,15 @@ pub fn dead(redis: &Redis) -> BTreeMap<String, String> {
 
 /// Queues repositories as the ingester does.
 pub fn queue(redis: &Redis, host: &str, dids: impl IntoIterator<Item = impl AsRef<str>>) {
+    queue_in("repo_backfill", redis, host, dids);
+}
+
+/// The same, in another stream.
+pub fn queue_in(stream: &str, redis: &Redis, host: &str, dids: impl IntoIterator<Item = impl AsRef<str>>) {
     let mut client = redis.client().unwrap();
     for did in dids {
         let entry =
             format!(r#"{{"did":"{}","host":"{host}","rev":"3zzzzzzzzzzzz","active":true}}"#, did.as_ref());
-        client.command(&["XADD", "repo_backfill", "*", "repo", &entry]).unwrap();
+        client.command(&["XADD", stream, "*", "repo", &entry]).unwrap();
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rsky_testnet::servers::Redis;
 
 use crate::hosts::{Host, Hosts, counts, did, error};
-use crate::support::{Backfiller, PATIENCE, events, left, length, queue, settings, wait_until};
+use crate::support::{Backfiller, PATIENCE, dead, events, left, length, queue, settings, wait_until};
 use crate::synthetic;
 
 /// Every record of every repository at least once, its `repo` event after all of them, nothing left.
@@ -112,6 +112,35 @@ async fn a_full_redis_and_a_full_stream_only_make_it_wait() {
     assert_eq!(taken.len(), 20 * 101);
     assert_eq!(backfiller.terminate(), Some(0));
     assert_eq!(counts(&redis).len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hosts_that_lose_patience_with_a_full_stream_are_not_to_blame() {
+    let hosts = Hosts::start().await;
+    let redis = Redis::start().unwrap();
+    let car = |number| Bytes::from(synthetic::car(&did(number), 300, 500, &synthetic::key(1)));
+    let impatient = hosts.add(1, Host::LosesPatience(car(1)), 1);
+    let healthy = hosts.add(2, Host::Car(car(2)), 1);
+    let own = [
+        ("BACKFILLER_FIREHOSE_STREAM_HIGH_WATER_MARK", "10"),
+        ("BACKFILLER_CONCURRENCY", "1"),
+        ("MAX_ATTEMPTS", "1"),
+    ];
+    let mut backfiller = Backfiller::start(&redis.url(), &hosts.url(), &own);
+    queue(&redis, &hosts.url(), [&impatient]);
+    wait_until("it is asked", || hosts.requests(&impatient) == 1);
+    // While the first is slow to begin, the other takes the only place, and waits for the stream with it.
+    queue(&redis, &hosts.url(), [&healthy]);
+    wait_until("the mark is reached", || length(&redis, "firehose_backfill") >= 10);
+    std::thread::sleep(Duration::from_secs(9));
+    assert_eq!(hosts.requests(&impatient), 1);
+    wait_until("all are settled", || {
+        redis.command(&["DEL", "firehose_backfill"]).unwrap();
+        left(&redis) == 0
+    });
+    assert_eq!((backfiller.class("queued"), dead(&redis).len()), (2.0, 0));
+    assert_eq!((hosts.requests(&impatient), hosts.requests(&healthy)), (2, 1));
+    assert_eq!(backfiller.terminate(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

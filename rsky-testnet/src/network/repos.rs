@@ -170,12 +170,17 @@ impl Tree {
 }
 
 pub fn commit(did: &str, data: &Cid, key: &SigningKey) -> Vec<u8> {
+    commit_at(REV, did, data, key)
+}
+
+/// A commit with a revision of any form.
+pub fn commit_at(rev: &str, did: &str, data: &Cid, key: &SigningKey) -> Vec<u8> {
     let body = |signature: Option<&[u8]>| {
         let mut out = vec![if signature.is_some() { 0xa6 } else { 0xa5 }];
         text("did", &mut out);
         text(did, &mut out);
         text("rev", &mut out);
-        text(REV, &mut out);
+        text(rev, &mut out);
         if let Some(signature) = signature {
             text("sig", &mut out);
             head(2, signature.len(), &mut out);
