@@ -10,7 +10,7 @@
 //! work that is guarded against repetition.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -22,20 +22,51 @@ use crate::job::Job;
 use crate::kind::Kind;
 use crate::lexicon::Edition;
 use crate::metrics::Metrics;
-
-/// How many of these make the next batch: the first at least, as many as may be, and not more bytes than may be.
-fn fitting(waiting: &[Job], most: usize) -> usize {
-    let mut bytes = 0_usize;
-    let over = waiting.iter().take(most).position(|job| {
-        bytes = bytes.saturating_add(job.payload.legible().len());
-        bytes > BATCH_BYTES
-    });
-    over.unwrap_or_else(|| waiting.len().min(most)).max(1)
-}
+use crate::supply::Supply;
 
 /// Most bytes of one transaction, unless its only entry is larger. On their way into the database they stand in
 /// memory about four times (payload, record, statement, connection), once a lane; what merely waits stands there once.
 const BATCH_BYTES: usize = 4 << 20;
+
+/// How long a lane waits for a full batch while more is about to come. Not long: what is to come may be another lane's.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Entries that wait for their batch.
+#[derive(Default)]
+struct Waiting {
+    jobs: Vec<Job>,
+    bytes: usize,
+}
+
+impl Waiting {
+    fn add(&mut self, part: Vec<Job>) {
+        self.bytes = part.iter().map(size).fold(self.bytes, usize::saturating_add);
+        self.jobs.extend(part);
+    }
+
+    /// Whether there is a batch of so many entries, or of as many bytes as may be.
+    fn is_full(&self, most: usize) -> bool {
+        self.jobs.len() >= most || self.bytes > BATCH_BYTES
+    }
+
+    /// The next batch: the first entry at least, as many as may be, and not more bytes than may be.
+    fn take(&mut self, most: usize) -> Vec<Job> {
+        let mut bytes = 0_usize;
+        let over = self.jobs.iter().take(most).position(|job| {
+            bytes = bytes.saturating_add(size(job));
+            bytes > BATCH_BYTES
+        });
+        let rest = self
+            .jobs
+            .split_off(over.unwrap_or_else(|| self.jobs.len().min(most)).max(1).min(self.jobs.len()));
+        self.bytes = rest.iter().map(size).fold(0, usize::saturating_add);
+        std::mem::replace(&mut self.jobs, rest)
+    }
+}
+
+fn size(job: &Job) -> usize {
+    job.payload.legible().len()
+}
 
 /// A batch whose entries have been read.
 #[derive(Debug)]
@@ -61,23 +92,30 @@ pub async fn prepare<K: Kind>(
     mut jobs: mpsc::Receiver<Vec<Job>>,
     batch_size: usize,
     edition: Edition,
+    supply: Supply,
     next: mpsc::Sender<Prepared<K>>,
 ) -> anyhow::Result<()> {
-    let mut waiting: Vec<Job> = Vec::with_capacity(batch_size);
+    let mut waiting = Waiting::default();
     loop {
         // Only when the next stage can take a batch: until then what waits may become a larger one.
         let Ok(place) = next.reserve().await else { return Ok(()) };
-        if waiting.is_empty() {
+        if waiting.jobs.is_empty() {
             let Some(part) = jobs.recv().await else { return Ok(()) };
-            waiting.extend(part);
+            waiting.add(part);
         }
-        // What is there goes along; nothing is waited for.
-        while waiting.len() < batch_size {
-            let Ok(part) = jobs.try_recv() else { break };
-            waiting.extend(part);
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while !waiting.is_full(batch_size) {
+            let part = match jobs.try_recv() {
+                Ok(part) => part,
+                Err(_) if !supply.is_ample() => break,
+                Err(_) => match tokio::time::timeout_at(deadline, jobs.recv()).await {
+                    Ok(Some(part)) => part,
+                    Ok(None) | Err(_) => break,
+                },
+            };
+            waiting.add(part);
         }
-        let rest = waiting.split_off(fitting(&waiting, batch_size));
-        place.send(read(edition, std::mem::replace(&mut waiting, rest)));
+        place.send(read(edition, waiting.take(batch_size)));
     }
 }
 

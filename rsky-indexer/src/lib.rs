@@ -20,6 +20,7 @@ pub mod reader;
 pub mod job;
 pub mod kind;
 pub mod lane;
+pub mod supply;
 
 pub mod collections;
 pub mod intake;

@@ -29,8 +29,9 @@ use crate::job::Job;
 use crate::kind::{Events, Kind, Labels};
 use crate::lane;
 use crate::metrics::{ConsumerMetrics, Metrics, StreamLabels};
-use crate::reader::{BLOCK, COUNT, Page, Reader};
+use crate::reader::{BLOCK, COUNT, Feed, Page, Reader};
 use crate::schema::{self, Schema, SchemaError};
+use crate::supply::Supply;
 
 /// The daemon's name, in logs and on the pages.
 pub const NAME: &str = "indexer";
@@ -126,17 +127,22 @@ impl Daemon {
         let mut watched: Vec<String> = Vec::new();
         if config.mode != Mode::Label {
             let handover = self.spawn_handles(stages, schema)?;
-            let lanes = self.spawn_lanes::<Events>(stages, "event", config.lanes, handover.as_ref(), schema);
+            let supply = Supply::default();
+            let lanes =
+                self.spawn_lanes::<Events>(stages, "event", config.lanes, handover.as_ref(), &supply, schema);
             for stream in &config.streams {
                 let source = self.source(stream, &config.group, &self.metrics.events);
-                self.spawn_reader::<Events>(stages, source, lanes.clone(), handover.clone(), budget.clone());
+                let feed = Feed { lanes: lanes.clone(), share: supply.share(), budget: budget.clone() };
+                self.spawn_reader::<Events>(stages, source, feed, handover.clone());
                 watched.push(stream.clone());
             }
         }
         if config.mode != Mode::Stream {
-            let lanes = self.spawn_lanes::<Labels>(stages, "label", 1, None, schema);
+            let supply = Supply::default();
+            let lanes = self.spawn_lanes::<Labels>(stages, "label", 1, None, &supply, schema);
             let source = self.source(&config.label_stream, &config.label_group, &self.metrics.labels);
-            self.spawn_reader::<Labels>(stages, source, lanes, None, budget.clone());
+            let feed = Feed { lanes, share: supply.share(), budget: budget.clone() };
+            self.spawn_reader::<Labels>(stages, source, feed, None);
             watched.push(config.label_stream.clone());
         }
         watched.extend([names::REPO_BACKFILL.to_owned(), names::REPO_BACKFILL_PRIORITY.to_owned()]);
@@ -249,6 +255,7 @@ impl Daemon {
         kind: &str,
         count: usize,
         handover: Option<&Handover>,
+        supply: &Supply,
         schema: &Schema,
     ) -> Vec<mpsc::Sender<Vec<Job>>> {
         let mut senders = Vec::with_capacity(count);
@@ -266,7 +273,7 @@ impl Daemon {
             let metrics = || Arc::clone(&self.metrics);
             stages.spawn(
                 format!("{name}: prepare"),
-                lane::prepare::<K>(jobs, self.config.batch_size, schema.lexicons(), to_write),
+                lane::prepare::<K>(jobs, self.config.batch_size, schema.lexicons(), supply.clone(), to_write),
             );
             stages.spawn(format!("{name}: write"), lane::write::<K>(prepared, writer, to_settle, metrics()));
             stages
@@ -279,18 +286,16 @@ impl Daemon {
         &self,
         stages: &mut Stages,
         source: Arc<Source>,
-        lanes: Vec<mpsc::Sender<Vec<Job>>>,
+        feed: Feed,
         handover: Option<Handover>,
-        budget: ByteBudget,
     ) {
         let name = format!("reader of {}", source.consumer.stream);
         let link = self.server.link(name.clone(), self.health.part(name.clone()), &self.stop).blocking(BLOCK);
         let reader = Reader {
             source,
             link,
-            lanes,
+            feed,
             page: Page::default(),
-            budget,
             claim_idle: self.config.claim_idle,
             handover,
             stop: self.stop.clone(),

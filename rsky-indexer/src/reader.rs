@@ -22,6 +22,7 @@ use crate::identity::Handover;
 use crate::job::{Job, Payload};
 use crate::kind::Kind;
 use crate::metrics::Metrics;
+use crate::supply::Share;
 
 /// Most entries of a read. More is not faster.
 pub const COUNT: usize = 500;
@@ -54,18 +55,26 @@ impl Page {
     }
 }
 
+/// The way from a reader to the lanes.
+pub struct Feed {
+    /// The lanes.
+    pub lanes: Vec<mpsc::Sender<Vec<Job>>>,
+    /// Tells the lanes that more is to come.
+    pub share: Share,
+    /// Bytes of entries on their way, over all streams.
+    pub budget: ByteBudget,
+}
+
 /// A stream's reader.
 pub struct Reader {
     /// The stream.
     pub source: Arc<Source>,
     /// Connection of its own: its reads block.
     pub link: RedisLink,
-    /// The lanes.
-    pub lanes: Vec<mpsc::Sender<Vec<Job>>>,
+    /// Where entries go.
+    pub feed: Feed,
     /// Size of reads.
     pub page: Page,
-    /// Bytes of entries on their way, over all streams.
-    pub budget: ByteBudget,
     /// Age at which other consumers' entries are claimed.
     pub claim_idle: Duration,
     /// Where the lanes hand on what is left to do beside them.
@@ -183,17 +192,21 @@ impl Reader {
     /// Hands everything that was read to the lanes, also while the process stops: what is read and not handed on
     /// would stay pending. The lanes go on until their channels are closed, so this ends. Gives how many were not on their way already.
     async fn deal<K: Kind>(&mut self, mut entries: Vec<Entry>) -> Result<u64, LinkError> {
+        let is_full_page = entries.len() >= self.page.0;
         self.page.learn(&entries);
         self.source.enter(&mut entries);
         if entries.is_empty() {
+            self.feed.share.set(false);
             return Ok(0);
         }
         let size = entries.iter().map(|entry| entry.size() + entry.id.len()).sum();
-        let charge = Arc::new(self.budget.charge(size).await);
+        // Without room for these nothing comes until lanes have written what they have.
+        self.feed.share.set(is_full_page && self.feed.budget.has_room(size));
+        let charge = Arc::new(self.feed.budget.charge(size).await);
         let count = u64::try_from(entries.len()).unwrap_or(0);
         let read_at = Instant::now();
         let round = self.source.deferral.round();
-        let mut parts: Vec<Vec<Job>> = self.lanes.iter().map(|_| Vec::new()).collect();
+        let mut parts: Vec<Vec<Job>> = self.feed.lanes.iter().map(|_| Vec::new()).collect();
         for mut entry in entries {
             let payload = Payload::of(K::FIELDS, &mut entry);
             let lane = payload.text().and_then(K::route).map_or(0, |route| self.lane_of(&route));
@@ -203,7 +216,7 @@ impl Reader {
                 part.push(job);
             }
         }
-        for (lane, part) in self.lanes.iter().zip(parts) {
+        for (lane, part) in self.feed.lanes.iter().zip(parts) {
             if !part.is_empty() && lane.send(part).await.is_err() {
                 return Err(LinkError::Stopped);
             }
@@ -214,7 +227,7 @@ impl Reader {
     /// The same lane for the same route, in every process of this build.
     fn lane_of(&self, route: &str) -> usize {
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(route);
-        let lanes = u64::try_from(self.lanes.len()).unwrap_or(1).max(1);
+        let lanes = u64::try_from(self.feed.lanes.len()).unwrap_or(1).max(1);
         usize::try_from(hash % lanes).unwrap_or(0)
     }
 

@@ -41,6 +41,11 @@ impl ByteBudget {
         Charge { _permit: permit, bytes, held: Arc::clone(&self.held) }
     }
 
+    /// Whether `bytes` could be charged at once at this moment.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.free.available_permits() >= bytes
+    }
+
     /// Items charged and not yet released.
     pub fn items(&self) -> u64 {
         self.held.items.load(Ordering::Relaxed)
