@@ -87,8 +87,8 @@ const INDEXER_CONCURRENCY: Variable = Variable {
     expects: "lanes, 1 to 256",
     default: None,
     help: "Lanes that index side by side, each with one Postgres connection; a repository always goes to the same \
-           lane. Unset: one for each core of this machine, 2 to 8. More help only while Postgres has idle cores: they \
-           make batches smaller and meet on hot rows.",
+           lane. Unset: one more than this machine has cores (one always waits for a row or an answer), 3 to 9. More help \
+           only while Postgres has idle cores: they meet on hot rows, and each has its batches in memory.",
 };
 const INDEXER_BATCH_SIZE: Variable = Variable {
     name: "INDEXER_BATCH_SIZE",
@@ -244,7 +244,7 @@ impl Config {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let lanes = s
             .parse_optional(&INDEXER_CONCURRENCY, |text| text.parse().ok().filter(|n| (1..=256).contains(n)))
-            .unwrap_or_else(|| cores.clamp(2, 8));
+            .unwrap_or_else(|| cores.saturating_add(1).clamp(3, 9));
         let config = Self {
             common: CommonConfig::read(s, &METRICS_PORT),
             database_url: s.secret_url(&DATABASE_URL, &["postgres", "postgresql"]),

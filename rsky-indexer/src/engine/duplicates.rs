@@ -57,7 +57,7 @@ pub(super) async fn holders<'c>(
 pub(super) async fn add(
     connection: &mut PgConnection,
     statements: &Statements,
-    duplicates: &[(&Change, &Content, &str)],
+    duplicates: &[(&Change, &Content, String)],
 ) -> Result<(), sqlx::Error> {
     let sql = r#"INSERT INTO duplicate_record (uri, cid, "duplicateOf", "indexedAt")
         SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) ON CONFLICT DO NOTHING"#;
@@ -68,7 +68,7 @@ pub(super) async fn add(
 pub(super) async fn redirect(
     connection: &mut PgConnection,
     statements: &Statements,
-    duplicates: &[(&Change, &Content, &str)],
+    duplicates: &[(&Change, &Content, String)],
 ) -> Result<(), sqlx::Error> {
     let sql = r#"UPDATE duplicate_record SET cid = v.cid, "duplicateOf" = v.holder, "indexedAt" = v.time
         FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS v(uri, cid, holder, time)
@@ -80,14 +80,14 @@ async fn write(
     connection: &mut PgConnection,
     statements: &Statements,
     sql: &str,
-    duplicates: &[(&Change, &Content, &str)],
+    duplicates: &[(&Change, &Content, String)],
 ) -> Result<(), sqlx::Error> {
     if duplicates.is_empty() {
         return Ok(());
     }
     let uris: Vec<&str> = duplicates.iter().map(|(change, _, _)| change.uri.as_str()).collect();
     let cids: Vec<&str> = duplicates.iter().map(|(_, content, _)| content.cid.as_str()).collect();
-    let holders: Vec<&str> = duplicates.iter().map(|(_, _, holder)| *holder).collect();
+    let holders: Vec<&str> = duplicates.iter().map(|(_, _, holder)| holder.as_str()).collect();
     let times: Vec<&str> = duplicates.iter().map(|(change, _, _)| change.time.as_str()).collect();
     statements.query(sql).bind(uris).bind(cids).bind(holders).bind(times).execute(connection).await?;
     Ok(())

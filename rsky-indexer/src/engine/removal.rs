@@ -66,53 +66,62 @@ impl<'c> Batch<'_, 'c> {
         // A uri that was never seen has neither duplicates nor a row.
         duplicates::remove(self.connection, self.statements, &uris).await?;
         // Also of those that were not there when the batch was loaded: another process may have written them since.
+        let mut emptied: Vec<(&'static Collection, HashSet<String>)> = Vec::new();
         for (collection, group) in by_collection(applied.iter().copied(), |change| change) {
             let uris: Vec<&str> = group.iter().map(|change| change.uri.as_str()).collect();
-            let deleted = self.delete_rows(collection, &uris, order).await?;
-            let mut silenced = deleted.clone();
-            if collection.table.is_some_and(|table| !table.duplicate_key.is_empty()) {
-                for replaced in self.promote(collection, &deleted).await? {
-                    silenced.remove(&replaced);
-                }
-            }
-            if matches!(collection.notifies, Notifies::Post | Notifies::Subject { .. } | Notifies::Follow) {
-                let silenced: Vec<&str> = silenced.iter().map(String::as_str).collect();
-                notifications::take_back(self.connection, self.statements, &silenced).await?;
-            }
+            emptied.push((collection, self.delete_rows(collection, &uris, order).await?));
         }
+        let replaced = self.promote(&emptied).await?;
+        let is_told =
+            |notifies| matches!(notifies, Notifies::Post | Notifies::Subject { .. } | Notifies::Follow);
+        let silenced: Vec<&str> = emptied
+            .iter()
+            .filter(|(collection, _)| is_told(collection.notifies))
+            .flat_map(|(_, deleted)| deleted.iter().map(String::as_str))
+            .filter(|uri| !replaced.contains(*uri))
+            .collect();
+        notifications::take_back(self.connection, self.statements, &silenced).await?;
         for change in &applied {
             self.known.bury(&change.uri, &change.rev);
         }
         Ok(())
     }
 
-    /// The oldest duplicate of a deleted record takes its place (INDEXING §2.3, 5). Returns the uris whose place is taken.
+    /// The oldest duplicates of deleted records take their places (INDEXING §2.3, 5). Returns the uris whose place is
+    /// taken.
     async fn promote(
         &mut self,
-        collection: &'static Collection,
-        deleted: &HashSet<String>,
-    ) -> Result<Vec<String>, EngineError> {
-        let uris: Vec<&str> = deleted.iter().map(String::as_str).collect();
+        emptied: &[(&'static Collection, HashSet<String>)],
+    ) -> Result<HashSet<String>, EngineError> {
+        let has_key =
+            |collection: &Collection| collection.table.is_some_and(|table| !table.duplicate_key.is_empty());
+        let emptied = || emptied.iter().filter(|(collection, _)| has_key(collection));
+        let uris: Vec<&str> = emptied().flat_map(|(_, deleted)| deleted).map(String::as_str).collect();
         let candidates = duplicates::oldest_behind(self.connection, self.statements, &uris).await?;
-        let mut replaced = Vec::new();
+        let mut replaced = HashSet::default();
         let mut promoted: Vec<(Change, Content)> = Vec::new();
         for candidate in candidates {
             let stands_behind = candidate.stands_behind.clone();
-            if let Some(change) = promotion::as_change(collection, candidate) {
-                replaced.push(stands_behind);
+            let of = emptied().find(|(_, deleted)| deleted.contains(&stands_behind));
+            if let Some((collection, _)) = of
+                && let Some(change) = promotion::as_change(collection, candidate)
+            {
+                replaced.insert(stands_behind);
                 promoted.push(change);
             }
         }
-        let rows: Vec<NewRow<'_>> = promoted
-            .iter()
-            .filter_map(|(change, content)| {
-                Some(NewRow { change, content, row: content.row.as_ref()?, flags: Flags::default() })
-            })
-            .collect();
-        let mut gained = Deltas::default();
-        self.rows +=
-            typed::insert(self.connection, self.statements, collection, &rows, &mut gained).await?.len();
-        self.deltas.absorb(&gained);
+        for (collection, group) in by_collection(promoted.iter(), |(change, _)| change) {
+            let rows: Vec<NewRow<'_>> = group
+                .iter()
+                .filter_map(|(change, content)| {
+                    Some(NewRow { change, content, row: content.row.as_ref()?, flags: Flags::default() })
+                })
+                .collect();
+            let mut gained = Deltas::default();
+            self.rows +=
+                typed::insert(self.connection, self.statements, collection, &rows, &mut gained).await?.len();
+            self.deltas.absorb(&gained);
+        }
         Ok(replaced)
     }
 }

@@ -174,9 +174,7 @@ impl<'c> Batch<'_, 'c> {
         for (change, content) in new.iter().chain(&replacing).chain(&same) {
             self.known.store(&change.uri, &content.cid, &change.rev);
         }
-        for (collection, group) in by_collection(replacing.iter().copied(), |(change, _)| change) {
-            self.make_room(collection, &group, &mut wave).await?;
-        }
+        self.make_room(&replacing, &mut wave).await?;
         let (free, contested): (Vec<_>, Vec<_>) = new
             .into_iter()
             .partition(|(change, _)| self.trust != Trust::Nothing && !self.known.is_taken(&change.uri));
@@ -241,34 +239,38 @@ impl<'c> Batch<'_, 'c> {
         Ok(())
     }
 
-    /// Before a replaced record's new row: what its old key and its old row leave behind (INDEXING §2.2, 3-5).
+    /// Before the new rows of replaced records: what their old keys and their old rows leave behind (INDEXING §2.2, 3-5).
     async fn make_room(
         &mut self,
-        collection: &'static Collection,
-        group: &[(&'c Change, &'c Content)],
+        replacing: &[(&'c Change, &'c Content)],
         wave: &mut Wave<'c>,
     ) -> Result<(), EngineError> {
-        let changes: Vec<&Change> = group.iter().map(|(change, _)| *change).collect();
-        let holders = duplicates::holders(self.connection, self.statements, &changes).await?;
+        let groups = by_collection(replacing.iter().copied(), |(change, _)| change);
         let mut redirected = Vec::new();
         let mut freed = Vec::new();
-        for (change, content) in group {
-            match holders.get(change.uri.as_str()) {
-                Some(holder) => redirected.push((*change, *content, holder.as_str())),
-                None => freed.push(change.uri.as_str()),
+        for (_, group) in &groups {
+            let changes: Vec<&Change> = group.iter().map(|(change, _)| *change).collect();
+            let holders = duplicates::holders(self.connection, self.statements, &changes).await?;
+            for (change, content) in group {
+                match holders.get(change.uri.as_str()) {
+                    Some(holder) => redirected.push((*change, *content, holder.clone())),
+                    None => freed.push(change.uri.as_str()),
+                }
             }
         }
         duplicates::redirect(self.connection, self.statements, &redirected).await?;
         duplicates::remove(self.connection, self.statements, &freed).await?;
-        let uris: Vec<&str> = changes.iter().map(|change| change.uri.as_str()).collect();
-        let takedowns = takedowns::load(self.connection, self.statements, collection, &uris).await?;
-        wave.takedowns.extend(takedowns);
-        let deleted = self.delete_rows(collection, &uris, &wave.order).await?;
-        if collection.notifies == Notifies::Post {
-            let gone: Vec<&str> = deleted.iter().map(String::as_str).collect();
-            notifications::take_back(self.connection, self.statements, &gone).await?;
+        for (collection, group) in groups {
+            let uris: Vec<&str> = group.iter().map(|(change, _)| change.uri.as_str()).collect();
+            let takedowns = takedowns::load(self.connection, self.statements, collection, &uris).await?;
+            wave.takedowns.extend(takedowns);
+            let deleted = self.delete_rows(collection, &uris, &wave.order).await?;
+            if collection.notifies == Notifies::Post {
+                let gone: Vec<&str> = deleted.iter().map(String::as_str).collect();
+                notifications::take_back(self.connection, self.statements, &gone).await?;
+            }
+            wave.replaced.extend(deleted);
         }
-        wave.replaced.extend(deleted);
         Ok(())
     }
 
@@ -292,11 +294,11 @@ impl<'c> Batch<'_, 'c> {
         let changes: Vec<&Change> = refused.iter().map(|row| row.change).collect();
         let holders: HashMap<&str, String> =
             duplicates::holders(self.connection, self.statements, &changes).await?;
-        let noted: Vec<(&Change, &Content, &str)> = refused
+        let noted: Vec<(&Change, &Content, String)> = refused
             .iter()
             .filter_map(|NewRow { change, content, .. }| {
                 let holder = holders.get(change.uri.as_str())?;
-                (*holder != change.uri).then_some((*change, *content, holder.as_str()))
+                (*holder != change.uri).then(|| (*change, *content, holder.clone()))
             })
             .collect();
         duplicates::add(self.connection, self.statements, &noted).await?;

@@ -15,7 +15,7 @@ use crate::support::Db;
 #[test]
 fn a_stop_under_load_leaves_nothing_pending() {
     let (redis, db) = (Redis::start().unwrap(), Db::new("stops"));
-    let payloads = events(41, 6000);
+    let payloads = events(41, 15_000);
     add(&redis, LIVE, &payloads);
     let mut stopped_at_work = 0;
     for (number, signal) in [Signal::Term, Signal::Int, Signal::Term, Signal::Int].into_iter().enumerate() {

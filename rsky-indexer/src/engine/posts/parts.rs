@@ -187,24 +187,21 @@ pub(in crate::engine) async fn delete(
         return Ok(());
     }
     deltas.settle_quotes(connection, statements, uris).await?;
-    let mut statements_in_order = vec![
-        r#"DELETE FROM feed_item WHERE "postUri" = ANY($1)"#,
-        "DELETE FROM quote WHERE subject = ANY($1)",
-        r#"DELETE FROM post_embed_image WHERE "postUri" = ANY($1)"#,
-        r#"DELETE FROM post_embed_external WHERE "postUri" = ANY($1)"#,
-    ];
-    if statements.schema().videos() {
-        statements_in_order.push(r#"DELETE FROM post_embed_video WHERE "postUri" = ANY($1)"#);
-    }
-    if statements.schema().galleries() {
-        statements_in_order.push(r#"DELETE FROM post_embed_gallery_image WHERE "postUri" = ANY($1)"#);
-    }
-    for sql in statements_in_order {
-        statements.query(sql).bind(uris).execute(&mut *connection).await?;
-    }
-    let sql = r#"DELETE FROM post_embed_record WHERE "postUri" = ANY($1) RETURNING "postUri", "embedUri", "embedCid""#;
+    let schema = statements.schema();
+    let optional = [(schema.videos(), "post_embed_video"), (schema.galleries(), "post_embed_gallery_image")];
+    let optional = optional.iter().filter(|(is_there, _)| *is_there).map(|(_, table)| (*table, "postUri"));
+    let deletes: Vec<String> = [("feed_item", "postUri"), ("quote", "subject")]
+        .into_iter()
+        .chain([("post_embed_image", "postUri"), ("post_embed_external", "postUri")])
+        .chain(optional)
+        .map(|(table, by)| format!(r#"{table}_ AS (DELETE FROM {table} WHERE "{by}" = ANY($1))"#))
+        .collect();
+    let sql = format!(
+        r#"WITH {} DELETE FROM post_embed_record WHERE "postUri" = ANY($1) RETURNING "postUri", "embedUri", "embedCid""#,
+        deletes.join(", ")
+    );
     let mut quoting: Vec<(String, String, String)> = Vec::new();
-    for row in statements.query(sql).bind(uris).fetch_all(&mut *connection).await? {
+    for row in statements.query(&sql).bind(uris).fetch_all(&mut *connection).await? {
         let subject: String = row.try_get(1)?;
         if refs::is_post(&subject) {
             quoting.push((row.try_get(0)?, subject, row.try_get(2)?));
