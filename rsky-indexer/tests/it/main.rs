@@ -25,6 +25,7 @@ mod index_repo;
 mod index_repo_downloads;
 mod index_repo_live;
 mod lanes_share_subjects;
+mod lanes_share_threads;
 
 mod deletes_accounts;
 mod resolves_handles;

@@ -85,6 +85,17 @@ pub(super) fn compared(name: &str, first: &Spent, last: &Spent, unit: &str) -> [
     ]
 }
 
+/// The rate of the whole beside that of COPY of the rows it ended in.
+#[expect(clippy::cast_precision_loss, reason = "a number of events is far below 2^53")]
+pub(super) fn of_the_limit(whole: &Spent, copy_seconds: f64) -> String {
+    let limit = whole.entries as f64 / copy_seconds;
+    format!(
+        "  {:>9.0} events/s over all, {limit:.0} COPY events/s of all rows: {:.2} of the limit",
+        whole.rate(),
+        whole.rate() / limit
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
