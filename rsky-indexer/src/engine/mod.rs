@@ -40,7 +40,7 @@ pub use notifications::Notifications;
 pub use sql::Statements;
 
 use aggregates::Deltas;
-use posts::repair::Mended;
+use posts::repair::Replies;
 use wave::Batch;
 
 /// Why a batch was not applied. Its transaction has been rolled back, or its connection is lost.
@@ -94,7 +94,7 @@ pub async fn apply(
     batch: &[&Work],
 ) -> Result<usize, EngineError> {
     let mut trust = if statements.creates_are_new() { Trust::Creates } else { Trust::Loaded };
-    let (rows, mended) = loop {
+    let (rows, replies) = loop {
         trust = match apply_trusting(connection, statements, batch, trust).await {
             Err(EngineError::Overtaken) if trust == Trust::Creates => {
                 statements.met_a_create();
@@ -105,15 +105,15 @@ pub async fn apply(
         };
     };
     let changes = batch.iter().filter_map(|work| work.change.as_ref());
-    Ok(rows + posts::repair::after_commit(connection, statements, changes, mended).await?)
+    Ok(rows + posts::repair::after_commit(connection, statements, changes, replies).await?)
 }
 
-async fn apply_trusting(
+async fn apply_trusting<'c>(
     connection: &mut PgConnection,
     statements: &Statements,
-    batch: &[&Work],
+    batch: &[&'c Work],
     trust: Trust,
-) -> Result<(usize, Mended), EngineError> {
+) -> Result<(usize, Replies<'c>), EngineError> {
     begin(connection).await?;
     let outcome = apply_in_transaction(connection, statements, batch, trust).await;
     end(connection, outcome).await
@@ -132,13 +132,13 @@ async fn end<T>(connection: &mut PgConnection, outcome: Result<T, EngineError>) 
     Ok(value)
 }
 
-async fn apply_in_transaction(
+async fn apply_in_transaction<'c>(
     connection: &mut PgConnection,
     statements: &Statements,
-    batch: &[&Work],
+    batch: &[&'c Work],
     trust: Trust,
-) -> Result<(usize, Mended), EngineError> {
-    let mut changes: Vec<&Change> = batch.iter().filter_map(|work| work.change.as_ref()).collect();
+) -> Result<(usize, Replies<'c>), EngineError> {
+    let mut changes: Vec<&'c Change> = batch.iter().filter_map(|work| work.change.as_ref()).collect();
     changes.retain(|change| statements.has_place_for(change.collection));
     let mut known = load::load(connection, statements, &changes, trust).await?;
     known.set_behind(sync_state::behind(connection, statements, batch).await?);
@@ -149,8 +149,8 @@ async fn apply_in_transaction(
     let waves = plan::plan(&changes, &known, &threads);
     let changing = threads.changing(&changes, &known);
     let deltas = Deltas::default();
-    let mended = Mended::new();
-    let mut batch_state = Batch { connection, statements, known, deltas, trust, changing, mended, rows: 0 };
+    let replies = Replies::default();
+    let mut batch_state = Batch { connection, statements, known, deltas, trust, changing, replies, rows: 0 };
     for wave in waves {
         let wave: Vec<(usize, &Change)> =
             wave.iter().filter_map(|at| Some((*at, *changes.get(*at)?))).collect();
@@ -158,10 +158,10 @@ async fn apply_in_transaction(
         // The first wave has used up what was loaded of duplicate keys.
         batch_state.trust = Trust::Nothing;
     }
-    let Batch { connection, deltas, mended, rows, .. } = batch_state;
+    let Batch { connection, deltas, replies, rows, .. } = batch_state;
     let seen = batch.iter().filter_map(|work| work.seen.as_ref());
     let synced = sync_state::note(connection, statements, seen).await?
         + accounts::note(connection, statements, batch).await?;
     let counted = deltas.write(connection, statements).await?;
-    Ok((rows + synced + counted, mended))
+    Ok((rows + synced + counted, replies))
 }

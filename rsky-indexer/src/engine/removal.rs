@@ -38,7 +38,7 @@ impl<'c> Batch<'_, 'c> {
             let there = |uri: &&str| self.known.stored(uri).is_some() || deleted.contains(*uri);
             let there: Vec<&str> = uris.iter().copied().filter(there).collect();
             parts::delete(self.connection, self.statements, &there, order, &mut self.deltas).await?;
-            self.mended.retain(|uri, _| !deleted.contains(uri));
+            self.replies.mended.retain(|uri, _| !deleted.contains(uri));
         }
         gates::unmark(self.connection, self.statements, collection.parts, marked).await?;
         Ok(deleted)

@@ -11,7 +11,7 @@ use super::load::Known;
 use super::notifications::{self, may_notify};
 use super::posts::judge::{Verdicts, judge};
 use super::posts::refs::thread_of;
-use super::posts::repair::{self, Mended};
+use super::posts::repair::{self, Replies};
 use super::posts::{gates, parts};
 use super::sql::Statements;
 use super::takedowns::{self, Takedowns};
@@ -28,8 +28,8 @@ pub(super) struct Batch<'a, 'c> {
     pub trust: Trust,
     /// Threads in which what happens depends on when.
     pub changing: HashSet<String>,
-    /// Stored replies that the batch has found to be sound; their rows say so after the commit.
-    pub mended: Mended,
+    /// What it has found of replies.
+    pub replies: Replies<'c>,
     /// Rows of `record` and the typed tables that were written or deleted.
     pub rows: usize,
 }
@@ -90,7 +90,7 @@ impl<'c> Batch<'_, 'c> {
             &in_order,
             |change| judged.contains(change.uri.as_str()),
             |change| may_notify(mode, change, &self.known),
-            &self.mended,
+            &self.replies.mended,
         )
         .await?;
         let writing = in_order.into_iter().filter(|change| judged.contains(change.uri.as_str())).collect();
@@ -233,7 +233,10 @@ impl<'c> Batch<'_, 'c> {
                     .filter(|row| self.changing.contains(thread_of(row.change, row.content)))
                     .map(|row| row.change.uri.clone())
                     .collect();
-                self.mended.extend(repair::answers_to(self.connection, self.statements, arrived).await?);
+                self.replies.judged(rows);
+                self.replies
+                    .mended
+                    .extend(repair::answers_to(self.connection, self.statements, arrived).await?);
             }
         }
         Ok(())

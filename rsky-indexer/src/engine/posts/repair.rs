@@ -15,16 +15,40 @@
 
 use std::collections::BTreeMap;
 
+use foldhash::HashSet;
 use sqlx::{PgConnection, Row as _};
 
 use super::refs::ThreadRefs;
 use crate::collections::PartsKind;
 use crate::engine::change::Change;
 use crate::engine::sql::Statements;
+use crate::engine::typed::NewRow;
 use crate::engine::{EngineError, begin, end};
 
 /// Replies that do not deserve their flag any more: uri and CID of the post that was looked at.
 pub(in crate::engine) type Mended = BTreeMap<String, String>;
+
+/// What a batch has found of replies.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Replies<'c> {
+    /// Stored ones that are sound; their rows say so after the commit.
+    pub mended: Mended,
+    /// Those that got a row without the flag: they need no second look.
+    sound: HashSet<&'c str>,
+}
+
+impl<'c> Replies<'c> {
+    /// Posts have got their rows.
+    pub(in crate::engine) fn judged(&mut self, rows: &[NewRow<'c>]) {
+        for NewRow { change, flags, .. } in rows {
+            if flags.invalid_reply_root == Some(true) {
+                self.sound.remove(change.uri.as_str());
+            } else {
+                self.sound.insert(&change.uri);
+            }
+        }
+    }
+}
 
 /// Flagged replies to these posts.
 const FLAGGED_ANSWERS: &str = r#"SELECT c.uri FROM unnest($1::text[]) AS k(uri) JOIN post c ON c."replyParent" = k.uri
@@ -106,19 +130,19 @@ async fn sound(
     rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }
 
-/// What a transaction that ran beside another could not see, and what it found itself (`mended`). Doing it again does
+/// What a transaction that ran beside another could not see, and what it found itself (`known`). Doing it again does
 /// nothing. Returns the number of replies that lost their flag.
 pub(in crate::engine) async fn after_commit(
     connection: &mut PgConnection,
     statements: &Statements,
     changes: impl Iterator<Item = &Change>,
-    mended: Mended,
+    known: Replies<'_>,
 ) -> Result<usize, EngineError> {
     let (mut posts, mut replies) = (Vec::new(), Vec::new());
     for change in changes.filter(|change| change.collection.parts == PartsKind::Post) {
         let Some(content) = change.content() else { continue };
         posts.push(change.uri.clone());
-        if ThreadRefs::of(change, content).is_some() {
+        if !known.sound.contains(change.uri.as_str()) && ThreadRefs::of(change, content).is_some() {
             replies.push(change.uri.clone());
         }
     }
@@ -130,7 +154,7 @@ pub(in crate::engine) async fn after_commit(
         let found = look_again(connection, statements, posts, replies).await;
         end(connection, found.map_err(EngineError::from)).await?
     };
-    level.extend(mended);
+    level.extend(known.mended);
     let mut count = 0;
     // Ends: a reply loses its flag once.
     while !level.is_empty() {
