@@ -2,6 +2,9 @@
 //!
 //! The reader hands over chunks of frames and puts the handle of each into the queue to the writer, which awaits them
 //! in that order. A permit per core bounds how many chunks are decoded at a time over all sources.
+//!
+//! What is decoded ahead of its turn is bounded, too: a frame that becomes many times its size (one large record under
+//! hundreds of names, thousands of empty labels) is put back, and decoded when the writer has nothing else in hand.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -14,6 +17,11 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::source::Source;
+
+/// Bytes that the frames of a chunk may take ahead of their turn, beside twice their own size.
+const AHEAD: usize = 1 << 20;
+/// What an entry takes in memory beside its text, about.
+const ENTRY_OVERHEAD: usize = 64;
 
 /// A frame whose conversion panicked: a bug of ours that must not stop the frames after it.
 const PANIC: &str = "panic";
@@ -43,6 +51,25 @@ impl Decoded {
     }
 }
 
+/// A chunk as far as it was decoded.
+#[derive(Debug)]
+pub struct Chunk {
+    /// Its first frames.
+    pub frames: Vec<Decoded>,
+    /// What would have taken too much memory, with the charge: to be handed to [`DecodePool::decode_now`] once `frames`
+    /// are written.
+    pub rest: Option<(Vec<Bytes>, Charge)>,
+}
+
+/// When a chunk is decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// While chunks before it wait to be written.
+    Ahead,
+    /// As the next to be written.
+    Now,
+}
+
 /// Where frames are decoded. Cloning gives another handle to the same pool.
 #[derive(Clone, Debug)]
 pub struct DecodePool {
@@ -63,28 +90,75 @@ impl DecodePool {
         source: &Arc<Source>,
         frames: Vec<Bytes>,
         charge: Charge,
-    ) -> JoinHandle<Vec<Decoded>> {
+    ) -> JoinHandle<Chunk> {
+        self.start(source, frames, charge, Turn::Ahead).await
+    }
+
+    /// Goes on with the rest of a chunk whose turn it is: at least one frame, whatever it becomes.
+    pub async fn decode_now(
+        &self,
+        source: &Arc<Source>,
+        frames: Vec<Bytes>,
+        charge: Charge,
+    ) -> JoinHandle<Chunk> {
+        self.start(source, frames, charge, Turn::Now).await
+    }
+
+    async fn start(
+        &self,
+        source: &Arc<Source>,
+        frames: Vec<Bytes>,
+        charge: Charge,
+        turn: Turn,
+    ) -> JoinHandle<Chunk> {
         // The semaphore is never closed; without a permit the chunk would merely not be counted.
         let core = Arc::clone(&self.cores).acquire_owned().await.ok();
         let (source, filter) = (Arc::clone(source), Arc::clone(&self.filter));
         tokio::task::spawn_blocking(move || {
-            let mut decoded: Vec<Decoded> =
-                frames.into_iter().map(|frame| decode(&source, &frame, &filter)).collect();
-            if let Some(last) = decoded.last_mut() {
-                last.charge = Some(charge);
-            }
+            let chunk = decode_chunk(&source, frames, charge, turn, &filter);
             drop(core);
-            decoded
+            chunk
         })
     }
 }
 
-fn decode(source: &Source, frame: &Bytes, filter: &CollectionFilter) -> Decoded {
-    match catch_unwind(AssertUnwindSafe(|| source.convert(frame, filter))) {
-        Ok(converted) => {
-            let letter = letter(source, frame, &converted);
-            Decoded { converted: Some(converted), letter, charge: None }
+fn decode_chunk(
+    source: &Source,
+    mut raw: Vec<Bytes>,
+    charge: Charge,
+    turn: Turn,
+    filter: &CollectionFilter,
+) -> Chunk {
+    let most = AHEAD.saturating_add(raw.iter().map(|frame| frame.len().saturating_mul(2)).sum());
+    let mut frames: Vec<Decoded> = Vec::with_capacity(raw.len());
+    let mut bytes = 0_usize;
+    for frame in &raw {
+        let decoded = decode(source, frame, filter);
+        bytes = bytes.saturating_add(decoded.bytes() + decoded.entries() * ENTRY_OVERHEAD);
+        let needed = turn == Turn::Now && frames.is_empty();
+        if bytes > most && !needed {
+            break;
         }
+        frames.push(decoded);
+    }
+    let rest = raw.split_off(frames.len());
+    if !rest.is_empty() {
+        return Chunk { frames, rest: Some((rest, charge)) };
+    }
+    if let Some(last) = frames.last_mut() {
+        last.charge = Some(charge);
+    }
+    Chunk { frames, rest: None }
+}
+
+fn decode(source: &Source, frame: &Bytes, filter: &CollectionFilter) -> Decoded {
+    let decoding = AssertUnwindSafe(|| {
+        let converted = source.convert(frame, filter);
+        let letter = letter(source, frame, &converted);
+        Decoded { converted: Some(converted), letter, charge: None }
+    });
+    match catch_unwind(decoding) {
+        Ok(decoded) => decoded,
         Err(_) => {
             let host = source.host.configured();
             let letter =
@@ -167,13 +241,47 @@ mod tests {
         let budget = ByteBudget::new(1000);
         let frames = vec![Bytes::from_static(b"junk"), Bytes::from_static(ERROR_FRAME)];
         let handle = pool.submit(&source(), frames, budget.charge(10).await).await;
-        let decoded = handle.await.unwrap();
+        let Chunk { frames: decoded, rest } = handle.await.unwrap();
+        assert!(rest.is_none());
         assert_eq!(budget.bytes(), 10);
         let kinds: Vec<_> = decoded.iter().map(|one| one.converted.as_ref().unwrap().kind.label()).collect();
         assert_eq!(kinds, ["undecodable", "error"]);
         assert_eq!(decoded[0].letter.as_ref().unwrap().reason(), "bad_frame");
         assert!(decoded[0].charge.is_none() && decoded[1].charge.is_some());
         drop(decoded);
+        assert_eq!(budget.bytes(), 0);
+    }
+
+    /// A frame of a byte per label, each of which becomes an entry.
+    fn empty_labels(seq: u8, count: u16) -> Bytes {
+        let mut frame = b"\xa2\x61t\x67#labels\x62op\x01\xa2\x63seq".to_vec();
+        frame.push(seq);
+        frame.extend(b"\x66labels\x99");
+        frame.extend(count.to_be_bytes());
+        frame.resize(frame.len() + usize::from(count), 0xa0);
+        frame.into()
+    }
+
+    #[tokio::test]
+    async fn what_becomes_many_times_its_size_waits_for_its_turn() {
+        let host = Host::parse("labeler").unwrap();
+        let labels = Source::new(Kind::Labels, host, "label_live", 0);
+        let (pool, budget) = (DecodePool::new(CollectionFilter::all()), ByteBudget::new(1 << 20));
+        let frames =
+            vec![empty_labels(1, 1), empty_labels(2, 40_000), empty_labels(3, 40_000), empty_labels(4, 1)];
+        let charge = budget.charge(100).await;
+        let mut chunk = pool.submit(&labels, frames, charge).await.await.unwrap();
+        let mut steps = Vec::new();
+        loop {
+            let seqs = chunk.frames.iter().filter_map(|frame| frame.converted.as_ref()?.seq);
+            steps.push(seqs.collect::<Vec<_>>());
+            let Some((rest, charge)) = chunk.rest.take() else { break };
+            assert!(chunk.frames.iter().all(|frame| frame.charge.is_none()), "the rest holds it");
+            chunk = pool.decode_now(&labels, rest, charge).await.await.unwrap();
+        }
+        assert_eq!(steps, [vec![1], vec![2], vec![3], vec![4]]);
+        assert_eq!(budget.bytes(), 100);
+        drop(chunk);
         assert_eq!(budget.bytes(), 0);
     }
 }

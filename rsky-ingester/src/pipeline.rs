@@ -195,6 +195,7 @@ impl Shared {
             source: Arc::clone(&source),
             jobs,
             writer: self.writer(&source),
+            pool: self.pool.clone(),
             gate: if labels { self.labels.clone() } else { self.firehose.clone() },
             priority: config.resync.then(|| (config.priority.name.clone(), self.priority.clone())),
             duplicates: self.duplicates.clone(),

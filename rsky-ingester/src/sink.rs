@@ -4,6 +4,7 @@
 //! Guarantee: the cursor in Redis never passes a frame whose entries are not in Redis, and never goes back. A crash at
 //! any point re-reads. While the gate is shut or Redis is away, the batch is held and nothing is taken from the queue.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
@@ -15,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::backlog::{Backlog, Cut, Rules};
 use crate::config::BatchLimits;
-use crate::decode::Decoded;
+use crate::decode::{Chunk, DecodePool, Decoded};
 use crate::duplicates::Duplicates;
 use crate::metrics::Metrics;
 use crate::report;
@@ -29,7 +30,7 @@ pub const QUEUE: usize = 8;
 #[derive(Debug)]
 pub enum Job {
     /// Frames being decoded.
-    Frames(JoinHandle<Vec<Decoded>>),
+    Frames(JoinHandle<Chunk>),
     /// Something that never became a frame.
     Letter(Box<Decoded>),
     /// Write everything before this, then say where to read on. `Err`: the stored cursor makes no sense.
@@ -45,6 +46,8 @@ pub struct Sink {
     pub jobs: mpsc::Receiver<Job>,
     /// To the stream, over a connection of its own.
     pub writer: StreamWriter,
+    /// Where chunks that were not decoded ahead are decoded in their turn.
+    pub pool: DecodePool,
     /// Before the stream.
     pub gate: Gate,
     /// Before the stream of repositories to fetch first, with its name; `None`: they are not queued.
@@ -100,7 +103,8 @@ impl Writing {
                     // A reader that is gone needs no answer.
                     drop(answer.send(position));
                 }
-                Some(job) => self.take(job).await,
+                Some(Job::Frames(handle)) => self.take(handle).await?,
+                Some(Job::Letter(letter)) => self.push(*letter),
                 None => return self.write_all().await,
             }
         }
@@ -134,17 +138,22 @@ impl Writing {
         }
     }
 
-    async fn take(&mut self, job: Job) {
-        match job {
-            Job::Frames(handle) => match handle.await {
-                Ok(frames) => frames.into_iter().for_each(|frame| self.push(frame)),
-                // Decoding catches panics frame by frame; this is the runtime going down.
-                Err(error) => {
-                    tracing::error!(source = self.sink.source.name(), %error, "a chunk was not decoded")
-                }
-            },
-            Job::Letter(letter) => self.push(*letter),
-            Job::Settle(_) => {}
+    async fn take(&mut self, mut handle: JoinHandle<Chunk>) -> Result<(), LinkError> {
+        loop {
+            let chunk = match handle.await {
+                Ok(chunk) => chunk,
+                Err(error) => match error.try_into_panic() {
+                    // Decoding catches panics frame by frame. Without this chunk, the next cursor would pass its frames.
+                    Ok(panic) => resume_unwind(panic),
+                    // The runtime is going down.
+                    Err(_) => return Err(LinkError::Stopped),
+                },
+            };
+            chunk.frames.into_iter().for_each(|frame| self.push(frame));
+            let Some((rest, charge)) = chunk.rest else { return Ok(()) };
+            // What comes now is large: nothing else shall be in hand.
+            self.write_all().await?;
+            handle = self.sink.pool.decode_now(&self.sink.source, rest, charge).await;
         }
     }
 

@@ -75,14 +75,19 @@ impl Source {
         if self.kind == Kind::Listing { FIELD_REPO } else { FIELD_EVENT }
     }
 
-    /// Where the subscription is, from this cursor on. Without a cursor a relay starts live; a labeler is asked for
-    /// everything, as in the reference.
+    /// The cursor to ask for. Without a stored one a relay starts live; a labeler is asked for everything, as in the
+    /// reference.
+    pub fn begins_at(&self, stored: Option<i64>) -> Option<i64> {
+        if self.kind == Kind::Labels { stored.or(Some(0)) } else { stored }
+    }
+
+    /// Where the subscription is, from this cursor on.
     pub fn subscription_url(&self, cursor: Option<i64>) -> String {
-        let (method, cursor) = match self.kind {
-            Kind::Labels => ("com.atproto.label.subscribeLabels", Some(cursor.unwrap_or(0))),
-            Kind::Firehose | Kind::Listing => ("com.atproto.sync.subscribeRepos", cursor),
+        let method = match self.kind {
+            Kind::Labels => "com.atproto.label.subscribeLabels",
+            Kind::Firehose | Kind::Listing => "com.atproto.sync.subscribeRepos",
         };
-        let query = cursor.map(|cursor| format!("?cursor={cursor}")).unwrap_or_default();
+        let query = self.begins_at(cursor).map(|cursor| format!("?cursor={cursor}")).unwrap_or_default();
         format!("{}/xrpc/{method}{query}", self.host.socket_url())
     }
 

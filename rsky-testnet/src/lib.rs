@@ -12,3 +12,7 @@
 pub mod network;
 
 pub mod servers;
+
+pub mod daemon;
+
+pub mod streams;

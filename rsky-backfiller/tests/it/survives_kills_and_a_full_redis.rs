@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rsky_testnet::servers::Redis;
 
 use crate::hosts::{Host, Hosts, counts, did, error};
-use crate::support::{Backfiller, PATIENCE, dead, events, left, length, queue, settings, wait_until};
+use crate::support::{Backfiller, PATIENCE, dead, events, left, length, queue, wait_until};
 use crate::synthetic;
 
 /// Every record of every repository at least once, its `repo` event after all of them, nothing left.
@@ -52,10 +52,8 @@ async fn two_backfillers_killed_again_and_again() {
     ];
     let (url, plc) = (redis.url(), hosts.url());
     let start = |name: &str| {
-        let mut environment = settings(&url, &plc, &own);
-        environment.retain(|(variable, _)| variable != "BACKFILLER_CONSUMER");
-        environment.push(("BACKFILLER_CONSUMER".to_owned(), name.to_owned()));
-        Backfiller::start_with(environment)
+        let own = [&own[..], &[("BACKFILLER_CONSUMER", name)]].concat();
+        Backfiller::start(&url, &plc, &own)
     };
     let mut both = [start("one"), start("two")];
     for round in 0..16_u64 {

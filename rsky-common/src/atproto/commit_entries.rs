@@ -7,7 +7,7 @@ use super::car::{CarBlocks, CarError};
 use super::cid;
 use super::collection_filter::CollectionFilter;
 use super::frame::{Account, Commit, Frame, FrameError, Identity, Op, decode_frame};
-use super::frame_parts::repos_type;
+use super::frame_parts::{repos_type, shown};
 use super::path::split_path;
 use super::reject::{FrameKind, MAX_ENTRY_BYTES, MAX_LISTED, Rejected, TooLarge, reason};
 use crate::cbor::{RecordError, write_record_json};
@@ -96,12 +96,12 @@ pub fn convert(bytes: &[u8], filter: &CollectionFilter) -> Converted {
             ..Converted::new(FrameKind::Sync)
         },
         Ok(Frame::Info { name, message }) => {
-            Converted::new(FrameKind::Info { name: name.to_owned(), message: message.map(str::to_owned) })
+            Converted::new(FrameKind::Info { name: shown(name), message: message.map(shown) })
         }
         Ok(Frame::Error { error, message }) => {
-            Converted::new(FrameKind::Error { error: error.to_owned(), message: message.map(str::to_owned) })
+            Converted::new(FrameKind::Error { error: shown(error), message: message.map(shown) })
         }
-        Ok(Frame::Other { t }) => Converted::new(FrameKind::Other { t: t.to_owned() }),
+        Ok(Frame::Other { t }) => Converted::new(FrameKind::Other { t: shown(t) }),
         Err(error) => undecodable(error, repos_type, &["#commit", "#account", "#identity"]),
     }
 }

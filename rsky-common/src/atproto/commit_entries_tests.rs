@@ -170,3 +170,21 @@ fn a_block_that_is_repeated_beyond_measure_is_refused() {
     assert_eq!((hostile.entries.len(), hostile.ops, hostile.counted), (0, OpCounts::default(), true));
     assert_eq!(hostile.rejected.first().map(|rejected| rejected.reason), Some(reason::TOO_LARGE));
 }
+
+#[test]
+fn what_people_are_told_is_cut() {
+    let long = "é".repeat(100_000);
+    let frame = |header: &Ipld, body: &Ipld| {
+        let bytes = [serde_ipld_dagcbor::to_vec(header).unwrap(), serde_ipld_dagcbor::to_vec(body).unwrap()];
+        convert(&bytes.concat(), &CollectionFilter::all()).kind
+    };
+    let error = frame(&ipld!({"op": -1}), &ipld!({"error": &*long, "message": &*long}));
+    let FrameKind::Error { error, message } = error else { panic!("{error:?}") };
+    assert_eq!((error.len(), message.unwrap().len()), (1000, 1000));
+    let info = frame(&ipld!({"op": 1, "t": "#info"}), &ipld!({"name": &*long, "message": &*long}));
+    let FrameKind::Info { name, message } = info else { panic!("{info:?}") };
+    assert_eq!((name.len(), message.unwrap().len()), (1000, 1000));
+    let other = frame(&ipld!({"op": 1, "t": &*long}), &ipld!({}));
+    let FrameKind::Other { t } = other else { panic!("{other:?}") };
+    assert_eq!(t.len(), 1000);
+}

@@ -4,6 +4,12 @@ use super::frame::{Account, Commit, Frame, FrameErrorKind, Identity, Op, Sync};
 use super::frame_parts::{Fields, Header, repos_type};
 use crate::cbor::{CID_TAG, CborError, Item, Reader};
 
+/// Longest DID, in bytes: what the protocol's syntax allows.
+const MAX_DID: usize = 2048;
+/// Longest revision, time, status and handle, in bytes. Honest ones have at most 253; each entry of a commit repeats its
+/// revision and time, so without a bound a frame could become hundreds of times its size.
+const MAX_TEXT: usize = 256;
+
 /// The fields of all message types, as far as they were read.
 #[derive(Default)]
 pub(super) struct Body<'a> {
@@ -43,11 +49,11 @@ impl<'a> Body<'a> {
                 Item::Uint(seq) if i64::try_from(seq).is_ok() => self.seq = i64::try_from(seq).ok(),
                 other => self.refuse("seq", other, reader)?,
             },
-            b"repo" | b"did" => self.did = self.text("did", item, reader)?,
-            b"time" => self.time = self.text("time", item, reader)?,
-            b"rev" => self.rev = self.text("rev", item, reader)?,
-            b"handle" => self.handle = self.text("handle", item, reader)?,
-            b"status" => self.status = self.text("status", item, reader)?,
+            b"repo" | b"did" => self.did = self.text_within(MAX_DID, "did", item, reader)?,
+            b"time" => self.time = self.text_within(MAX_TEXT, "time", item, reader)?,
+            b"rev" => self.rev = self.text_within(MAX_TEXT, "rev", item, reader)?,
+            b"handle" => self.handle = self.text_within(MAX_TEXT, "handle", item, reader)?,
+            b"status" => self.status = self.text_within(MAX_TEXT, "status", item, reader)?,
             b"name" => self.name = self.text("name", item, reader)?,
             b"error" => self.error = self.text("error", item, reader)?,
             b"message" => self.message = self.text("message", item, reader)?,
@@ -128,6 +134,22 @@ impl<'a> Body<'a> {
             other => self.refuse(field, other, reader)?,
         }
         Ok(None)
+    }
+
+    /// A text that goes into entries, which it must not blow up.
+    fn text_within(
+        &mut self,
+        most: usize,
+        field: &'static str,
+        item: Item<'a>,
+        reader: &mut Reader<'a>,
+    ) -> Result<Option<&'a str>, CborError> {
+        let text = self.text(field, item, reader)?;
+        if text.is_some_and(|text| text.len() > most) {
+            self.bad_field.get_or_insert(field);
+            return Ok(None);
+        }
+        Ok(text)
     }
 
     fn boolean(

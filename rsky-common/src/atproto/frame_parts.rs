@@ -36,6 +36,14 @@ pub(super) fn split(bytes: &[u8]) -> Result<(Header<'_>, Reader<'_>), FrameError
     Ok((Header { is_error: op.ok_or(FrameErrorKind::BadHeader)?, t }, reader))
 }
 
+/// Most bytes of a text that is only for people.
+const SHOWN: usize = 1000;
+
+/// A text for people, cut: it goes into logs and pages, and may be as long as a frame.
+pub(super) fn shown(text: &str) -> String {
+    text.get(..text.floor_char_boundary(SHOWN)).unwrap_or_default().to_owned()
+}
+
 /// The type without the name of its subscription: `#commit`. What belongs to another subscription stays as it is.
 pub(super) fn short_type<'a>(t: &'a str, subscription: &str) -> &'a str {
     t.strip_prefix(subscription).filter(|rest| rest.starts_with('#')).unwrap_or(t)

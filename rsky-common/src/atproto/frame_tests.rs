@@ -162,3 +162,29 @@ fn a_truncated_commit_tells_its_seq() {
     let error = error_of(bytes.get(..bytes.len() - 20).unwrap());
     assert_eq!((error.kind, error.seq), (FrameErrorKind::Cbor(CborError::Truncated), Some(7)));
 }
+
+#[test]
+fn texts_that_go_into_every_entry_are_bounded() {
+    let bad = |t: &str, body: &Ipld, field: &'static str| {
+        let error = error_of(&message(t, body));
+        assert_eq!((error.kind, error.seq), (FrameErrorKind::BadField(field), Some(7)));
+    };
+    let with = |field: &str, length: usize| {
+        let Ipld::Map(mut body) = commit_body() else { panic!("no map") };
+        body.insert(field.to_owned(), Ipld::String("x".repeat(length)));
+        Ipld::Map(body)
+    };
+    for (field, name, most) in [("rev", "rev", 256), ("time", "time", 256), ("repo", "did", 2048)] {
+        assert!(decode_frame(&message("#commit", &with(field, most))).is_ok(), "{field}");
+        bad("#commit", &with(field, most + 1), name);
+    }
+    let long = "x".repeat(257);
+    bad(
+        "#account",
+        &ipld!({"seq": 7, "did": "did:plc:a", "time": "T", "active": false, "status": &*long}),
+        "status",
+    );
+    bad("#identity", &ipld!({"seq": 7, "did": "did:plc:a", "time": "T", "handle": &*long}), "handle");
+    let error = error_of(&message("#commit", &with("repo", 4096)));
+    assert_eq!(error.did, None, "nothing of it is kept");
+}

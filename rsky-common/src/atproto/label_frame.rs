@@ -2,15 +2,20 @@
 
 use super::commit_entries::{Converted, undecodable};
 use super::frame::{FrameError, FrameErrorKind};
-use super::frame_parts::{Fields, Header, short_type, split};
-use super::reject::{FrameKind, reason};
+use super::frame_parts::{Fields, Header, short_type, shown, split};
+use super::reject::{FrameKind, MAX_ENTRY_BYTES, TooLarge, reason};
 use crate::cbor::{Item, Reader, write_label_json};
 use crate::wire::push_label_entry;
 
 const SUBSCRIBE_LABELS: &str = "com.atproto.label.subscribeLabels";
 
+/// Most labels of a frame. One takes 150 bytes, so a frame of the protocol's 5 MB has at most some 30 000. A label can be a
+/// single byte, though, and takes a hundred as an entry; a frame of millions of them would not fit into memory, nor be
+/// written within the time that Redis is given.
+const MAX_LABELS: usize = 100_000;
+
 /// Converts one frame of `com.atproto.label.subscribeLabels`. Only `#labels` moves the cursor. A label that is no map,
-/// or that JSON cannot hold, is rejected alone.
+/// or that JSON cannot hold, is rejected alone; a frame of more than [`MAX_LABELS`] or [`MAX_ENTRY_BYTES`] as a whole.
 pub fn convert_labels(bytes: &[u8]) -> Converted {
     let mut body = Body::default();
     let mut t = None;
@@ -37,6 +42,7 @@ struct Body<'a> {
     error: Option<&'a str>,
     message: Option<&'a str>,
     bad_field: Option<&'static str>,
+    too_many: bool,
 }
 
 impl<'a> Body<'a> {
@@ -47,7 +53,7 @@ impl<'a> Body<'a> {
             let item = reader.item_past_tags()?;
             match (key, item) {
                 (b"seq", Item::Uint(seq)) if i64::try_from(seq).is_ok() => self.seq = i64::try_from(seq).ok(),
-                (b"labels", Item::Array(count)) => self.labels = Some(label_slices(count, &mut reader)?),
+                (b"labels", Item::Array(count)) => self.label_slices(count, &mut reader)?,
                 (b"name", Item::Text(text)) => self.name = str::from_utf8(text).ok(),
                 (b"error", Item::Text(text)) => self.error = str::from_utf8(text).ok(),
                 (b"message", Item::Text(text)) => self.message = str::from_utf8(text).ok(),
@@ -57,6 +63,27 @@ impl<'a> Body<'a> {
             }
         }
         reader.finish()?;
+        Ok(())
+    }
+
+    fn label_slices(&mut self, count: Option<u64>, reader: &mut Reader<'a>) -> Result<(), FrameErrorKind> {
+        let mut slices = Vec::new();
+        let mut left = count;
+        while left != Some(0) {
+            left = left.map(|left| left - 1);
+            let start = reader.position();
+            match reader.item()? {
+                Item::Break if count.is_none() => break,
+                item => reader.skip_rest_of(item)?,
+            }
+            // What comes after the array is still read: the sequence number may be there.
+            if slices.len() < MAX_LABELS {
+                slices.push(reader.since(start));
+            } else {
+                self.too_many = true;
+            }
+        }
+        self.labels = Some(slices);
         Ok(())
     }
 
@@ -71,18 +98,18 @@ impl<'a> Body<'a> {
     }
 
     fn take(&mut self, header: Header<'a>) -> Result<Converted, FrameErrorKind> {
-        let message = self.message.map(str::to_owned);
+        let message = self.message.map(shown);
         if header.is_error {
-            let error = self.error.ok_or(FrameErrorKind::MissingField("error"))?.to_owned();
+            let error = shown(self.error.ok_or(FrameErrorKind::MissingField("error"))?);
             return Ok(Converted::new(FrameKind::Error { error, message }));
         }
         match labels_type(header.t) {
             "#labels" => {}
             "#info" => {
-                let name = self.name.unwrap_or_default().to_owned();
+                let name = shown(self.name.unwrap_or_default());
                 return Ok(Converted::new(FrameKind::Info { name, message }));
             }
-            _ => return Ok(Converted::new(FrameKind::Other { t: header.t.to_owned() })),
+            _ => return Ok(Converted::new(FrameKind::Other { t: shown(header.t) })),
         }
         if let Some(field) = self.bad_field {
             return Err(FrameErrorKind::BadField(field));
@@ -90,30 +117,25 @@ impl<'a> Body<'a> {
         let seq = self.seq.ok_or(FrameErrorKind::MissingField("seq"))?;
         let labels = self.labels.take().ok_or(FrameErrorKind::MissingField("labels"))?;
         let mut converted = Converted { seq: Some(seq), counted: true, ..Converted::new(FrameKind::Labels) };
+        let mut bytes = 0;
         for label in labels {
             let mut entry = String::with_capacity(64 + label.len() * 3 / 2);
             match push_label_entry(&mut entry, |out| write_label_json(label, out)) {
-                Ok(()) => converted.entries.push(entry),
+                Ok(()) => {
+                    bytes += entry.len();
+                    converted.entries.push(entry);
+                }
                 Err(error) => converted.reject(reason::BAD_LABEL, &error, None),
+            }
+            if self.too_many || bytes > MAX_ENTRY_BYTES {
+                (converted.entries, converted.rejected) = (Vec::new(), Vec::new());
+                converted.rejected_unlisted = 0;
+                converted.reject(reason::TOO_LARGE, &TooLarge, None);
+                break;
             }
         }
         Ok(converted)
     }
-}
-
-fn label_slices<'a>(count: Option<u64>, reader: &mut Reader<'a>) -> Result<Vec<&'a [u8]>, FrameErrorKind> {
-    let mut slices = Vec::new();
-    let mut left = count;
-    while left != Some(0) {
-        left = left.map(|left| left - 1);
-        let start = reader.position();
-        match reader.item()? {
-            Item::Break if count.is_none() => break,
-            item => reader.skip_rest_of(item)?,
-        }
-        slices.push(reader.since(start));
-    }
-    Ok(slices)
 }
 
 #[cfg(test)]

@@ -75,3 +75,23 @@ fn of_many_bad_labels_only_some_are_listed() {
     let converted = labels("#labels", &ipld!({"seq": 5, "labels": Ipld::List(vec![ipld!(7); 1_000])}));
     assert_eq!((converted.rejected.len(), converted.rejected_unlisted), (100, 900));
 }
+
+#[test]
+fn a_frame_does_not_become_far_more_than_it_is() {
+    // A byte each, as an entry more than a hundred.
+    let many = |count: usize| {
+        labels(
+            "#labels",
+            &ipld!({"labels": Ipld::List(vec![Ipld::Map(Default::default()); count]), "seq": 5}),
+        )
+    };
+    let refused = |converted: Converted| {
+        let reasons: Vec<_> = converted.rejected.iter().map(|rejected| rejected.reason).collect();
+        assert_eq!(reasons, [reason::TOO_LARGE]);
+        assert_eq!((converted.entries.len(), converted.counted, converted.seq), (0, true, Some(5)));
+    };
+    assert_eq!(many(100_000).entries.len(), 100_000);
+    refused(many(100_001));
+    // Each byte of a control character becomes six.
+    refused(labels("#labels", &ipld!({"labels": [label(&"\u{1}".repeat(6 << 20))], "seq": 5})));
+}

@@ -10,9 +10,9 @@ pub const MAX_ENTRY_BYTES: usize = 32 << 20;
 /// million dead letters.
 pub const MAX_LISTED: usize = 100;
 
-/// More than [`MAX_ENTRY_BYTES`] out of one frame.
+/// More than [`MAX_ENTRY_BYTES`], or far too many entries, out of one frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("entries of the frame exceed {MAX_ENTRY_BYTES} bytes")]
+#[error("the frame has too many entries, or they exceed {MAX_ENTRY_BYTES} bytes")]
 pub struct TooLarge;
 
 /// Why something was not written to a stream: the closed set of values of [`Rejected::reason`].
@@ -32,7 +32,8 @@ pub mod reason {
     /// A label cannot be converted to JSON.
     pub const BAD_LABEL: &str = "bad_label";
 
-    /// The entries of a frame are far larger than the frame: it names the same block again and again.
+    /// The entries of a frame are far larger than the frame: it names the same block again and again, or has far more
+    /// labels than an honest one.
     pub const TOO_LARGE: &str = "too_large";
 
     /// All of them, for metrics.

@@ -10,6 +10,9 @@ use crate::net::{Outbound, Refused, refusal};
 
 /// Largest answer, in bytes. PLC documents are below 8 KB.
 const MAX_DOCUMENT: usize = 256 << 10;
+/// Longest patience that a host may ask for. It comes from outside: a far future would keep handles from being resolved
+/// for ever, or be later than a clock can tell.
+const MOST_PATIENCE: Duration = Duration::from_secs(3600);
 const ACCEPT: &str = "application/did+ld+json,application/json";
 
 /// Where and how documents are asked for.
@@ -39,7 +42,7 @@ pub enum ResolveError {
     Busy {
         /// 429 or 503.
         status: u16,
-        /// How long it asks to be left alone.
+        /// How long it asks to be left alone, at most an hour.
         retry_after: Option<Duration>,
     },
     /// Another answer than a document.
@@ -116,7 +119,7 @@ impl DidResolver {
         match status {
             _ if status.is_success() => {}
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-                let retry_after = retry_after(&answer);
+                let retry_after = retry_after(answer.headers());
                 return Err(ResolveError::Busy { status: status.as_u16(), retry_after });
             }
             StatusCode::NOT_FOUND | StatusCode::GONE => return Err(ResolveError::NotFound),
@@ -178,9 +181,10 @@ fn failed(error: reqwest::Error) -> ResolveError {
     }
 }
 
-fn retry_after(answer: &Response) -> Option<Duration> {
-    let value = answer.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
-    value.trim().parse().ok().map(Duration::from_secs)
+fn retry_after(headers: &header::HeaderMap) -> Option<Duration> {
+    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
+    let seconds = value.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(MOST_PATIENCE))
 }
 
 #[cfg(test)]
@@ -223,6 +227,22 @@ mod tests {
             "did:web:a%2Fb",
         ] {
             assert_eq!(url(did, true), None, "{did}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_left_alone_for_ever() {
+        let asked = |value: &str| {
+            let value = header::HeaderValue::from_str(value).unwrap();
+            retry_after(&header::HeaderMap::from_iter([(header::RETRY_AFTER, value)]))
+        };
+        assert_eq!(asked("0"), Some(Duration::ZERO));
+        assert_eq!(asked(" 7 "), Some(Duration::from_secs(7)));
+        for far in ["3601", "9999999999", "18446744073709551615"] {
+            assert_eq!(asked(far), Some(MOST_PATIENCE), "{far}");
+        }
+        for none in ["", "-1", "soon", "Wed, 21 Oct 2099 07:28:00 GMT"] {
+            assert_eq!(asked(none), None, "{none}");
         }
     }
 

@@ -16,6 +16,11 @@ use crate::config::ConfigError;
 
 const EXIT_BAD_CONFIG: u8 = 64;
 const EXIT_SECOND_SIGNAL: i32 = 130;
+/// Most threads for blocking work. The backfiller's repositories take one each (`BACKFILLER_CONCURRENCY`, at most 1000) and
+/// keep it while a gate is shut; the same pool looks up host names, of which as many again may wait for slow name
+/// servers. With fewer, look-ups would queue behind repositories that wait. Threads are made when needed and end when
+/// idle, so a daemon that does less has fewer.
+const BLOCKING_THREADS: usize = 2048;
 
 /// What has to be known before the runtime starts.
 #[derive(Clone, Debug)]
@@ -96,7 +101,8 @@ where
     for notice in &startup.notices {
         tracing::warn!("{notice}");
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = match builder.max_blocking_threads(BLOCKING_THREADS).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!(%error, "cannot start the runtime");
@@ -228,6 +234,31 @@ mod tests {
             std::future::pending().await
         });
         assert_eq!(code(outcome), code(ExitCode::FAILURE));
+    }
+
+    /// As many as the backfiller may have repositories.
+    const REPOSITORIES: usize = 1000;
+
+    #[test]
+    fn names_are_looked_up_while_every_repository_waits() {
+        let outcome = run(startup(Duration::from_secs(5)), |_| async {
+            let (open, gate) = std::sync::mpsc::sync_channel::<()>(1);
+            let gate = Arc::new(Mutex::new(gate));
+            let waiting: Vec<_> = (0..REPOSITORIES)
+                .map(|_| Arc::clone(&gate))
+                .map(|gate| tokio::task::spawn_blocking(move || drop(gate.lock().map(|gate| gate.recv()))))
+                .collect();
+            let looked_up =
+                tokio::time::timeout(Duration::from_secs(20), tokio::task::spawn_blocking(|| "an address"));
+            let looked_up = looked_up.await;
+            drop(open);
+            for waiting in waiting {
+                waiting.await?;
+            }
+            anyhow::ensure!(looked_up?? == "an address");
+            Ok(())
+        });
+        assert_eq!(code(outcome), code(ExitCode::SUCCESS));
     }
 
     #[tokio::test]

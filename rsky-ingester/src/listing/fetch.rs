@@ -2,9 +2,8 @@
 //!
 //! A page that keeps failing is narrowed by smaller limits until the failing spot is one repository (DECISIONS 28).
 //! How to get past that one depends on the host's cursors. Where every cursor of this listing has been a growing number,
-//! a cursor means "what comes after this number", and the number that follows the last good one passes over at most the
-//! one repository that has it; numbers are tried one by one, so no other repository is lost. Where cursors are opaque
-//! there is no such way: then the page is tried for ever, and health and metrics say so.
+//! a cursor means "what comes after this number", and there is a way around (`step_over`). Where cursors are opaque there
+//! is none: then the page is tried for ever, and health and metrics say so.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,29 +25,27 @@ const LIMIT: u32 = 1000;
 const ATTEMPTS: u32 = 3;
 /// Largest answer in bytes; a page of 1000 has some 200 KB.
 const MOST_BYTES: usize = 8 << 20;
-/// Numbers tried after the last good one.
-const MOST_STEPS: u64 = 10_000;
 /// Longest wait a host may ask for.
 const MOST_WAIT: Duration = Duration::from_secs(600);
 
 /// Gets the pages of one relay.
 #[derive(Debug)]
 pub struct Fetcher {
-    source: Arc<Source>,
+    pub(super) source: Arc<Source>,
     client: Result<reqwest::Client, String>,
     backoff: Backoff,
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
     pub(super) readiness: Readiness,
-    stop: CancellationToken,
+    pub(super) stop: CancellationToken,
     limit: u32,
     /// The last good cursor as a number, and whether all have been growing numbers.
-    number: Option<u64>,
-    numeric: bool,
+    pub(super) number: Option<u64>,
+    pub(super) numeric: bool,
 }
 
 /// Why there is no page.
 #[derive(Debug)]
-enum Failure {
+pub(super) enum Failure {
     /// The host is not there, or asks for patience: the page itself may be fine.
     Host { why: String, wait: Option<Duration> },
     /// The host answered with an error for this page.
@@ -111,46 +108,7 @@ impl Fetcher {
         }
     }
 
-    /// The page after the one repository that cannot be listed; `None`: the host's cursors allow no way around.
-    async fn step_over(&mut self, cursor: Option<&str>) -> Result<Option<Page>, LinkError> {
-        let (Some(number), Some(cursor), true) = (self.number, cursor, self.numeric) else {
-            self.readiness.not_ready(format!("the repository after cursor {cursor:?} cannot be listed, and the host's cursors allow no way around it"));
-            return Ok(None);
-        };
-        for step in 1..=MOST_STEPS {
-            let Some(next) = number.checked_add(step) else { break };
-            let page = loop {
-                match self.attempt(Some(&next.to_string()), 1).await? {
-                    Ok(page) => break Some(page),
-                    Err(Failure::Page(_)) => break None,
-                    Err(failure) => self.wait_after(&failure, Some(cursor)).await?,
-                }
-            };
-            // A host that answers with something earlier does not mean by its cursors what we took them for.
-            let after = |page: &Page| {
-                page.cursor
-                    .as_deref()
-                    .is_none_or(|found| found.parse::<u64>().is_ok_and(|found| found > number))
-            };
-            if let Some(mut page) = page.filter(after) {
-                tracing::error!(
-                    source = self.source.name(),
-                    cursor,
-                    next,
-                    "passed over a repository that the host cannot list"
-                );
-                self.metrics.cursor_skip(&self.source);
-                page.passed_over.push(cursor.to_owned());
-                return Ok(Some(self.good(page)));
-            }
-            if !sleep_or_stop(Duration::from_millis(20), &self.stop).await {
-                return Err(LinkError::Stopped);
-            }
-        }
-        Ok(None)
-    }
-
-    fn good(&mut self, page: Page) -> Page {
+    pub(super) fn good(&mut self, page: Page) -> Page {
         self.backoff.reset();
         self.readiness.ready();
         page
@@ -167,7 +125,11 @@ impl Fetcher {
         self.number = canonical;
     }
 
-    async fn wait_after(&mut self, failure: &Failure, cursor: Option<&str>) -> Result<(), LinkError> {
+    pub(super) async fn wait_after(
+        &mut self,
+        failure: &Failure,
+        cursor: Option<&str>,
+    ) -> Result<(), LinkError> {
         let (why, asked) = match failure {
             Failure::Host { why, wait } => (why, *wait),
             Failure::Page(why) => (why, None),
@@ -180,7 +142,11 @@ impl Fetcher {
         if sleep_or_stop(wait, &self.stop).await { Ok(()) } else { Err(LinkError::Stopped) }
     }
 
-    async fn attempt(&self, cursor: Option<&str>, limit: u32) -> Result<Result<Page, Failure>, LinkError> {
+    pub(super) async fn attempt(
+        &self,
+        cursor: Option<&str>,
+        limit: u32,
+    ) -> Result<Result<Page, Failure>, LinkError> {
         tokio::select! {
             () = self.stop.cancelled() => Err(LinkError::Stopped),
             outcome = Box::pin(self.request(cursor, limit)) => Ok(outcome),

@@ -7,11 +7,14 @@
 mod fetch;
 mod page;
 mod remembered;
+mod step_over;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
+use futures::future::{Either, select};
 use rsky_common::redis::{Batch, DeadLetter, Gate, LinkError, StreamWriter};
 use rsky_common::runtime::CancellationToken;
 use rsky_common::runtime::backoff::sleep_or_stop;
@@ -84,8 +87,14 @@ impl Listing {
         // The next page is fetched while this one is written, and held while the gate is shut.
         while let Some(next) = page.cursor.clone() {
             let writing = write(&mut self.writer, &self.gate, &self.source, &self.stop, page, remembered);
-            let (written, fetched) = tokio::join!(writing, self.fetcher.next(Some(&next)));
-            self.count(&written?);
+            let fetching = self.fetcher.next(Some(&next));
+            // A Redis that refuses ends the listing at once, not when the host has given its next page. A page that is
+            // being written when we shall stop is finished all the same.
+            let (written, fetched) = match select(pin!(writing), pin!(fetching)).await {
+                Either::Left((written, fetching)) => (written?, fetching.await),
+                Either::Right((fetched, writing)) => (writing.await?, fetched),
+            };
+            self.count(&written);
             page = fetched?;
         }
         let written = write(&mut self.writer, &self.gate, &self.source, &self.stop, page, remembered).await?;

@@ -11,6 +11,14 @@ pub(super) const INVALID: &str = "invalid_repo";
 /// Reason of a repository the host cannot list.
 pub(super) const UNREADABLE: &str = "unlistable_repo";
 
+/// Most items of a page; ten times what is asked for at most. A page of millions of bytes that are no repositories would
+/// make as many dead letters.
+const MOST_ITEMS: usize = 10_000;
+/// Longest cursor, in bytes: it must fit into an address.
+const MOST_CURSOR: usize = 4096;
+/// Longest status, in bytes. Known ones have at most fourteen.
+const MOST_STATUS: usize = 256;
+
 /// A page: what is usable, and what is not.
 #[derive(Debug, Default)]
 pub(super) struct Page {
@@ -56,6 +64,12 @@ impl Page {
     /// The answer is no page at all.
     pub(super) fn parse(body: &[u8]) -> Result<Self, String> {
         let answer: Answer<'_> = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+        if answer.repos.len() > MOST_ITEMS {
+            return Err(format!("{} repositories", answer.repos.len()));
+        }
+        if answer.cursor.as_ref().is_some_and(|cursor| cursor.len() > MOST_CURSOR) {
+            return Err(format!("a cursor of more than {MOST_CURSOR} bytes"));
+        }
         let mut page = Self { cursor: answer.cursor.filter(|cursor| !cursor.is_empty()), ..Self::default() };
         for raw in answer.repos {
             match Repo::parse(raw.get()) {
@@ -91,6 +105,9 @@ impl Repo {
         }
         if !is_tid(&item.rev) {
             return Err("rev is no TID".to_owned());
+        }
+        if item.status.as_ref().is_some_and(|status| status.len() > MOST_STATUS) {
+            return Err(format!("status has more than {MOST_STATUS} bytes"));
         }
         Ok(Self { did: item.did, rev: item.rev, status: item.status, active: item.active })
     }
@@ -152,6 +169,26 @@ mod tests {
         ] {
             assert!(Repo::parse(&GOOD.replace(from, to)).is_err(), "{to}");
         }
+    }
+
+    #[test]
+    fn what_goes_into_an_entry_is_bounded() {
+        let with_status = |status: &str| GOOD.replace("\"more\":1", &format!("\"status\":\"{status}\""));
+        assert!(Repo::parse(&with_status(&"s".repeat(256))).is_ok());
+        assert!(Repo::parse(&with_status(&"s".repeat(257))).is_err());
+        assert!(Repo::parse(&GOOD.replace("did:plc:abc", &format!("did:plc:{}", "a".repeat(2041)))).is_err());
+    }
+
+    #[test]
+    fn a_page_of_far_more_than_was_asked_for_is_none() {
+        let of =
+            |count: usize| Page::parse(format!("{{\"repos\":[{}]}}", vec!["1"; count].join(",")).as_bytes());
+        assert_eq!(of(10_000).unwrap().invalid.len(), 10_000);
+        assert!(of(10_001).is_err());
+        let cursor = |length: usize| {
+            Page::parse(format!("{{\"repos\":[],\"cursor\":\"{}\"}}", "1".repeat(length)).as_bytes())
+        };
+        assert!(cursor(4096).is_ok() && cursor(4097).is_err());
     }
 
     #[test]

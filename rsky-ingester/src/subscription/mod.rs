@@ -56,12 +56,21 @@ impl Subscription {
         let (first, cap) = self.config.reconnect;
         let mut backoff = Backoff::new(first, cap);
         let mut oversized = Oversized::default();
+        // The size of a frame that was too large, and where its connection began.
+        let mut in_the_way: Option<(usize, i64)> = None;
         while !self.stop.is_cancelled() {
             let Some(position) = self.position().await else { break };
+            let begin = position.as_ref().ok().and_then(|position| self.source.begins_at(*position));
+            // What was read before it has moved the position, unless it was the first (or came after mere notices).
+            if let Some((size, from)) = in_the_way.take()
+                && begin == Some(from)
+                && let Some(letter) = oversized.met(&self, size, from)
+                && self.queue.send(letter).await.is_err()
+            {
+                break;
+            }
             let end = match position {
-                Ok(position) => {
-                    read(&self, position.map(|cursor| oversized.adjusted(cursor)), &mut backoff).await
-                }
+                Ok(_) => read(&self, begin.map(|cursor| oversized.adjusted(cursor)), &mut backoff).await,
                 Err(why) => End::BadCursor(why),
             };
             self.source.note(|state| state.connected = false);
@@ -69,11 +78,8 @@ impl Subscription {
                 break;
             }
             self.report(&end);
-            if let End::Oversized { size, at } = end
-                && let Some(letter) = oversized.met(&self, size, at)
-                && self.queue.send(letter).await.is_err()
-            {
-                break;
+            if let (End::Oversized(size), Some(from)) = (&end, begin) {
+                in_the_way = Some((*size, from));
             }
             // A pause was our own wish; the wait for the writer comes with the next position.
             if !matches!(end, End::Paused(_)) && !backoff.wait(&self.stop).await {

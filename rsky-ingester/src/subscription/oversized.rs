@@ -32,12 +32,8 @@ impl Oversized {
         cursor.saturating_add(self.steps)
     }
 
-    /// A frame was too large. `at`: the connection's cursor if the frame was the first after it. Gives the dead letter
-    /// for the first time it is in the way.
-    pub(super) fn met(&mut self, subscription: &Subscription, size: usize, at: Option<i64>) -> Option<Job> {
-        // Frames were read before it (or no cursor was asked for): from the new position it will be the first.
-        let asked = at?;
-        let base = asked.saturating_sub(self.steps);
+    /// The first frame after `base` was too large. Gives the dead letter for the first time it is passed over.
+    pub(super) fn met(&mut self, subscription: &Subscription, size: usize, base: i64) -> Option<Job> {
         if self.at != Some(base) {
             *self = Self { at: Some(base), attempts: 0, steps: 0 };
         }

@@ -38,8 +38,8 @@ pub(super) enum End {
     Idle(Duration),
     /// No answer to a ping.
     NoPong,
-    /// A frame larger than allowed, after `at`.
-    Oversized { size: usize, at: Option<i64> },
+    /// A frame larger than allowed, in bytes.
+    Oversized(usize),
     /// We could not read for too long.
     Paused(Duration),
 }
@@ -59,7 +59,7 @@ impl End {
             },
             Self::Idle(_) => "idle",
             Self::NoPong => "no_pong",
-            Self::Oversized { .. } => "oversized_frame",
+            Self::Oversized(_) => "oversized_frame",
             Self::Paused(_) => "paused",
         }
     }
@@ -79,8 +79,7 @@ impl fmt::Display for End {
             Self::Refused { error, message } => write!(f, "error frame {error} {message}"),
             Self::Idle(time) => write!(f, "no data for {time:.1?}"),
             Self::NoPong => f.write_str("no answer to a ping"),
-            Self::Oversized { size, at: Some(at) } => write!(f, "a frame of {size} bytes after {at}"),
-            Self::Oversized { size, at: None } => write!(f, "a frame of {size} bytes"),
+            Self::Oversized(size) => write!(f, "a frame of {size} bytes"),
             Self::Paused(time) => write!(f, "paused for {time:.1?}"),
         }
     }
@@ -100,15 +99,12 @@ struct Reader<'a> {
     socket: Option<Socket>,
     /// The socket in the gauge.
     connected: Option<Connected>,
-    cursor: Option<i64>,
     chunk: Vec<Bytes>,
     chunk_bytes: usize,
     next_ping: Instant,
     /// Whether anything came since the last ping.
     heard: bool,
     last_data: Instant,
-    /// Whether a frame was read, so that the position has moved since the connection was opened.
-    moved: bool,
 }
 
 /// Opens a connection at `cursor` and reads it to its end. `backoff` starts over with the first good frame.
@@ -129,13 +125,11 @@ pub(super) async fn read(subscription: &Subscription, cursor: Option<i64>, backo
         subscription,
         socket: Some(socket),
         connected,
-        cursor,
         chunk: Vec::new(),
         chunk_bytes: 0,
         next_ping: now,
         heard: true,
         last_data: now,
-        moved: false,
     };
     let end = reader.run(backoff).await;
     if let Some(socket) = reader.socket.take()
@@ -164,7 +158,6 @@ impl Reader<'_> {
             let end = self.fill_chunk().await.err();
             if !self.chunk.is_empty() {
                 backoff.reset();
-                self.moved = true;
                 // What was read before the end is good.
                 if let Some(paused) = self.deliver().await {
                     return paused;
@@ -235,8 +228,7 @@ impl Reader<'_> {
             }
             Some(Ok(_)) => Received::Nothing,
             Some(Err(Error::Capacity(CapacityError::MessageTooLong { size, .. }))) => {
-                let at = self.cursor.filter(|_| !self.moved && self.chunk.is_empty());
-                Received::End(End::Oversized { size, at })
+                Received::End(End::Oversized(size))
             }
             Some(Err(error)) => Received::End(End::Lost(error.to_string())),
             None => Received::End(End::Lost("closed by the host".to_owned())),

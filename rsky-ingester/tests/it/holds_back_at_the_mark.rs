@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use rsky_testnet::network::{Network, Script};
+use rsky_testnet::network::cbor_out::Cbor;
+use rsky_testnet::network::{Network, Script, frames};
 use rsky_testnet::servers::Redis;
 
-use crate::support::{Ingester, drain, length, padded_like, range, seq_of, wait_until};
+use crate::support::{Ingester, drain, get, length, padded_like, range, seq_of, wait_until};
 
 const MARK: i64 = 100;
 /// The batch near the mark (INGESTER_SMALL_BATCH_SIZE).
@@ -88,5 +89,40 @@ async fn memory_shuts_the_gate_as_well() {
     });
     assert!(ingester.get("/status").1.contains(r#""reason":"memory""#), "{}", ingester.get("/status").1);
     assert_eq!(length(&redis, "firehose_live"), 0);
+    assert_eq!(ingester.terminate(), Some(0));
+}
+
+/// A label of one byte becomes an entry of a hundred and more: what waits is counted by what it has become.
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_that_become_many_times_their_size_do_not_pile_up() {
+    const LABELS: usize = 40_000;
+    let frame = |seq| frames::labels(seq, vec![Cbor::Map(Vec::new()); LABELS]);
+    let script: Vec<_> = (1..=60).map(frame).collect();
+    let network = Network::builder()
+        .relay(Script::frames([]))
+        .labeler(Script::fixed(script.into_iter().map(|frame| (None, frame)).collect()))
+        .start()
+        .await
+        .unwrap();
+    let redis = Redis::start().unwrap();
+    let mut ingester = Ingester::start(
+        &redis.url(),
+        &[
+            ("INGESTER_LABELER_HOSTS", &network.url()),
+            ("INGESTER_MODE", "labeler"),
+            ("INGESTER_HIGH_WATER_MARK", "1"),
+        ],
+    );
+    wait_until("the queue is full", || {
+        ingester.metric("ingester_backpressure_active", "label_live") == Some(1.0)
+            && ingester.metric("ingester_events_in_memory", "").unwrap() >= 8.0
+    });
+    let key = format!("label_live:cursor:{}", network.addr());
+    for seq in 1..=60_u64 {
+        wait_until("the next frame", || get(&redis, &key) == Some(seq.to_string()));
+        assert_eq!(length(&redis, "label_live"), i64::try_from(LABELS).unwrap(), "one frame at a time");
+        redis.command(&["DEL", "label_live"]).unwrap();
+    }
+    assert!(ingester.peak_memory() < PEAK, "{}", ingester.peak_memory());
     assert_eq!(ingester.terminate(), Some(0));
 }

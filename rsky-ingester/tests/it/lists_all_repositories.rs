@@ -54,6 +54,25 @@ async fn a_repository_that_cannot_be_listed_costs_only_itself() {
     assert_eq!(ingester.terminate(), Some(0));
 }
 
+/// While everything fails, the ingester looks for a number that works; that one works when the host is back tells nothing
+/// about those before it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_was_down_for_a_while_costs_nothing() {
+    let network = host(600, 100).await;
+    network.list_repos().numeric_cursors(true);
+    (300..600).for_each(|index| network.list_repos().fail_at(index, Failure::Always));
+    let redis = Redis::start().unwrap();
+    let mut ingester = start(&redis, &network, &[]);
+    wait_until("it looks further on", || {
+        network.list_repos().queries().iter().any(|query| query.contains("cursor=305&"))
+    });
+    network.list_repos().heal();
+    wait_until("the end of the listing", || done(&redis, &network));
+    assert_eq!(dids(&redis), network.list_repos().dids());
+    assert_eq!(length(&redis, "repo_backfill_dlq"), 0);
+    assert_eq!(ingester.terminate(), Some(0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn opaque_cursors_are_never_invented() {
     let network = host(300, 100).await;

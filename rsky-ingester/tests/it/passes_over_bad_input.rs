@@ -131,6 +131,44 @@ async fn a_frame_above_the_limit_is_stepped_over_and_nothing_else_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_large_frame_behind_a_notice_is_stepped_over_too() {
+    // The notice has no number: however often it is read, the large frame stays the first after the cursor.
+    let notice = frames::info("OutdatedCursor", "some events are gone");
+    let script = vec![notice, padded_like(12, 200_000), like(13)];
+    let network = Network::builder().relay(Script::frames(script)).start().await.unwrap();
+    let redis = Redis::start().unwrap();
+    redis.command(&["SET", &format!("firehose_live:cursor:{}", network.addr()), "10"]).unwrap();
+    let mut ingester = start(&redis, &network.url(), &[("INGESTER_MAX_FRAME_BYTES", "64KiB")]);
+    wait_until("what comes after it", || length(&redis, "firehose_live") == 1);
+    assert_eq!(seqs(&redis, "firehose_live"), [13]);
+    assert_eq!(reasons(&redis, "firehose_live_dlq"), ["oversized_frame"]);
+    assert_eq!(ingester.terminate(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_frame_of_a_labeler_may_be_too_large() {
+    let large = frames::labels(1, vec![Cbor::map([("val", Cbor::text("x".repeat(200_000)))])]);
+    let small = frames::labels(2, vec![Cbor::map([("val", Cbor::text("x"))])]);
+    let network = Network::builder()
+        .relay(Script::frames([]))
+        .labeler(Script::frames([large, small]))
+        .start()
+        .await
+        .unwrap();
+    let redis = Redis::start().unwrap();
+    let settings = [
+        ("INGESTER_LABELER_HOSTS", network.url()),
+        ("INGESTER_MODE", "labeler".to_owned()),
+        ("INGESTER_MAX_FRAME_BYTES", "64KiB".to_owned()),
+    ];
+    let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut ingester = Ingester::start(&redis.url(), &settings);
+    wait_until("what comes after it", || length(&redis, "label_live") == 1);
+    assert_eq!(reasons(&redis, "label_live_dlq"), ["oversized_frame"]);
+    assert_eq!(ingester.terminate(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bad_labels_spoil_only_themselves() {
     let label = |val: &str| {
         Cbor::map([
