@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use reqwest::header::HeaderMap;
 
 /// Longest wait a host may ask for.
-pub(crate) const MOST_WAIT: Duration = Duration::from_secs(3600);
+const MOST_WAIT: Duration = Duration::from_secs(3600);
 
 /// `Retry-After` in seconds or as a date, else the reset of `RateLimit-*`.
 pub(crate) fn asked_to_wait(headers: &HeaderMap) -> Option<Duration> {

@@ -18,7 +18,6 @@ use url::Url;
 use crate::clock::{iso, now_ms};
 use crate::config::{Config, Source};
 use crate::download::{Download, Patience, ask, repo_url};
-use crate::headers::MOST_WAIT;
 use crate::job::{Job, Queue};
 use crate::metrics::Metrics;
 use crate::outcome::{Class, Failure};
@@ -146,9 +145,7 @@ impl Worker {
             }
             Ok(Resolved { document, json }) => {
                 let document = Arc::new(document);
-                if json.len() <= KEPT_DOCUMENT {
-                    self.documents.put(Arc::clone(&document));
-                }
+                self.keep(&document, &json);
                 self.share(&redis_cache::put(did, &json)).await;
                 Ok(Step::Resolved { document, fresh: true })
             }
@@ -175,10 +172,14 @@ impl Worker {
         let cached = redis_cache::read(&value?).filter(|cached| !cached.stale)?;
         let small = cached.json.len() <= MOST_DOCUMENT;
         let document = Arc::new(DidDocument::parse(cached.json.as_bytes(), did).ok().filter(|_| small)?);
-        if cached.json.len() <= KEPT_DOCUMENT {
-            self.documents.put(Arc::clone(&document));
-        }
+        self.keep(&document, &cached.json);
         Some(document)
+    }
+
+    fn keep(&self, document: &Arc<DidDocument>, json: &str) {
+        if json.len() <= KEPT_DOCUMENT {
+            self.documents.put(Arc::clone(document));
+        }
     }
 
     async fn share(&self, command: &redis::Cmd) {
@@ -333,8 +334,7 @@ fn resolve_failure(error: ResolveError) -> Failure {
     match error {
         ResolveError::Busy { status, retry_after } => {
             let class = if status == 429 { Class::RateLimited } else { Class::Overloaded };
-            // The header comes from the network as it stands; a time so far ahead that it does not exist must not be formed.
-            Failure { wait: retry_after.map(|wait| wait.min(MOST_WAIT)), ..Failure::new(class, text) }
+            Failure { wait: retry_after, ..Failure::new(class, text) }
         }
         ResolveError::Unsupported(_)
         | ResolveError::NotFound

@@ -1,10 +1,9 @@
 //! The end of an entry: acknowledged and deleted, or copied to the dead letters and then acknowledged.
 
 use std::collections::BTreeMap;
-
-use foldhash::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use foldhash::{HashMap, HashSet};
 use rsky_common::redis::consumer::{Consumer, Entry};
 use rsky_common::redis::{DeadLetter, LinkError, RedisLink};
 use tokio_util::sync::CancellationToken;

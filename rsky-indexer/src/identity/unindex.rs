@@ -179,7 +179,7 @@ async fn delete_records(
 }
 
 /// Counters about an account: what locks their rows, leaves in them what others wrote, and deletes those that say
-/// nothing then. `$1` are keys, `$2` the account.
+/// nothing then. `$1` are keys, `$2` of the recount the account.
 struct Kept {
     lock: &'static str,
     recount: &'static str,
@@ -195,7 +195,7 @@ const POST_AGG: Kept = Kept {
         "replyCount" = (SELECT count(*) FROM post t WHERE t."replyParent" = a.uri AND t.creator <> $2
             AND t."violatesThreadGate" IS NOT TRUE)
         WHERE uri = ANY($1)"#,
-    delete: r#"DELETE FROM post_agg a WHERE uri = ANY($1) AND $2 <> ''
+    delete: r#"DELETE FROM post_agg a WHERE uri = ANY($1)
         AND "likeCount" = 0 AND "repostCount" = 0 AND "replyCount" = 0
         AND coalesce(to_jsonb(a) ->> 'bookmarkCount', '0') = '0'"#,
 };
@@ -205,7 +205,7 @@ const PROFILE_AGG: Kept = Kept {
     recount: r#"UPDATE profile_agg a SET "followsCount" = 0, "postsCount" = 0,
         "followersCount" = (SELECT count(*) FROM follow t WHERE t."subjectDid" = a.did AND t.creator <> $2)
         WHERE did = ANY($1)"#,
-    delete: r#"DELETE FROM profile_agg WHERE did = ANY($1) AND $2 <> '' AND "followersCount" = 0"#,
+    delete: r#"DELETE FROM profile_agg WHERE did = ANY($1) AND "followersCount" = 0"#,
 };
 
 /// A row is locked before what it counts is looked at: who moves it meanwhile has committed by then, or comes later.
@@ -218,5 +218,5 @@ async fn keep_counters(
 ) -> Result<u64, sqlx::Error> {
     statements.query(kept.lock).bind(keys).execute(&mut *connection).await?;
     statements.query(kept.recount).bind(keys).bind(did).execute(&mut *connection).await?;
-    Ok(statements.query(kept.delete).bind(keys).bind(did).execute(connection).await?.rows_affected())
+    Ok(statements.query(kept.delete).bind(keys).execute(connection).await?.rows_affected())
 }
