@@ -86,8 +86,7 @@ const INDEXER_CONCURRENCY: Variable = Variable {
     alias: None,
     expects: "lanes, 1 to 256",
     default: None,
-    help: "Lanes that index side by side, each with one Postgres connection; a repository always goes to the same \
-           lane. Unset: one more than this machine has cores (one always waits for a row or an answer), 3 to 9. More help \
+    help: "Lanes that index side by side, each with one Postgres connection. The outcome is that of one. Unset: one more than this machine has cores (one always waits for a row or an answer), 3 to 9. More help \
            only while Postgres has idle cores: they meet on hot rows, and each has its batches in memory.",
 };
 const INDEXER_BATCH_SIZE: Variable = Variable {
@@ -237,9 +236,10 @@ impl Config {
         );
         let notifications = notifications(s);
         let handle_concurrency = s.integer(&INDEXER_HANDLE_CONCURRENCY, 0..=1000);
-        // One connection is the label lane's, and one is the handles'.
-        let others =
-            usize::from(mode == Mode::All) + usize::from(mode != Mode::Label && handle_concurrency > 0);
+        // One connection is the label lane's, one is the handles', and one asks what is stored.
+        let others = usize::from(mode == Mode::All)
+            + usize::from(mode != Mode::Label && handle_concurrency > 0)
+            + usize::from(mode != Mode::Label);
         let for_events = pool.saturating_sub(others).max(1);
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let lanes = s
@@ -347,10 +347,10 @@ mod tests {
     fn lanes_fit_the_connections() {
         let url =
             [("REDIS_HOST", "r"), ("DB_POSTGRES_URL", "postgres://h/d"), ("INDEXER_CONCURRENCY", "100")];
-        assert_eq!(read(&[&url[..], &[("DB_POOL_MAX_SIZE", "5")]].concat()).unwrap().lanes, 3);
+        assert_eq!(read(&[&url[..], &[("DB_POOL_MAX_SIZE", "5")]].concat()).unwrap().lanes, 2);
         let labels_apart = [&url[..], &[("DB_POOL_MAX_SIZE", "5"), ("INDEXER_MODE", "stream")]].concat();
-        assert_eq!(read(&labels_apart).unwrap().lanes, 4);
+        assert_eq!(read(&labels_apart).unwrap().lanes, 3);
         let no_handles = [&labels_apart[..], &[("INDEXER_HANDLE_CONCURRENCY", "0")]].concat();
-        assert_eq!(read(&no_handles).unwrap().lanes, 5);
+        assert_eq!(read(&no_handles).unwrap().lanes, 4);
     }
 }

@@ -9,6 +9,8 @@ pub enum Disposition {
     Transient,
     /// Two processes met: the same batch again, at once.
     Again,
+    /// Somebody holds a row for too long: find out which entries need it, and set them aside.
+    Locked,
     /// More than a transaction can do in its time: the halves, one after the other; a single entry again, after a
     /// while.
     Halve,
@@ -22,7 +24,7 @@ pub enum Disposition {
 pub fn disposition(error: &EngineError) -> Disposition {
     match error {
         EngineError::Overtaken => Disposition::Again,
-        EngineError::TooLong => Disposition::Halve,
+        EngineError::TooLong | EngineError::TooMuch => Disposition::Halve,
         EngineError::Database(sqlx::Error::Database(error)) => {
             error.code().map_or(Disposition::Unknown, |code| of_sqlstate(&code))
         }
@@ -38,11 +40,15 @@ fn of_sqlstate(code: &str) -> Disposition {
     match code {
         // serialization failure, deadlock
         "40001" | "40P01" => Disposition::Again,
+        // lock not available: the transaction's own limit (lock_timeout)
+        "55P03" => Disposition::Locked,
+        // a statement's time is over (statement_timeout), or an operator has cancelled it
+        "57014" => Disposition::Halve,
         // a permission taken away: an operator's hand, no entry's fault
         "42501" => Disposition::Transient,
         _ => match code.get(..2) {
             // connection, resources (disk full, too many connections), operator intervention (shutdown,
-            // starting up, terminated), system error, lock not available, read-only transaction; password or database
+            // starting up, terminated), system error, object in use, read-only transaction; password or database
             // changed under a running process
             Some("08" | "53" | "57" | "58" | "55" | "25" | "28" | "3D") => Disposition::Transient,
             // data, integrity
@@ -58,7 +64,7 @@ mod tests {
 
     #[test]
     fn states_are_sorted_by_what_helps() {
-        for code in ["57P01", "57P03", "53300", "53100", "08006", "25006", "55P03", "58030", "28P01", "42501"]
+        for code in ["57P01", "57P03", "53300", "53100", "08006", "25006", "55006", "58030", "28P01", "42501"]
         {
             assert_eq!(of_sqlstate(code), Disposition::Transient, "{code}");
         }
@@ -66,6 +72,8 @@ mod tests {
             assert_eq!(of_sqlstate(code), Disposition::Data, "{code}");
         }
         assert_eq!(of_sqlstate("40P01"), Disposition::Again);
+        assert_eq!(of_sqlstate("55P03"), Disposition::Locked);
+        assert_eq!(of_sqlstate("57014"), Disposition::Halve);
         assert_eq!(of_sqlstate("42P01"), Disposition::Unknown);
     }
 }

@@ -2,10 +2,12 @@
 
 use sqlx::PgConnection;
 
-use crate::engine::{self, AccountNews, EngineError, Statements, Work};
+use crate::engine::{self, AccountNews, EngineError, Notifications, Statements, Work};
+use crate::held_rows::Row;
 use crate::intake::{self, Intake};
 use crate::labels::{self, LabelRow};
 use crate::lexicon::Edition;
+use crate::order::{Claims, Keys, Touch};
 
 /// Something that is written into the database, many at a time.
 pub trait Effect: Send + Sync + 'static {
@@ -18,6 +20,11 @@ pub trait Effect: Send + Sync + 'static {
         statements: &Statements,
         items: &[&Self::Item],
     ) -> impl Future<Output = Result<usize, EngineError>> + Send;
+
+    /// Rows of others' making that an item is known to write, beside its own: those that somebody else may hold.
+    fn rows(_: &Self::Item) -> Vec<Row> {
+        Vec::new()
+    }
 }
 
 /// How entries of one kind of stream are read; what they become is written as an [`Effect`].
@@ -28,8 +35,13 @@ pub trait Kind: Effect {
     /// Reads a payload, as an AppView of an edition would.
     fn read(edition: Edition, payload: &str) -> Intake<Self::Item>;
 
-    /// What decides the lane, so that what must stay in order does.
-    fn route(payload: &str) -> Option<String>;
+    /// What an item claims by what it says itself ([`crate::order`]).
+    fn claims(item: &Self::Item, keys: &Keys, mode: Notifications) -> Claims;
+
+    /// The item as the engine's work, if it is: then what is stored makes it claim more.
+    fn work(_: &Self::Item) -> Option<&Work> {
+        None
+    }
 
     /// What is left to do for an item after it has been written, beside the lanes.
     fn left_to_do(_: Self::Item) -> Option<AccountNews> {
@@ -37,7 +49,7 @@ pub trait Kind: Effect {
     }
 }
 
-/// Record, account and identity events: in order per repository.
+/// Record, account and identity events.
 #[derive(Debug)]
 pub struct Events;
 
@@ -51,6 +63,10 @@ impl Effect for Events {
     ) -> Result<usize, EngineError> {
         engine::apply(connection, statements, items).await
     }
+
+    fn rows(work: &Work) -> Vec<Row> {
+        engine::rows_of(work)
+    }
 }
 
 impl Kind for Events {
@@ -60,13 +76,12 @@ impl Kind for Events {
         intake::read_in(edition, payload)
     }
 
-    fn route(payload: &str) -> Option<String> {
-        #[derive(serde::Deserialize)]
-        struct Route<'a> {
-            #[serde(borrow)]
-            did: std::borrow::Cow<'a, str>,
-        }
-        serde_json::from_str::<Route<'_>>(payload).ok().map(|route| route.did.into_owned())
+    fn claims(work: &Work, keys: &Keys, mode: Notifications) -> Claims {
+        keys.of_work(work, mode)
+    }
+
+    fn work(work: &Work) -> Option<&Work> {
+        Some(work)
     }
 
     fn left_to_do(work: Work) -> Option<AccountNews> {
@@ -74,7 +89,7 @@ impl Kind for Events {
     }
 }
 
-/// Labels: all in one lane.
+/// Labels.
 #[derive(Debug)]
 pub struct Labels;
 
@@ -99,7 +114,8 @@ impl Kind for Labels {
         labels::read(payload)
     }
 
-    fn route(_: &str) -> Option<String> {
-        None
+    /// Labels of one key keep their order, and nobody knows which those are: one batch at a time.
+    fn claims(_: &Vec<LabelRow>, _: &Keys, _: Notifications) -> Claims {
+        Claims::of(vec![(0, Touch::Own)])
     }
 }

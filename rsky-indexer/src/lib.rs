@@ -3,13 +3,14 @@
 //! | stage | file |
 //! |---|---|
 //! | settings, start, how the stages are joined | [`config`], [`pipeline`] |
-//! | a stream's entries are read and dealt out to lanes by repository | [`reader`] |
-//! | a lane collects batches, writes and settles them | [`lane`], [`job`], [`kind`] |
-//! | an entry becomes work, or the reason why it does not | [`intake`] ([`text`], [`lexicon`], [`collections`]), [`labels`] |
-//! | work becomes rows, in one transaction | [`engine`] |
+//! | a stream's entries are read, in order | [`reader`], [`job`], [`kind`] |
+//! | an entry becomes work, or the reason why it does not | [`prepare`], [`intake`] ([`text`], [`lexicon`], [`collections`]), [`labels`] |
+//! | what may be worked on at the same time, so that the outcome is that of stream order | [`dispatch`], [`order`], [`looker`] |
+//! | a lane writes its batch: work becomes rows, in one transaction | [`lane`], [`engine`] |
 //! | what Postgres refuses is found, what passes is waited out | [`isolate`], [`disposition`], [`database`] |
+//! | entries whose rows somebody else holds wait by themselves | [`held_rows`], [`aside`] |
 //! | what the database has of the AppView's tables, looked at once | [`schema`] |
-//! | acknowledged, or kept as a dead letter | [`acks`] |
+//! | acknowledged, or kept as a dead letter | [`settle`], [`acks`] |
 //! | handles and deleted accounts, beside the lanes | [`identity`] |
 
 pub mod config;
@@ -19,8 +20,14 @@ pub mod reader;
 
 pub mod job;
 pub mod kind;
-pub mod lane;
+pub mod prepare;
 pub mod supply;
+
+pub mod aside;
+pub mod dispatch;
+pub mod lane;
+pub mod looker;
+pub mod order;
 
 pub mod collections;
 pub mod intake;
@@ -34,10 +41,12 @@ pub mod identity;
 
 pub mod database;
 pub mod disposition;
+pub mod held_rows;
 pub mod isolate;
 pub mod schema;
 
 pub mod acks;
+pub mod settle;
 
 pub mod check_records;
 pub mod index_repo;

@@ -36,7 +36,7 @@ pub struct OutcomeLabels {
 /// Retries of batches.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RetryLabels {
-    /// `transient`, `again`, `unknown` or `split`.
+    /// `transient`, `again`, `unknown`, `locked` or `split`.
     pub cause: &'static str,
 }
 
@@ -108,6 +108,8 @@ pub struct Metrics {
     pub batch_entries: Histogram,
     /// Seconds per transaction.
     pub batch_seconds: Histogram,
+    /// Entries set aside because somebody else holds rows they need.
+    pub set_aside: Gauge,
     /// Bytes of entries held between Redis and Postgres.
     pub bytes_in_memory: Gauge,
     /// Entries that wait for a handle or for the end of a deleted account, in this process.
@@ -150,6 +152,7 @@ impl Metrics {
                 1.0, 10.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0,
             ]),
             batch_seconds: Histogram::new([0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 30.0]),
+            set_aside: Gauge::default(),
             bytes_in_memory: Gauge::default(),
             handle_entries: Gauge::default(),
             handle_deferred: Counter::default(),
@@ -191,6 +194,11 @@ impl Metrics {
             "Duration of transactions",
             Unit::Seconds,
             metrics.batch_seconds.clone(),
+        );
+        registry.register(
+            "indexer_entries_set_aside",
+            "Entries that wait for rows which another session holds",
+            metrics.set_aside.clone(),
         );
         registry.register(
             "indexer_bytes_in_memory",

@@ -1,4 +1,5 @@
-//! How the stages are joined, in the order of an event's life: reader, lane, Postgres, acknowledgement.
+//! How the stages are joined, in the order of an event's life: reader, dispatch, lane and
+//! Postgres, acknowledgement.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,17 +21,22 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::acks::{Acks, Source};
+use crate::aside::Telling;
 use crate::config::{Config, Mode};
 use crate::database::Database;
+use crate::dispatch::{Dispatch, Sizes, Ways};
 use crate::engine::Statements;
 use crate::identity::{self, Deferral, Handover, Network};
 use crate::isolate::Writer;
 use crate::job::Job;
 use crate::kind::{Events, Kind, Labels};
 use crate::lane;
+use crate::looker::Looker;
 use crate::metrics::{ConsumerMetrics, Metrics, StreamLabels};
+use crate::prepare::prepare;
 use crate::reader::{BLOCK, COUNT, Feed, Page, Reader};
 use crate::schema::{self, Schema, SchemaError};
+use crate::settle::settle;
 use crate::supply::Supply;
 
 /// The daemon's name, in logs and on the pages.
@@ -128,20 +134,20 @@ impl Daemon {
         if config.mode != Mode::Label {
             let handover = self.spawn_handles(stages, schema)?;
             let supply = Supply::default();
-            let lanes =
+            let pages =
                 self.spawn_lanes::<Events>(stages, "event", config.lanes, handover.as_ref(), &supply, schema);
             for stream in &config.streams {
                 let source = self.source(stream, &config.group, &self.metrics.events);
-                let feed = Feed { lanes: lanes.clone(), share: supply.share(), budget: budget.clone() };
+                let feed = Feed { pages: pages.clone(), share: supply.share(), budget: budget.clone() };
                 self.spawn_reader::<Events>(stages, source, feed, handover.clone());
                 watched.push(stream.clone());
             }
         }
         if config.mode != Mode::Stream {
             let supply = Supply::default();
-            let lanes = self.spawn_lanes::<Labels>(stages, "label", 1, None, &supply, schema);
+            let pages = self.spawn_lanes::<Labels>(stages, "label", 1, None, &supply, schema);
             let source = self.source(&config.label_stream, &config.label_group, &self.metrics.labels);
-            let feed = Feed { lanes, share: supply.share(), budget: budget.clone() };
+            let feed = Feed { pages, share: supply.share(), budget: budget.clone() };
             self.spawn_reader::<Labels>(stages, source, feed, None);
             watched.push(config.label_stream.clone());
         }
@@ -214,11 +220,15 @@ impl Daemon {
         self.server.link(name, self.health.part(name), &self.stop).stopped_by(CancellationToken::new())
     }
 
+    fn statements(&self, schema: &Schema) -> Statements {
+        Statements::new(self.config.statement_cache > 0, schema.clone())
+            .with_notifications(self.config.notifications)
+    }
+
     fn writer(&self, name: &str, schema: &Schema) -> Writer {
         Writer::new(
             self.database.clone(),
-            Statements::new(self.config.statement_cache > 0, schema.clone())
-                .with_notifications(self.config.notifications),
+            self.statements(schema),
             self.config.max_attempts,
             self.health.part(format!("{name}: postgres")),
             self.stop.clone(),
@@ -249,6 +259,7 @@ impl Daemon {
         })
     }
 
+    /// Starts everything between the readers of one kind of stream and the end of its entries; returns the way in.
     fn spawn_lanes<K: Kind>(
         &self,
         stages: &mut Stages,
@@ -257,29 +268,43 @@ impl Daemon {
         handover: Option<&Handover>,
         supply: &Supply,
         schema: &Schema,
-    ) -> Vec<mpsc::Sender<Vec<Job>>> {
-        let mut senders = Vec::with_capacity(count);
+    ) -> mpsc::Sender<Vec<Job>> {
+        let sizes = Sizes::of(self.config.batch_size, count);
+        // Pages of one read each: the next batch is read and prepared while others are written.
+        let (sender, pages) = mpsc::channel((self.config.batch_size / COUNT).max(2));
+        let (to_dispatch, prepared) = mpsc::channel(2);
+        stages.spawn(format!("{kind}s: prepare"), prepare::<K>(pages, schema.lexicons(), to_dispatch));
+        let (to_settle, settled) = mpsc::channel(1);
+        let acks = Acks::new(self.link_that_drains(&format!("{kind}s")), self.stop.clone());
+        stages.spawn(
+            format!("{kind}s: settle"),
+            settle(settled, acks, handover.cloned(), Arc::clone(&self.metrics)),
+        );
+        let (to_dispatch, done) = mpsc::channel(count);
+        let mut lanes = Vec::with_capacity(count);
         for number in 0..count {
-            // Room for the next batch or two while one is being written, in parts of one read.
-            let parts = self.config.batch_size.saturating_mul(2 * count) / COUNT;
-            let (sender, jobs) = mpsc::channel(parts.max(2));
-            senders.push(sender);
+            // One batch, for a lane that is idle.
+            let (lane, batches) = mpsc::channel(1);
+            lanes.push(lane);
             let name = format!("{kind} lane {number}");
-            let writer = self.writer(&name, schema);
-            let acks = Acks::new(self.link_that_drains(&name), self.stop.clone());
-            // One batch waits between two stages: together with the three being worked on, five in memory.
-            let (to_write, prepared) = mpsc::channel(1);
-            let (to_settle, written) = mpsc::channel(1);
-            let metrics = || Arc::clone(&self.metrics);
-            stages.spawn(
-                format!("{name}: prepare"),
-                lane::prepare::<K>(jobs, self.config.batch_size, schema.lexicons(), supply.clone(), to_write),
-            );
-            stages.spawn(format!("{name}: write"), lane::write::<K>(prepared, writer, to_settle, metrics()));
-            stages
-                .spawn(format!("{name}: settle"), lane::settle(written, acks, handover.cloned(), metrics()));
+            let (writer, metrics) = (self.writer(&name, schema), Arc::clone(&self.metrics));
+            stages.spawn(name, lane::write::<K>(number, batches, writer, to_dispatch.clone(), metrics));
         }
-        senders
+        let looker = Looker::new(
+            self.database.clone(),
+            self.statements(schema),
+            self.health.part(format!("{kind}s, what is stored: postgres")),
+        );
+        let telling = Telling::new(
+            self.health.part(format!("{kind}s, rows held by others")),
+            self.metrics.set_aside.clone(),
+            &self.status,
+            &format!("{kind}s set aside"),
+        );
+        let ways = Ways { pages: prepared, lanes, done, settle: to_settle };
+        let dispatch = Dispatch::<K>::new(ways, sizes, looker, supply.clone(), telling, self.stop.clone());
+        stages.spawn(format!("{kind}s: dispatch"), dispatch.run());
+        sender
     }
 
     fn spawn_reader<K: Kind>(

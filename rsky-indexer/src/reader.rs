@@ -1,10 +1,9 @@
-//! Reads one stream and deals its entries out to the lanes.
+//! Reads one stream and passes its entries on, in order.
 //!
 //! Order of reading: this consumer's own pending entries (what an earlier life left), then new ones; entries that
 //! other consumers have held for too long are claimed now and then. An entry that is already on its way is not
-//! dealt out twice.
+//! passed on twice.
 
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -55,11 +54,11 @@ impl Page {
     }
 }
 
-/// The way from a reader to the lanes.
+/// The way on from a reader.
 pub struct Feed {
-    /// The lanes.
-    pub lanes: Vec<mpsc::Sender<Vec<Job>>>,
-    /// Tells the lanes that more is to come.
+    /// Pages of entries.
+    pub pages: mpsc::Sender<Vec<Job>>,
+    /// Tells those who make batches that more is to come.
     pub share: Share,
     /// Bytes of entries on their way, over all streams.
     pub budget: ByteBudget,
@@ -189,8 +188,8 @@ impl Reader {
         Ok(())
     }
 
-    /// Hands everything that was read to the lanes, also while the process stops: what is read and not handed on
-    /// would stay pending. The lanes go on until their channels are closed, so this ends. Gives how many were not on their way already.
+    /// Passes everything on that was read, also while the process stops: what is read and not passed on would stay pending.
+    /// What follows goes on until the channel is closed, so this ends. Gives how many were not on their way already.
     async fn deal<K: Kind>(&mut self, mut entries: Vec<Entry>) -> Result<u64, LinkError> {
         let is_full_page = entries.len() >= self.page.0;
         self.page.learn(&entries);
@@ -206,29 +205,15 @@ impl Reader {
         let count = u64::try_from(entries.len()).unwrap_or(0);
         let read_at = Instant::now();
         let round = self.source.deferral.round();
-        let mut parts: Vec<Vec<Job>> = self.feed.lanes.iter().map(|_| Vec::new()).collect();
-        for mut entry in entries {
+        let page = entries.into_iter().map(|mut entry| {
             let payload = Payload::of(K::FIELDS, &mut entry);
-            let lane = payload.text().and_then(K::route).map_or(0, |route| self.lane_of(&route));
             let (source, charge) = (Arc::clone(&self.source), Some(Arc::clone(&charge)));
-            let job = Job { source, id: entry.id, payload, read_at, round, charge };
-            if let Some(part) = parts.get_mut(lane) {
-                part.push(job);
-            }
-        }
-        for (lane, part) in self.feed.lanes.iter().zip(parts) {
-            if !part.is_empty() && lane.send(part).await.is_err() {
-                return Err(LinkError::Stopped);
-            }
+            Job { source, id: entry.id, payload, read_at, round, charge }
+        });
+        if self.feed.pages.send(page.collect()).await.is_err() {
+            return Err(LinkError::Stopped);
         }
         Ok(count)
-    }
-
-    /// The same lane for the same route, in every process of this build.
-    fn lane_of(&self, route: &str) -> usize {
-        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(route);
-        let lanes = u64::try_from(self.feed.lanes.len()).unwrap_or(1).max(1);
-        usize::try_from(hash % lanes).unwrap_or(0)
     }
 
     fn note_lag(&self, last: Option<&Entry>) {

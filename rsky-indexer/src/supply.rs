@@ -1,4 +1,4 @@
-//! Whether the streams hold more than the lanes have got: then a lane waits a moment for a full batch, because a batch
+//! Whether the streams hold more than has been read: then a lane waits a moment for a full batch, because a batch
 //! costs about the same work beside its rows whether it is full or not.
 
 use std::sync::Arc;

@@ -28,6 +28,11 @@ pub struct Collection {
 }
 
 impl Collection {
+    /// Whether two of its records can say the same.
+    pub fn has_key(&self) -> bool {
+        self.table.is_some_and(|table| !table.duplicate_key.is_empty())
+    }
+
     /// Whether an edition has a rule for it.
     pub fn is_in(&self, edition: Edition) -> bool {
         !self.later || edition.is_later()

@@ -56,6 +56,13 @@ pub struct Flags {
 }
 
 impl Flags {
+    /// What a reply is found to be: both are NULL unless one of them is true (INDEXING §4.1).
+    pub fn set_reply(&mut self, invalid: bool, violates: bool) {
+        let is_flagged = invalid || violates;
+        self.invalid_reply_root = is_flagged.then_some(invalid);
+        self.violates_thread_gate = is_flagged.then_some(violates);
+    }
+
     fn value(self, flag: Flag) -> Option<&'static str> {
         let value = match flag {
             Flag::InvalidReplyRoot => self.invalid_reply_root,

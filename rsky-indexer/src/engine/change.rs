@@ -103,3 +103,12 @@ pub struct Work {
     /// What it says of the account.
     pub account: Option<AccountNews>,
 }
+
+impl Work {
+    /// The account it is about.
+    pub fn did(&self) -> Option<&str> {
+        let change = self.change.as_ref().map(|change| change.did.as_str());
+        let seen = self.seen.as_ref().map(|seen| seen.did.as_str());
+        change.or(seen).or(self.account.as_ref().map(|account| account.did.as_str()))
+    }
+}

@@ -42,14 +42,18 @@ impl Keys {
     }
 
     /// Everything that a change touches by what it says itself.
-    pub(super) fn of_change(&self, change: &Change) -> Vec<Key> {
+    pub(super) fn of_change(&self, change: &Change, threads: &Threads<'_>) -> Vec<Key> {
         let mut keys = vec![(self.uri(&change.uri), Touch::Own)];
         if let Some(values) = change.duplicate_key() {
             self.add_values(change.collection.nsid, &values, &mut keys);
         }
         match change.collection.parts {
-            PartsKind::Post => self.add_post(change, &mut keys),
-            PartsKind::None | PartsKind::ThreadGate | PartsKind::PostGate => {}
+            PartsKind::Post => self.add_post(change, threads, &mut keys),
+            PartsKind::ThreadGate | PartsKind::PostGate => self.add_gate(change, &mut keys),
+            PartsKind::None => {}
+        }
+        if matches!(change.collection.nsid, refs::FOLLOW | refs::LIST_ITEM) {
+            keys.push((self.rules(), Touch::Add));
         }
         if let Notifies::Subject { .. } = change.collection.notifies {
             self.add_subject(change, &mut keys);
@@ -81,7 +85,9 @@ impl Keys {
             keys.push((self.thread(root), Touch::Add));
         }
         // A quote goes with the post it is of.
-        keys.extend(threads.shown_by(&change.uri).map(|shown| (self.uri(shown), Touch::Read)));
+        if let Some(shown) = threads.shown_by(&change.uri) {
+            keys.extend([(self.uri(shown), Touch::Read), (self.quoted(shown), Touch::Add)]);
+        }
         keys
     }
 
@@ -99,8 +105,13 @@ impl Keys {
         }
     }
 
-    fn add_post(&self, change: &Change, keys: &mut Vec<Key>) {
+    fn add_post(&self, change: &Change, threads: &Threads<'_>, keys: &mut Vec<Key>) {
         let Some(content) = change.content() else { return };
+        // What waits for it is judged when it comes, whoever wrote that.
+        if threads.is_answered(&change.uri) {
+            keys.push((self.rules(), Touch::Read));
+        }
+        keys.push((self.quoted(&change.uri), Touch::Add));
         let reply = ThreadRefs::of(change, content);
         keys.push((self.thread(reply.map_or(&change.uri, |reply| reply.root)), Touch::Add));
         if let Some(ThreadRefs { root, parent }) = reply {
@@ -120,12 +131,35 @@ impl Keys {
         {
             keys.push((self.uri(&quoted.uri), Touch::Read));
             keys.push((self.uri(&gate), Touch::Read));
+            keys.push((self.quoted(&quoted.uri), Touch::Add));
         }
+    }
+
+    /// A gate judges what came before its post: a replaced or deleted post or quote must be in another wave.
+    fn add_gate(&self, change: &Change, keys: &mut Vec<Key>) {
+        let post = ["at://", &change.did, "/", refs::POST, "/", &change.rkey].concat();
+        match change.collection.parts {
+            PartsKind::ThreadGate => {
+                keys.extend([(self.thread(&post), Touch::Add), (self.rules(), Touch::Read)]);
+            }
+            _ => keys.push((self.quoted(&post), Touch::Add)),
+        }
+        keys.push((self.uri(&post), Touch::Read));
     }
 
     /// All posts of a thread: whether one of them is a valid reply can depend on any other above it.
     fn thread(&self, root: &str) -> u64 {
         self.hasher.hash_one(("thread", root))
+    }
+
+    /// The quotes of a post.
+    fn quoted(&self, post: &str) -> u64 {
+        self.hasher.hash_one(("quoted", post))
+    }
+
+    /// All follows and list items: read by who judges authors that are not known beforehand.
+    fn rules(&self) -> u64 {
+        self.hasher.hash_one("rules")
     }
 
     /// All list items of one subject.

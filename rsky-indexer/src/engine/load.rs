@@ -75,9 +75,12 @@ impl<'c> Known<'c> {
     }
 
     /// Whether a change has nothing to do, by what is stored: it was applied before (what came of it then stands,
-    /// whatever other records did since), it deletes what is not there, or, without revs, it is known to be late.
+    /// whatever other records did since), it deletes what is not there, or it is known to be late.
     pub(super) fn is_settled(&self, change: &Change) -> bool {
         let stored = self.stored(&change.uri);
+        if stored.and_then(|stored| stored.rev.as_deref()).is_some_and(|rev| is_newer(rev, &change.rev)) {
+            return true;
+        }
         let same_rev = |stored: &Stored<'_>| stored.rev.as_deref() == Some(change.rev.as_str());
         let behind = || self.behind.contains(&(change.uri.as_str(), change.rev.as_str()));
         match (self.rev, change.content()) {
@@ -108,6 +111,13 @@ impl<'c> Known<'c> {
     pub(super) fn has_duplicates(&self, uri: &str) -> bool {
         self.with_duplicates.contains(uri)
     }
+}
+
+/// Whether a rev is newer than another, and the database's collation says so, too: of TIDs it does. In doubt the guard of
+/// `record` decides.
+fn is_newer(rev: &str, other: &str) -> bool {
+    let is_plain = |rev: &str| rev.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    rev > other && is_plain(rev) && is_plain(other)
 }
 
 /// Reads the state of the batch's uris; under [`Trust::Creates`] not of those that the batch creates first.

@@ -20,6 +20,7 @@ mod wave;
 pub mod accounts;
 mod aggregates;
 mod duplicates;
+mod needs;
 mod notifications;
 mod posts;
 mod promotion;
@@ -36,11 +37,14 @@ use thiserror::Error;
 
 pub use accounts::{AccountNews, News};
 pub use change::{Action, Change, Content, SeenCommit, Work};
+pub use needs::rows_of;
 pub use notifications::Notifications;
+pub(crate) use notifications::{MOST_ANCESTORS, load_parents};
+pub(crate) use posts::refs;
 pub use sql::Statements;
 
 use aggregates::Deltas;
-use posts::repair::Replies;
+use posts::second_look::Unseen;
 use wave::Batch;
 
 /// Why a batch was not applied. Its transaction has been rolled back, or its connection is lost.
@@ -49,12 +53,23 @@ pub enum EngineError {
     /// Another process wrote one of the batch's records in the meantime: load and plan again.
     #[error("another process was faster with a record of this batch")]
     Overtaken,
+    /// More posts wait for one of the batch than are judged at a time: it is to be done alone.
+    #[error("more replies or quotes wait for a post of the batch than are judged at a time")]
+    TooMuch,
     /// The transaction took longer than it may; its connection is given up.
     #[error("the batch took longer than a transaction may")]
     TooLong,
     /// Postgres, or the way to it.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
+}
+
+impl EngineError {
+    /// Whether a lock was not to be had in time.
+    pub fn is_lock_timeout(&self) -> bool {
+        let Self::Database(sqlx::Error::Database(error)) = self else { return false };
+        error.code().is_some_and(|code| code == "55P03")
+    }
 }
 
 /// An insert that expected no row in its place: a unique violation means that another process was faster.
@@ -65,7 +80,10 @@ fn unseen(error: sqlx::Error) -> EngineError {
 
 /// Every statement finds its rows by key. A plan that reads a whole table would be one made while the table was
 /// empty; one that hashes would touch rows in no order.
-const BEGIN: &str = "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; \
+///
+/// Nobody is waited for longer than `lock_timeout`: whoever holds a row for so long is another session, and the entries
+/// that need it are set aside ([`crate::held_rows`]). It is longer than the time after which Postgres looks for deadlocks.
+const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '1500ms'; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; \
                      SET LOCAL enable_mergejoin = off; SET LOCAL jit = off; \
                      SET LOCAL plan_cache_mode = force_custom_plan";
 
@@ -82,11 +100,11 @@ enum Trust {
     Nothing,
 }
 
-/// Applies a batch in one transaction, and mends after it the posts of others that it has a say in; returns how many rows
+/// Applies a batch in one transaction, and looks after it at what other processes wrote meanwhile; returns how many rows
 /// it wrote or deleted.
 ///
 /// # Errors
-/// See [`EngineError`]. Nothing of the batch has taken effect then, or all of it and the mending is open: applying it
+/// See [`EngineError`]. Nothing of the batch has taken effect then, or all of it and the second look is open: applying it
 /// again is right in both cases.
 pub async fn apply(
     connection: &mut PgConnection,
@@ -94,7 +112,7 @@ pub async fn apply(
     batch: &[&Work],
 ) -> Result<usize, EngineError> {
     let mut trust = if statements.creates_are_new() { Trust::Creates } else { Trust::Loaded };
-    let (rows, replies) = loop {
+    let (rows, unseen) = loop {
         trust = match apply_trusting(connection, statements, batch, trust).await {
             Err(EngineError::Overtaken) if trust == Trust::Creates => {
                 statements.met_a_create();
@@ -104,8 +122,7 @@ pub async fn apply(
             outcome => break outcome?,
         };
     };
-    let changes = batch.iter().filter_map(|work| work.change.as_ref());
-    Ok(rows + posts::repair::after_commit(connection, statements, changes, replies).await?)
+    Ok(rows + posts::second_look::after_commit(connection, statements, unseen).await?)
 }
 
 async fn apply_trusting<'c>(
@@ -113,18 +130,21 @@ async fn apply_trusting<'c>(
     statements: &Statements,
     batch: &[&'c Work],
     trust: Trust,
-) -> Result<(usize, Replies<'c>), EngineError> {
+) -> Result<(usize, Unseen<'c>), EngineError> {
     begin(connection).await?;
     let outcome = apply_in_transaction(connection, statements, batch, trust).await;
     end(connection, outcome).await
 }
 
-async fn begin(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+pub(crate) async fn begin(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::raw_sql(BEGIN).execute(connection).await.map(drop)
 }
 
 /// Ends a transaction by what came of it. Of two errors the first counts.
-async fn end<T>(connection: &mut PgConnection, outcome: Result<T, EngineError>) -> Result<T, EngineError> {
+pub(crate) async fn end<T>(
+    connection: &mut PgConnection,
+    outcome: Result<T, EngineError>,
+) -> Result<T, EngineError> {
     let how = if outcome.is_ok() { "COMMIT" } else { "ROLLBACK" };
     let ended = sqlx::raw_sql(how).execute(connection).await;
     let value = outcome?;
@@ -137,7 +157,7 @@ async fn apply_in_transaction<'c>(
     statements: &Statements,
     batch: &[&'c Work],
     trust: Trust,
-) -> Result<(usize, Replies<'c>), EngineError> {
+) -> Result<(usize, Unseen<'c>), EngineError> {
     let mut changes: Vec<&'c Change> = batch.iter().filter_map(|work| work.change.as_ref()).collect();
     changes.retain(|change| statements.has_place_for(change.collection));
     let mut known = load::load(connection, statements, &changes, trust).await?;
@@ -147,10 +167,11 @@ async fn apply_in_transaction<'c>(
     }
     let threads = posts::refs::load_threads(connection, statements, &changes, &known).await?;
     let waves = plan::plan(&changes, &known, &threads);
-    let changing = threads.changing(&changes, &known);
     let deltas = Deltas::default();
-    let replies = Replies::default();
-    let mut batch_state = Batch { connection, statements, known, deltas, trust, changing, replies, rows: 0 };
+    let unseen = Unseen::of(&changes);
+    let alone = changes.len() == 1;
+    let mut batch_state =
+        Batch { connection, statements, known, deltas, trust, threads, alone, unseen, rows: 0 };
     for wave in waves {
         let wave: Vec<(usize, &Change)> =
             wave.iter().filter_map(|at| Some((*at, *changes.get(*at)?))).collect();
@@ -158,10 +179,10 @@ async fn apply_in_transaction<'c>(
         // The first wave has used up what was loaded of duplicate keys.
         batch_state.trust = Trust::Nothing;
     }
-    let Batch { connection, deltas, replies, rows, .. } = batch_state;
+    let Batch { connection, deltas, unseen, rows, .. } = batch_state;
     let seen = batch.iter().filter_map(|work| work.seen.as_ref());
     let synced = sync_state::note(connection, statements, seen).await?
         + accounts::note(connection, statements, batch).await?;
     let counted = deltas.write(connection, statements).await?;
-    Ok((rows + synced + counted, replies))
+    Ok((rows + synced + counted, unseen))
 }

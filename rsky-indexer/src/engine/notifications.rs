@@ -3,11 +3,14 @@
 //! The table has no unique key: that nothing is written twice is owed to the rev guard, which lets a change take effect
 //! once. Indexes used: `notification`'s on `"recordUri"`, `post_pkey`, `thread_mute`'s primary key.
 
+use std::borrow::Cow;
+
 use foldhash::{HashMap, HashSet};
 use sqlx::{PgConnection, Row as _};
 
 use super::change::{Action, Change, Content};
 use super::load::Known;
+use super::posts::earlier::Earlier;
 use super::posts::judge::Verdicts;
 use super::posts::refs::{self, ThreadRefs};
 use super::sql::Statements;
@@ -27,11 +30,16 @@ pub enum Notifications {
     Off,
 }
 
-/// A notification that is written if its record gets its row.
+/// A notification that is to be written.
 #[derive(Debug)]
 pub(super) struct Draft<'c> {
-    pub record: &'c Change,
-    cid: &'c str,
+    /// The change that must get its row for it; `None`: it is written in any case.
+    pub owner: Option<&'c Change>,
+    uri: Cow<'c, str>,
+    cid: Cow<'c, str>,
+    author: Cow<'c, str>,
+    /// Not if the recipient has been told of the record before.
+    once: bool,
     recipient: String,
     reason: &'static str,
     subject: Option<String>,
@@ -71,8 +79,7 @@ pub(super) fn draft<'c>(
     known: &Known<'_>,
     verdicts: &Verdicts<'c>,
 ) -> Vec<Draft<'c>> {
-    let mut drafter =
-        Drafter { posts_to_come: HashSet::default(), roots: HashMap::default(), drafts: Vec::new() };
+    let mut drafter = Drafter::default();
     if !wave.iter().any(|change| may_notify(mode, change, known)) {
         return drafter.drafts;
     }
@@ -87,11 +94,24 @@ pub(super) fn draft<'c>(
         if may_notify(mode, change, known) {
             drafter.add(change, content, verdicts);
         }
+        if mode == Notifications::Live && change.live {
+            drafter.add_made_sound(change, verdicts);
+        }
     }
     drafter.drafts
 }
 
+/// Drafts of an earlier reply that has lost its flag: for those above it who have not been told of it.
+pub(super) fn draft_of_reply<'c>(reply: &Earlier, above: &[String]) -> Vec<Draft<'c>> {
+    let mut drafter = Drafter::default();
+    drafter.add_earlier_reply(None, reply, above);
+    drafter.drafts
+}
+
+#[derive(Default)]
 struct Drafter<'c> {
+    /// By post of the wave: who is told of it.
+    told: HashMap<String, HashSet<String>>,
     posts_to_come: HashSet<&'c str>,
     roots: HashMap<&'c str, &'c str>,
     drafts: Vec<Draft<'c>>,
@@ -171,17 +191,67 @@ impl<'c> Drafter<'c> {
         {
             tell(self, owner, "quote", normalized(&quoted.uri));
         }
-        if violates_thread_gate == Some(true) {
+        if violates_thread_gate != Some(true) {
+            for ancestor in verdicts.told_of(&change.uri) {
+                if let Some(owner) = host(ancestor) {
+                    tell(self, owner, "reply", Some(ancestor.clone()));
+                }
+            }
+        }
+        self.told.insert(change.uri.clone(), told);
+    }
+
+    /// What came before a post and was flagged or forbidden without it.
+    fn add_made_sound(&mut self, change: &'c Change, verdicts: &Verdicts<'c>) {
+        let Some(made_sound) = verdicts.made_sound_by(&change.uri) else { return };
+        for (uri, above) in &made_sound.replies {
+            let reply = verdicts.earlier(uri);
+            if let Some(reply) = reply.filter(|reply| reply.flags.violates_thread_gate != Some(true)) {
+                self.add_earlier_reply(Some(change), reply, above);
+            }
+        }
+        for uri in &made_sound.quotes {
+            let quote = verdicts.earlier(uri);
+            if let Some(quote) = quote.filter(|quote| quote.flags.violates_embedding_rules != Some(true))
+                && change.did != quote.did
+            {
+                self.push_earlier(Some(change), quote, change.did.clone(), "quote", &change.uri);
+            }
+        }
+    }
+
+    fn add_earlier_reply(&mut self, owner: Option<&'c Change>, reply: &Earlier, above: &[String]) {
+        for ancestor in above {
+            if let Some(did) = host(ancestor).filter(|did| *did != reply.did) {
+                self.push_earlier(owner, reply, did, "reply", ancestor);
+            }
+        }
+    }
+
+    fn push_earlier(
+        &mut self,
+        owner: Option<&'c Change>,
+        post: &Earlier,
+        recipient: String,
+        reason: &'static str,
+        subject: &str,
+    ) {
+        if !self.told.entry(post.uri.clone()).or_default().insert(recipient.clone()) {
             return;
         }
-        for ancestor in verdicts.ancestors(&change.uri) {
-            if let Some(owner) = host(ancestor) {
-                tell(self, owner, "reply", Some(ancestor.clone()));
-            }
-            if verdicts.hides(change, content, ancestor) {
-                break;
-            }
-        }
+        let root = self.root_of(Some(subject));
+        self.drafts.push(Draft {
+            owner,
+            uri: post.uri.clone().into(),
+            cid: post.cid.clone().into(),
+            author: post.did.clone().into(),
+            once: true,
+            recipient,
+            reason,
+            subject: Some(subject.to_owned()),
+            root,
+            sort_at: post.sort_at.clone(),
+        });
     }
 
     fn push(
@@ -193,15 +263,29 @@ impl<'c> Drafter<'c> {
         subject: Option<String>,
         sort_at: &str,
     ) {
-        let root = match subject.as_deref() {
+        let root = self.root_of(subject.as_deref());
+        self.drafts.push(Draft {
+            owner: Some(record),
+            uri: record.uri.as_str().into(),
+            cid: content.cid.as_str().into(),
+            author: record.did.as_str().into(),
+            once: false,
+            recipient,
+            reason,
+            subject,
+            root,
+            sort_at: sort_at.to_owned(),
+        });
+    }
+
+    fn root_of(&self, subject: Option<&str>) -> Root {
+        match subject {
             None => Root::Known(None),
             Some(uri) if self.posts_to_come.contains(uri) => Root::Known(None),
             Some(uri) => {
                 self.roots.get(uri).map_or(Root::LookUp, |root| Root::Known(Some((*root).to_owned())))
             }
-        };
-        let sort_at = sort_at.to_owned();
-        self.drafts.push(Draft { record, cid: &content.cid, recipient, reason, subject, root, sort_at });
+        }
     }
 }
 
@@ -224,8 +308,9 @@ pub(super) async fn write(
     let sql = r#"INSERT INTO notification (did, "recordUri", "recordCid", author, reason, "reasonSubject", "sortAt")
         SELECT v.did, v.uri, v.cid, v.author, v.reason, v.subject, v.sort
         FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-            $9::bool[]) WITH ORDINALITY AS v(did, uri, cid, author, reason, subject, sort, root, unknown, at)
-        WHERE "#;
+            $9::bool[], $10::bool[])
+            WITH ORDINALITY AS v(did, uri, cid, author, reason, subject, sort, root, unknown, once, at)
+        WHERE NOT (v.once AND EXISTS (SELECT FROM notification n WHERE n."recordUri" = v.uri AND n.did = v.did)) AND "#;
     let sql = format!("{sql}{unmuted} ORDER BY v.at");
     let roots = drafts.iter().map(|draft| match &draft.root {
         Root::Known(root) => root.as_deref(),
@@ -234,14 +319,15 @@ pub(super) async fn write(
     let done = statements
         .query(&sql)
         .bind(drafts.iter().map(|draft| draft.recipient.as_str()).collect::<Vec<_>>())
-        .bind(drafts.iter().map(|draft| draft.record.uri.as_str()).collect::<Vec<_>>())
-        .bind(drafts.iter().map(|draft| draft.cid).collect::<Vec<_>>())
-        .bind(drafts.iter().map(|draft| draft.record.did.as_str()).collect::<Vec<_>>())
+        .bind(drafts.iter().map(|draft| draft.uri.as_ref()).collect::<Vec<_>>())
+        .bind(drafts.iter().map(|draft| draft.cid.as_ref()).collect::<Vec<_>>())
+        .bind(drafts.iter().map(|draft| draft.author.as_ref()).collect::<Vec<_>>())
         .bind(drafts.iter().map(|draft| draft.reason).collect::<Vec<_>>())
         .bind(drafts.iter().map(|draft| draft.subject.as_deref()).collect::<Vec<Option<&str>>>())
         .bind(drafts.iter().map(|draft| draft.sort_at.as_str()).collect::<Vec<_>>())
         .bind(roots.collect::<Vec<Option<&str>>>())
         .bind(drafts.iter().map(|draft| matches!(draft.root, Root::LookUp)).collect::<Vec<bool>>())
+        .bind(drafts.iter().map(|draft| draft.once).collect::<Vec<bool>>())
         .execute(connection)
         .await?;
     Ok(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX))
@@ -261,6 +347,21 @@ pub(super) async fn take_back(
     Ok(())
 }
 
+/// Takes back what was said of records for one reason.
+pub(super) async fn take_back_for(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    reason: &str,
+    uris: &[&str],
+) -> Result<(), sqlx::Error> {
+    if uris.is_empty() || statements.notifications() == Notifications::Off {
+        return Ok(());
+    }
+    let sql = r#"DELETE FROM notification WHERE "recordUri" = ANY($1) AND reason = $2"#;
+    statements.query(sql).bind(uris).bind(reason).execute(connection).await?;
+    Ok(())
+}
+
 /// Before verifications are deleted or replaced: tells their subjects (INDEXING §5.5). The earlier word stays.
 pub(super) async fn unverify(
     connection: &mut PgConnection,
@@ -277,10 +378,10 @@ pub(super) async fn unverify(
 }
 
 /// How far up a thread a reply is told of (INDEXING §5.1).
-pub(super) const MOST_ANCESTORS: usize = 4;
+pub(crate) const MOST_ANCESTORS: usize = 4;
 
 /// The posts above others, up to so many steps: (uri, the post it answers).
-pub(super) async fn load_parents(
+pub(crate) async fn load_parents(
     connection: &mut PgConnection,
     statements: &Statements,
     parents: &[&str],

@@ -102,7 +102,7 @@ impl Planner {
         let earlier = self.keys_of_uri.get(&uri);
         let fresh = earlier.is_none() && is_fresh(change, known);
 
-        let mut keys = self.keys.of_change(change);
+        let mut keys = self.keys.of_change(change, threads);
         keys.extend(threads.told_by(&change.uri).into_iter().map(|uri| (self.keys.uri(uri), Touch::Read)));
         if let Some(earlier) = earlier {
             keys.extend_from_slice(earlier);

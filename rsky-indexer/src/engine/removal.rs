@@ -38,7 +38,6 @@ impl<'c> Batch<'_, 'c> {
             let there = |uri: &&str| self.known.stored(uri).is_some() || deleted.contains(*uri);
             let there: Vec<&str> = uris.iter().copied().filter(there).collect();
             parts::delete(self.connection, self.statements, &there, order, &mut self.deltas).await?;
-            self.replies.mended.retain(|uri, _| !deleted.contains(uri));
         }
         gates::unmark(self.connection, self.statements, collection.parts, marked).await?;
         Ok(deleted)
@@ -93,9 +92,7 @@ impl<'c> Batch<'_, 'c> {
         &mut self,
         emptied: &[(&'static Collection, HashSet<String>)],
     ) -> Result<HashSet<String>, EngineError> {
-        let has_key =
-            |collection: &Collection| collection.table.is_some_and(|table| !table.duplicate_key.is_empty());
-        let emptied = || emptied.iter().filter(|(collection, _)| has_key(collection));
+        let emptied = || emptied.iter().filter(|(collection, _)| collection.has_key());
         let uris: Vec<&str> = emptied().flat_map(|(_, deleted)| deleted).map(String::as_str).collect();
         let candidates = duplicates::oldest_behind(self.connection, self.statements, &uris).await?;
         let mut replaced = HashSet::default();

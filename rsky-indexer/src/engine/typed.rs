@@ -132,6 +132,19 @@ pub(super) async fn delete(
     Ok(deleted)
 }
 
+/// Whether all of these uris have a row.
+pub(super) async fn all_there(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    collection: &Collection,
+    uris: &[&str],
+) -> Result<bool, sqlx::Error> {
+    let Some(table) = collection.table.filter(|_| !uris.is_empty()) else { return Ok(true) };
+    let sql = format!("SELECT uri FROM \"{}\" WHERE uri = ANY($1)", table.name);
+    let there = statements.query(&sql).bind(uris).fetch_all(connection).await?;
+    Ok(there.len() == uris.len())
+}
+
 const FEED_ITEMS: &str = r#"INSERT INTO feed_item (uri, cid, type, "postUri", "originatorDid", "sortAt")
     SELECT v.uri, v.cid, $6, v.post, v.did, v.sort
     FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[]) AS v(uri, cid, post, did, sort)"#;

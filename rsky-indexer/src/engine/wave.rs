@@ -7,12 +7,12 @@ use sqlx::{PgConnection, Row as _};
 
 use super::aggregates::Deltas;
 use super::change::{Action, Change, Content};
-use super::load::Known;
+use super::load::{Known, Stored};
 use super::notifications::{self, may_notify};
-use super::posts::judge::{Verdicts, judge};
-use super::posts::refs::thread_of;
-use super::posts::repair::{self, Replies};
-use super::posts::{gates, parts};
+use super::posts::judge::{Rules, Verdicts, judge};
+use super::posts::refs::Threads;
+use super::posts::second_look::Unseen;
+use super::posts::{earlier, gates, parts};
 use super::sql::Statements;
 use super::takedowns::{self, Takedowns};
 use super::typed::NewRow;
@@ -26,10 +26,12 @@ pub(super) struct Batch<'a, 'c> {
     pub known: Known<'c>,
     pub deltas: Deltas<'c>,
     pub trust: Trust,
-    /// Threads in which what happens depends on when.
-    pub changing: HashSet<String>,
-    /// What it has found of replies.
-    pub replies: Replies<'c>,
+    /// The threads of its posts.
+    pub threads: Threads<'c>,
+    /// Whether it has one change only.
+    pub alone: bool,
+    /// What is to be looked at once more after the commit.
+    pub unseen: Unseen<'c>,
     /// Rows of `record` and the typed tables that were written or deleted.
     pub rows: usize,
 }
@@ -84,15 +86,16 @@ impl<'c> Batch<'_, 'c> {
         let judged: HashSet<&str> = writes.all().map(|(change, _)| change.uri.as_str()).collect();
         let in_order: Vec<&'c Change> = ordered.iter().map(|(_, change)| *change).collect();
         let mode = self.statements.notifications();
-        let verdicts = judge(
-            self.connection,
-            self.statements,
-            &in_order,
-            |change| judged.contains(change.uri.as_str()),
-            |change| may_notify(mode, change, &self.known),
-            &self.replies.mended,
-        )
-        .await?;
+        let is_gone = |stored: &Stored<'_>| stored.cid.is_empty();
+        let rules = Rules {
+            is_judged: |change: &Change| judged.contains(change.uri.as_str()),
+            tells: |change: &Change| may_notify(mode, change, &self.known),
+            is_new: |change: &Change| self.known.stored(&change.uri).is_none_or(is_gone),
+            threads: &self.threads,
+            alone: self.alone,
+        };
+        let verdicts = judge(self.connection, self.statements, &in_order, rules).await?;
+        self.unseen.judged(&verdicts);
         let writing = in_order.into_iter().filter(|change| judged.contains(change.uri.as_str())).collect();
         let wave = Wave {
             writes: writing,
@@ -195,10 +198,14 @@ impl<'c> Batch<'_, 'c> {
             self.follow_up(collection, &group, &rows, &mut wave).await?;
         }
         drafts.retain(|draft| {
-            let uri = draft.record.uri.as_str();
-            let corrects = draft.record.collection.notifies != Notifies::Post && wave.replaced.contains(uri);
+            let Some(owner) = draft.owner else { return true };
+            let uri = owner.uri.as_str();
+            let corrects = owner.collection.notifies != Notifies::Post && wave.replaced.contains(uri);
             wave.told.contains(uri) && !corrects
         });
+        // What was said of an earlier post is taken back before something new is said.
+        let changed = wave.verdicts.changed();
+        self.rows += earlier::write(self.connection, self.statements, &changed, &mut self.deltas).await?;
         self.rows += notifications::write(self.connection, self.statements, &drafts).await?;
         Ok(())
     }
@@ -227,16 +234,6 @@ impl<'c> Batch<'_, 'c> {
                 self.rows +=
                     parts::insert(self.connection, self.statements, &posts, &wave.order, &mut self.deltas)
                         .await?;
-                // Elsewhere it does not matter when: the replies are looked at after the commit.
-                let arrived = rows
-                    .iter()
-                    .filter(|row| self.changing.contains(thread_of(row.change, row.content)))
-                    .map(|row| row.change.uri.clone())
-                    .collect();
-                self.replies.judged(rows);
-                self.replies
-                    .mended
-                    .extend(repair::answers_to(self.connection, self.statements, arrived).await?);
             }
         }
         Ok(())
@@ -297,6 +294,17 @@ impl<'c> Batch<'_, 'c> {
         let changes: Vec<&Change> = refused.iter().map(|row| row.change).collect();
         let holders: HashMap<&str, String> =
             duplicates::holders(self.connection, self.statements, &changes).await?;
+        let unheld: Vec<&str> = changes
+            .iter()
+            .map(|change| change.uri.as_str())
+            .filter(|uri| !holders.contains_key(uri))
+            .collect();
+        if collection.has_key()
+            && !typed::all_there(self.connection, self.statements, collection, &unheld).await?
+        {
+            // Whoever had the key has gone since: the row is free to be taken.
+            return Err(EngineError::Overtaken);
+        }
         let noted: Vec<(&Change, &Content, String)> = refused
             .iter()
             .filter_map(|NewRow { change, content, .. }| {

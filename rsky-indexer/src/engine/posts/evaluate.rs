@@ -10,6 +10,8 @@ pub(super) struct RecordFacts {
     pub reply_root: Option<String>,
     /// Whether it is flagged itself.
     pub invalid: bool,
+    /// `"indexedAt"` of a post.
+    pub post_time: Option<String>,
 }
 
 /// What the rules ask of the world.
@@ -90,7 +92,7 @@ mod tests {
     }
 
     fn fact(root: Option<&str>, invalid: bool) -> RecordFacts {
-        RecordFacts { reply_root: root.map(str::to_owned), invalid }
+        RecordFacts { reply_root: root.map(str::to_owned), invalid, post_time: None }
     }
 
     #[test]

@@ -3,18 +3,21 @@
 //! | step | file |
 //! |---|---|
 //! | how posts, gates and follows refer to each other | [`refs`] |
-//! | before a wave writes: the flags of its posts | [`judge`] ([`view`], [`evaluate`]) |
+//! | before a wave writes: the flags of its posts, and of those that came too early | [`judge`] ([`view`], [`evaluate`], [`earlier`]) |
 //! | the rows beside `post`: embeds, quotes | [`parts`] |
 //! | an author's own thread, in the schemas that keep it | [`op_thread`] |
 //! | `hasThreadGate`, `hasPostGate` | [`gates`] |
-//! | replies that came before their parent | [`repair`] |
+//! | after the commit: what other processes wrote meanwhile | [`second_look`] |
 
 pub(super) mod gates;
 pub(super) mod judge;
 pub(super) mod op_thread;
 pub(super) mod parts;
-pub(super) mod refs;
-pub(super) mod repair;
+pub(crate) mod refs;
+pub(super) mod second_look;
 
+pub(super) mod earlier;
 mod evaluate;
 mod view;
+
+pub(super) use judge::gated_post;

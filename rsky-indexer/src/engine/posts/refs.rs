@@ -5,28 +5,32 @@ use std::borrow::Cow;
 use foldhash::{HashMap, HashSet};
 use sqlx::{PgConnection, Row as _};
 
+use super::earlier;
 use crate::collections::{PartsKind, post_columns};
 use crate::engine::change::{Action, Change, Content};
 use crate::engine::load::Known;
 use crate::engine::notifications::{MOST_ANCESTORS, load_parents, may_notify};
-use crate::engine::plan::is_fresh;
 use crate::engine::sql::Statements;
 use crate::text::at_uri::AtUri;
 
 /// Collection of posts.
-pub(in crate::engine) const POST: &str = "app.bsky.feed.post";
+pub(crate) const POST: &str = "app.bsky.feed.post";
 /// Collection of thread gates.
-pub(in crate::engine) const THREAD_GATE: &str = "app.bsky.feed.threadgate";
+pub(crate) const THREAD_GATE: &str = "app.bsky.feed.threadgate";
 /// Collection of post gates.
-pub(in crate::engine) const POST_GATE: &str = "app.bsky.feed.postgate";
+pub(crate) const POST_GATE: &str = "app.bsky.feed.postgate";
 /// Collection of follows.
-pub(in crate::engine) const FOLLOW: &str = "app.bsky.graph.follow";
+pub(crate) const FOLLOW: &str = "app.bsky.graph.follow";
+/// Collection of likes.
+pub(crate) const LIKE: &str = "app.bsky.feed.like";
+/// Collection of reposts.
+pub(crate) const REPOST: &str = "app.bsky.feed.repost";
 /// Collection of list items.
-pub(in crate::engine) const LIST_ITEM: &str = "app.bsky.graph.listitem";
+pub(crate) const LIST_ITEM: &str = "app.bsky.graph.listitem";
 
 /// The thread that a reply says it belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::engine) struct ThreadRefs<'c> {
+pub(crate) struct ThreadRefs<'c> {
     /// First post of the thread.
     pub root: &'c str,
     /// The post it answers.
@@ -35,7 +39,7 @@ pub(in crate::engine) struct ThreadRefs<'c> {
 
 impl<'c> ThreadRefs<'c> {
     /// Of a post; `None` where it is no reply.
-    pub(in crate::engine) fn of(change: &'c Change, content: &'c Content) -> Option<Self> {
+    pub(crate) fn of(change: &'c Change, content: &'c Content) -> Option<Self> {
         let row = content.row.as_ref()?;
         let context = change.context(content);
         let value = |column| row.value(column, &context).filter(|uri| !uri.is_empty());
@@ -45,7 +49,7 @@ impl<'c> ThreadRefs<'c> {
 
 /// The owner of a post and the uri that a gate of it has (INDEXING §4.5, §4.6); a uri that is no post's stays as it is.
 /// `None` where the reference cannot read the uri.
-pub(in crate::engine) fn gate<'u>(uri: &'u str, collection: &str) -> Option<(&'u str, String)> {
+pub(crate) fn gate<'u>(uri: &'u str, collection: &str) -> Option<(&'u str, String)> {
     let parsed = AtUri::parse(uri)?;
     let gate = if parsed.collection() == POST {
         ["at://", parsed.host(), "/", collection, "/", parsed.rkey()].concat()
@@ -56,7 +60,7 @@ pub(in crate::engine) fn gate<'u>(uri: &'u str, collection: &str) -> Option<(&'u
 }
 
 /// Whether a uri is that of a post.
-pub(in crate::engine) fn is_post(uri: &str) -> bool {
+pub(crate) fn is_post(uri: &str) -> bool {
     AtUri::parse(uri).is_some_and(|uri| uri.collection() == POST)
 }
 
@@ -71,6 +75,10 @@ pub(in crate::engine) struct Threads<'c> {
     above: HashMap<Cow<'c, str>, Vec<Cow<'c, str>>>,
     /// The posts that tell those above them.
     tellers: HashSet<&'c str>,
+    /// Posts that have flagged replies, or are answered in the batch.
+    answered: HashSet<Cow<'c, str>>,
+    /// Posts that have quotes, or are quoted in the batch.
+    quoted: HashSet<Cow<'c, str>>,
 }
 
 impl<'c> Threads<'c> {
@@ -95,22 +103,41 @@ impl<'c> Threads<'c> {
         told
     }
 
-    /// The threads, by root, in which the batch replaces or deletes a post: what happens in them depends on when.
-    pub(in crate::engine) fn changing(&self, changes: &[&Change], known: &Known<'_>) -> HashSet<String> {
-        let posts = || changes.iter().filter(|change| change.collection.parts == PartsKind::Post);
-        let mut seen: HashSet<&str> = HashSet::default();
-        let mut settled: HashSet<&str> = HashSet::default();
-        for change in posts() {
-            if !seen.insert(&change.uri) || !is_fresh(change, known) {
-                settled.insert(&change.uri);
+    /// Whether a post may have replies that came before it.
+    pub(in crate::engine) fn is_answered(&self, uri: &str) -> bool {
+        self.answered.contains(uri)
+    }
+
+    /// Whether a post may have quotes that came before it.
+    pub(in crate::engine) fn is_quoted(&self, uri: &str) -> bool {
+        self.quoted.contains(uri)
+    }
+
+    /// Finds the posts that others may wait for.
+    async fn load_waited_for(
+        &mut self,
+        connection: &mut PgConnection,
+        statements: &Statements,
+        changes: &[&'c Change],
+        known: &Known<'_>,
+    ) -> Result<(), sqlx::Error> {
+        let mut coming: Vec<&str> = Vec::new();
+        for change in changes.iter().filter(|change| change.collection.parts == PartsKind::Post) {
+            let Some(content) = change.content() else { continue };
+            if let Some(reply) = ThreadRefs::of(change, content) {
+                self.answered.insert(reply.parent.into());
+            }
+            if let Some(quoted) = content.parts.post().and_then(|parts| parts.record.as_ref()) {
+                self.quoted.insert(quoted.uri.as_str().into());
+            }
+            if !known.is_settled(change) {
+                coming.push(&change.uri);
             }
         }
-        let mut roots: HashSet<String> = HashSet::default();
-        for change in posts().filter(|change| settled.contains(change.uri.as_str())) {
-            roots.extend(self.of(&change.uri).map(str::to_owned));
-            roots.extend(change.content().map(|content| thread_of(change, content).to_owned()));
-        }
-        roots
+        let (answered, quoted) = earlier::waited_for(connection, statements, &coming).await?;
+        self.answered.extend(answered.into_iter().map(Cow::Owned));
+        self.quoted.extend(quoted.into_iter().map(Cow::Owned));
+        Ok(())
     }
 
     async fn load_above(
@@ -144,11 +171,6 @@ impl<'c> Threads<'c> {
     }
 }
 
-/// The root of a post's thread: itself, where it is no reply.
-pub(in crate::engine) fn thread_of<'c>(change: &'c Change, content: &'c Content) -> &'c str {
-    ThreadRefs::of(change, content).map_or(change.uri.as_str(), |reply| reply.root)
-}
-
 /// The posts above these, as far as they are known by what each of `above` answers.
 pub(in crate::engine) fn above_in_batch<'u, I: Iterator<Item = &'u str>>(
     posts: impl Iterator<Item = &'u Change>,
@@ -171,6 +193,7 @@ pub(in crate::engine) async fn load_threads<'c>(
 ) -> Result<Threads<'c>, sqlx::Error> {
     let mut threads = Threads::default();
     threads.load_above(connection, statements, changes, known).await?;
+    threads.load_waited_for(connection, statements, changes, known).await?;
     let replaced = |change: &&&Change| {
         change.collection.parts == PartsKind::Post
             && known.stored(&change.uri).is_some_and(

@@ -1,14 +1,14 @@
 //! What the posts of a wave can see of other records: read before the wave writes, and added to while its changes
-//! are gone through in batch order.
+//! are gone through in batch order. Posts that came earlier than what they are judged by are judged again in it.
 //!
 //! Indexes used: `record_pkey`, `post_pkey`, the unique keys of `follow` and `list_item`.
 
 use foldhash::{HashMap, HashSet};
 use sqlx::{PgConnection, Row as _};
 
-use super::evaluate::{Facts, RecordFacts};
+use super::earlier::{Earlier, EarlierPosts, Gate};
+use super::evaluate::{Facts, RecordFacts, is_invalid, violates};
 use super::refs::{self, ThreadRefs};
-use super::repair::Mended;
 use crate::collections::PartsKind;
 use crate::collections::parts::{self, Allow, Parts, PostGate, ThreadGate};
 use crate::engine::change::{Change, Content};
@@ -21,14 +21,37 @@ use crate::text::json::Json;
 pub(super) struct View {
     records: HashMap<String, RecordFacts>,
     mentions: HashMap<String, Vec<String>>,
-    /// By uri of the gate.
-    pub thread_gates: HashMap<String, ThreadGate>,
-    /// By uri of the gate.
-    pub post_gates: HashMap<String, PostGate>,
+    thread_gates: HashMap<String, ThreadGate>,
+    post_gates: HashMap<String, PostGate>,
     pairs: HashSet<(String, String)>,
     /// Pairs of DIDs, or of list and DID, that a rule may ask for.
     asked: HashSet<(String, String)>,
     wanted: HashSet<String>,
+    /// Posts that may be judged again.
+    pub earlier: EarlierPosts,
+}
+
+/// A post that a view is made for: who wrote it, and what it refers to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Viewer<'v> {
+    pub did: &'v str,
+    pub thread: Option<ThreadRefs<'v>>,
+    pub quoted: Option<&'v str>,
+}
+
+impl<'v> Viewer<'v> {
+    pub(super) fn of(change: &'v Change, content: &'v Content) -> Self {
+        let quoted = content.parts.post().and_then(|parts| parts.record.as_ref());
+        Self {
+            did: &change.did,
+            thread: ThreadRefs::of(change, content),
+            quoted: quoted.map(|quoted| quoted.uri.as_str()),
+        }
+    }
+
+    fn of_earlier(post: &'v Earlier) -> Self {
+        Self { did: &post.did, thread: post.thread(), quoted: post.quoted.as_deref() }
+    }
 }
 
 impl Facts for View {
@@ -50,30 +73,34 @@ impl Facts for View {
 }
 
 impl View {
-    /// Reads what the posts may ask for. `wave` holds all changes of the wave: gates among them count as gates that a
-    /// post may meet. `mended` are replies that are sound, whatever their rows say.
+    /// Reads what these posts, and the earlier ones, may ask for. `wave` holds all changes of the wave: gates among them
+    /// count as gates that a post may meet. `roots` are posts whose time is asked for.
     pub(super) async fn load(
         connection: &mut PgConnection,
         statements: &Statements,
-        posts: &[(&Change, &Content)],
+        posts: &[Viewer<'_>],
         wave: &[&Change],
-        mended: &Mended,
+        earlier: EarlierPosts,
+        roots: impl Iterator<Item = String>,
     ) -> Result<Self, sqlx::Error> {
-        let mut view = Self::default();
-        for (change, content) in posts {
-            if let Some(ThreadRefs { root, parent }) = ThreadRefs::of(change, content) {
+        let mut view = Self { wanted: roots.collect(), ..Self::default() };
+        let viewers = || posts.iter().copied().chain(earlier.all().map(Viewer::of_earlier));
+        for viewer in viewers() {
+            if let Some(ThreadRefs { root, parent }) = viewer.thread {
                 view.wanted.extend([root.to_owned(), parent.to_owned()]);
                 view.wanted.extend(refs::gate(root, refs::THREAD_GATE).map(|(_, gate)| gate));
             }
-            if let Some(quoted) = content.parts.post().and_then(|parts| parts.record.as_ref()) {
-                view.wanted.extend(refs::gate(&quoted.uri, refs::POST_GATE).map(|(_, gate)| gate));
+            if let Some(quoted) = viewer.quoted {
+                view.wanted.extend(refs::gate(quoted, refs::POST_GATE).map(|(_, gate)| gate));
             }
         }
-        if view.wanted.is_empty() {
-            return Ok(view);
+        // Of earlier quotes the post counts, too: they may be older than it.
+        view.wanted.extend(earlier.all().filter_map(|post| post.quoted.clone()));
+        if !view.wanted.is_empty() {
+            view.load_records(connection, statements).await?;
+            view.load_for_rules(connection, statements, viewers(), wave).await?;
         }
-        view.load_records(connection, statements, mended).await?;
-        view.load_for_rules(connection, statements, posts, wave).await?;
+        view.earlier = earlier;
         Ok(view)
     }
 
@@ -81,18 +108,21 @@ impl View {
         &mut self,
         connection: &mut PgConnection,
         statements: &Statements,
-        mended: &Mended,
     ) -> Result<(), sqlx::Error> {
-        let sql = r#"SELECT r.uri, p."replyRoot", p."invalidReplyRoot", CASE WHEN p.uri IS NULL THEN r.json END
+        let sql = r#"SELECT r.uri, p."replyRoot", p."invalidReplyRoot", p."indexedAt",
+                CASE WHEN p.uri IS NULL THEN r.json END
             FROM record r LEFT JOIN post p ON p.uri = r.uri WHERE r.uri = ANY($1) AND r.json <> ''"#;
         let uris: Vec<&str> = self.wanted.iter().map(String::as_str).collect();
         for row in statements.query(sql).bind(uris).fetch_all(connection).await? {
             let uri: String = row.try_get(0)?;
             let invalid: Option<bool> = row.try_get(2)?;
-            let invalid = invalid.unwrap_or(false) && !mended.contains_key(&uri);
-            let mut facts = RecordFacts { reply_root: row.try_get(1)?, invalid };
+            let mut facts = RecordFacts {
+                reply_root: row.try_get(1)?,
+                invalid: invalid.unwrap_or(false),
+                post_time: row.try_get(3)?,
+            };
             // What is no post: a gate, or something that can be replied to all the same.
-            if let Some(json) = row.try_get::<Option<String>, _>(3)?
+            if let Some(json) = row.try_get::<Option<String>, _>(4)?
                 && let Ok(record) = Json::parse(&json)
             {
                 facts.reply_root = reply_root(&record);
@@ -116,15 +146,15 @@ impl View {
         &mut self,
         connection: &mut PgConnection,
         statements: &Statements,
-        posts: &[(&Change, &Content)],
+        viewers: impl Iterator<Item = Viewer<'_>>,
         wave: &[&Change],
     ) -> Result<(), sqlx::Error> {
         let mut roots: HashSet<&str> = HashSet::default();
         let mut follows: HashSet<(String, String)> = HashSet::default();
         let mut listed: HashSet<(String, String)> = HashSet::default();
         let in_wave = allowing(wave);
-        for (change, content) in posts {
-            let Some(ThreadRefs { root, .. }) = ThreadRefs::of(change, content) else { continue };
+        for Viewer { did, thread, .. } in viewers {
+            let Some(ThreadRefs { root, .. }) = thread else { continue };
             let Some((owner, gate)) = refs::gate(root, refs::THREAD_GATE) else { continue };
             let stored = self.thread_gates.get(&gate).and_then(|gate| gate.allow.as_ref());
             for allow in stored.into_iter().chain(in_wave.get(gate.as_str()).copied()) {
@@ -132,12 +162,12 @@ impl View {
                     roots.insert(root);
                 }
                 if allow.following {
-                    follows.insert((owner.to_owned(), change.did.clone()));
+                    follows.insert((owner.to_owned(), did.to_owned()));
                 }
                 if allow.followers {
-                    follows.insert((change.did.clone(), owner.to_owned()));
+                    follows.insert((did.to_owned(), owner.to_owned()));
                 }
-                listed.extend(allow.lists.iter().map(|list| (list.clone(), change.did.clone())));
+                listed.extend(allow.lists.iter().map(|list| (list.clone(), did.to_owned())));
             }
         }
         if !roots.is_empty() {
@@ -174,7 +204,8 @@ impl View {
     /// A post has taken its place.
     pub(super) fn add_post(&mut self, change: &Change, content: &Content, invalid: bool) {
         let reply_root = ThreadRefs::of(change, content).map(|reply| reply.root.to_owned());
-        self.records.insert(change.uri.clone(), RecordFacts { reply_root, invalid });
+        let facts = RecordFacts { reply_root, invalid, post_time: Some(change.time.clone()) };
+        self.records.insert(change.uri.clone(), facts);
         if let Some(parts) = content.parts.post().filter(|parts| !parts.mentions.is_empty()) {
             self.mentions.insert(change.uri.clone(), parts.mentions.clone());
         }
@@ -193,7 +224,8 @@ impl View {
         }
         if self.wanted.contains(&change.uri) {
             let reply_root = Json::parse(&content.json).ok().and_then(|record| reply_root(&record));
-            self.records.insert(change.uri.clone(), RecordFacts { reply_root, invalid: false });
+            let facts = RecordFacts { reply_root, invalid: false, post_time: None };
+            self.records.insert(change.uri.clone(), facts);
         }
         let is_asked_for = matches!(change.collection.nsid, refs::FOLLOW | refs::LIST_ITEM);
         if is_asked_for
@@ -204,6 +236,122 @@ impl View {
             let pair = ((*first).to_owned(), (*second).to_owned());
             if self.asked.contains(&pair) {
                 self.pairs.insert(pair);
+            }
+        }
+    }
+
+    /// The gates that are known.
+    pub(super) fn gates(&self) -> impl Iterator<Item = &str> {
+        self.thread_gates.keys().chain(self.post_gates.keys()).map(String::as_str)
+    }
+
+    /// The gate of a thread.
+    pub(super) fn gate_of_thread(&self, root: &str) -> Option<&ThreadGate> {
+        self.thread_gates.get(&refs::gate(root, refs::THREAD_GATE)?.1)
+    }
+
+    /// Whether a reply's author may not reply.
+    pub(super) fn is_kept_out(&self, did: &str, root: &str) -> bool {
+        refs::gate(root, refs::THREAD_GATE)
+            .is_some_and(|(owner, _)| violates(did, owner, root, self.gate_of_thread(root), self))
+    }
+
+    /// Whether an author may not quote a post.
+    pub(super) fn is_forbidden(&self, did: &str, quoted: &str) -> bool {
+        refs::gate(quoted, refs::POST_GATE).is_some_and(|(owner, gate)| {
+            owner != did && self.post_gates.get(&gate).is_some_and(|gate| gate.forbids_quotes)
+        })
+    }
+
+    /// Whether a post is there and not flagged.
+    pub(super) fn is_sound(&self, post: &str) -> bool {
+        self.records.get(post).is_some_and(|facts| facts.post_time.is_some() && !facts.invalid)
+    }
+
+    /// A post has come (or has lost its flag), and is sound: the replies to it that are flagged and do not deserve it any
+    /// more are judged in full, and then the replies to those. Returns them in that order.
+    pub(super) fn judge_answers(&mut self, post: &str) -> Vec<String> {
+        let mut sound: Vec<String> = Vec::new();
+        let mut open = vec![post.to_owned()];
+        // Ends: a reply loses its flag once.
+        while let Some(post) = open.pop() {
+            for uri in self.earlier.answers(&post) {
+                let Some(reply) = self.earlier.get(&uri) else { continue };
+                let Some(thread) = reply.thread() else { continue };
+                if reply.flags.invalid_reply_root != Some(true) || is_invalid(thread, self) {
+                    continue;
+                }
+                let violates = self.is_kept_out(&reply.did, thread.root);
+                if let Some(facts) = self.records.get_mut(&uri) {
+                    facts.invalid = false;
+                } else {
+                    let (root, time) = (thread.root.to_owned(), reply.time.clone());
+                    let facts = RecordFacts { reply_root: Some(root), invalid: false, post_time: Some(time) };
+                    self.records.insert(uri.clone(), facts);
+                }
+                if let Some(reply) = self.earlier.get_mut(&uri) {
+                    reply.flags.set_reply(false, violates);
+                }
+                sound.push(uri.clone());
+                open.push(uri);
+            }
+        }
+        sound
+    }
+
+    /// A post has come: the quotes of it that came before are judged by its gate. Returns those that are found sound.
+    pub(super) fn judge_quotes(&mut self, post: &str) -> Vec<String> {
+        self.judge_quotes_that(post, |_| true)
+    }
+
+    fn judge_quotes_that(&mut self, post: &str, is_judged: impl Fn(&Earlier) -> bool) -> Vec<String> {
+        let mut sound = Vec::new();
+        for uri in self.earlier.quotes(post) {
+            let Some(quote) = self.earlier.get(&uri).filter(|quote| is_judged(quote)) else { continue };
+            let forbidden = self.is_forbidden(&quote.did, post);
+            if let Some(quote) = self.earlier.get_mut(&uri) {
+                if quote.flags.violates_embedding_rules == Some(true) && !forbidden {
+                    sound.push(uri);
+                }
+                quote.flags.violates_embedding_rules = forbidden.then_some(true);
+            }
+        }
+        sound
+    }
+
+    /// A gate has come: the replies in its thread, or the quotes of its post, that came before the post are judged by it.
+    pub(super) fn judge_by_gate(&mut self, gate: &Gate, kind: PartsKind) {
+        self.judge_by_gate_that(gate, kind, |post, post_time| post.time.as_str() < post_time);
+    }
+
+    /// As [`Self::judge_by_gate`], and also those that have overtaken the gate in another process: they are stored and
+    /// came after it by their own time. Not those of `except`.
+    pub(super) fn judge_overtaken(&mut self, gate: &Gate, kind: PartsKind, except: &HashSet<String>) {
+        self.judge_by_gate_that(gate, kind, |post, post_time| {
+            (post.time.as_str() < post_time || post.time > gate.time) && !except.contains(&post.uri)
+        });
+    }
+
+    fn judge_by_gate_that(
+        &mut self,
+        gate: &Gate,
+        kind: PartsKind,
+        is_judged: impl Fn(&Earlier, &str) -> bool,
+    ) {
+        let Some(post_time) = self.records.get(&gate.post).and_then(|facts| facts.post_time.clone()) else {
+            return;
+        };
+        let is_judged = |post: &Earlier| is_judged(post, &post_time);
+        if kind == PartsKind::PostGate {
+            self.judge_quotes_that(&gate.post, is_judged);
+            return;
+        }
+        for uri in self.earlier.of_thread(&gate.post) {
+            let Some(reply) = self.earlier.get(&uri).filter(|reply| is_judged(reply)) else { continue };
+            let violates = self.is_kept_out(&reply.did, &gate.post);
+            if let Some(reply) = self.earlier.get_mut(&uri) {
+                let invalid = reply.flags.invalid_reply_root == Some(true);
+                reply.flags.set_reply(invalid, violates);
             }
         }
     }

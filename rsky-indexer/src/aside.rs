@@ -1,0 +1,199 @@
+//! Entries that are set aside because somebody else holds rows they need. They stay claimed, so what depends on them waits,
+//! and nothing else does.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use foldhash::{HashMap, HashSet};
+use prometheus_client::metrics::gauge::Gauge;
+use rsky_common::admin::{Readiness, Status};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::dispatch::{Batch, Pending};
+use crate::held_rows::Row;
+use crate::kind::Kind;
+use crate::order::Entry;
+use crate::text::clock::now_iso;
+
+/// Shortest and longest pause between two tries.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// A row that is held for a shorter time than this is told of in metrics only: lanes and processes meet on counters.
+const WORTH_TELLING: Duration = Duration::from_secs(1);
+
+/// Rows shown on the status page.
+const SHOWN: usize = 20;
+
+/// What the outside is told of entries that are set aside.
+#[derive(Debug, Clone)]
+pub struct Telling {
+    /// Not ready while rows are held.
+    pub readiness: Readiness,
+    /// How many entries are set aside.
+    pub entries: Gauge,
+    shown: Arc<Mutex<Vec<Shown>>>,
+}
+
+#[derive(Debug)]
+struct Shown {
+    rows: Vec<String>,
+    entries: usize,
+    since: Instant,
+    since_time: String,
+}
+
+impl Telling {
+    /// On the status page under this name.
+    pub fn new(readiness: Readiness, entries: Gauge, status: &Status, name: &str) -> Self {
+        readiness.ready();
+        let shown: Arc<Mutex<Vec<Shown>>> = Arc::default();
+        let source = Arc::clone(&shown);
+        status.source(name, move || {
+            let shown = source.lock().unwrap_or_else(PoisonError::into_inner);
+            Value::from(shown.iter().map(Shown::describe).collect::<Vec<Value>>())
+        });
+        Self { readiness, entries, shown }
+    }
+}
+
+impl Shown {
+    fn describe(&self) -> Value {
+        json!({
+            "waiting_for": self.rows,
+            "entries": self.entries,
+            "since": self.since_time,
+            "seconds": self.since.elapsed().as_secs(),
+        })
+    }
+}
+
+/// Entries that wait for the same rows.
+struct Group<K: Kind> {
+    entries: Vec<Entry<Pending<K::Item>>>,
+    held: Held,
+    next: Instant,
+}
+
+/// Rows that somebody holds.
+#[derive(Debug, Clone)]
+pub struct Held {
+    rows: HashSet<Row>,
+    /// Since when that is known.
+    pub since: Instant,
+    since_time: String,
+}
+
+/// See the module.
+pub struct SetAside<K: Kind> {
+    groups: VecDeque<Group<K>>,
+    /// Also those of groups that are being tried.
+    rows: HashMap<Row, u32>,
+    entries: usize,
+    telling: Telling,
+}
+
+impl<K: Kind> SetAside<K> {
+    /// Nothing yet.
+    pub fn new(telling: Telling) -> Self {
+        Self { groups: VecDeque::new(), rows: HashMap::default(), entries: 0, telling }
+    }
+
+    /// How many entries.
+    pub fn len(&self) -> usize {
+        self.entries
+    }
+
+    /// Whether nothing is set aside.
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    /// Sets entries aside that need these rows; `before`: what held them up until now.
+    pub fn put(&mut self, entries: Vec<Entry<Pending<K::Item>>>, rows: Vec<Row>, before: Option<&Held>) {
+        let now = Instant::now();
+        let (since, since_time) =
+            before.map_or_else(|| (now, now_iso()), |held| (held.since, held.since_time.clone()));
+        let held = Held { rows: rows.into_iter().collect(), since, since_time };
+        for row in &held.rows {
+            *self.rows.entry(row.clone()).or_default() += 1;
+        }
+        self.entries += entries.len();
+        let pause = (now.duration_since(since) / 4).clamp(PAUSES.0, PAUSES.1);
+        self.groups.push_back(Group { entries, held, next: now + pause });
+    }
+
+    /// When the next group is to be tried.
+    pub fn next_try(&self) -> Option<Instant> {
+        self.groups.iter().map(|group| group.next).min()
+    }
+
+    /// A group whose time has come. Its rows count as held until [`Self::tried`].
+    pub fn due(&mut self, now: Instant) -> Option<Batch<K>> {
+        let at = self.groups.iter().position(|group| group.next <= now)?;
+        let group = self.groups.remove(at)?;
+        self.entries = self.entries.saturating_sub(group.entries.len());
+        Some(Batch { entries: group.entries, held: Some(group.held) })
+    }
+
+    /// A group has been tried.
+    pub fn tried(&mut self, held: &Held) {
+        for row in &held.rows {
+            if let Some(count) = self.rows.get_mut(row) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    self.rows.remove(row);
+                }
+            }
+        }
+    }
+
+    /// Whether an item needs a row that is held.
+    pub fn is_needed(&self, item: &K::Item) -> bool {
+        let is_held = |row: &Row| self.rows.contains_key(row) || self.rows.contains_key(&row.whole_table());
+        !self.rows.is_empty() && K::rows(item).iter().any(is_held)
+    }
+
+    /// Tells the outside how it stands.
+    pub fn tell(&self) {
+        let was = usize::try_from(self.telling.entries.get()).unwrap_or(0);
+        if was == 0 && self.groups.is_empty() && self.rows.is_empty() {
+            return;
+        }
+        self.telling.entries.set(i64::try_from(self.entries).unwrap_or(i64::MAX));
+        let shown: Vec<Shown> = self.groups.iter().take(SHOWN).map(Group::show).collect();
+        *self.telling.shown.lock().unwrap_or_else(PoisonError::into_inner) = shown;
+        let oldest = self.groups.iter().min_by_key(|group| group.held.since);
+        match oldest.filter(|group| group.held.since.elapsed() >= WORTH_TELLING) {
+            Some(group) => self.telling.readiness.not_ready(format!(
+                "{} entries wait for what another session holds, the oldest since {} for {}",
+                self.entries,
+                group.held.since_time,
+                group.show().rows.join(", ")
+            )),
+            None if self.rows.is_empty() => self.telling.readiness.ready(),
+            None => {}
+        }
+    }
+
+    /// All of them.
+    pub fn drain(&mut self) -> impl Iterator<Item = Entry<Pending<K::Item>>> + '_ {
+        self.entries = 0;
+        self.groups.drain(..).flat_map(|group| group.entries)
+    }
+}
+
+impl<K: Kind> Group<K> {
+    fn show(&self) -> Shown {
+        let mut rows: Vec<String> = self.held.rows.iter().map(Row::describe).collect();
+        rows.sort_unstable();
+        rows.truncate(3);
+        Shown {
+            rows,
+            entries: self.entries.len(),
+            since: self.held.since,
+            since_time: self.held.since_time.clone(),
+        }
+    }
+}

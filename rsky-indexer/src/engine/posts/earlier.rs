@@ -1,0 +1,442 @@
+//! Posts that came earlier than what they are judged by: replies before the post they answer or before the gate of their
+//! thread, quotes before the quoted post or its gate (DECISIONS 13). When that comes, they are judged as if they came then.
+//!
+//! They are rows that stand already (read here, a page at a time) or posts of the same wave. Indexes used: `post_pkey`,
+//! `post`'s on `"replyParent"`, `quote`'s on `subject`, `record_pkey`.
+
+use foldhash::{HashMap, HashSet};
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row as _};
+
+use super::refs::{self, ThreadRefs};
+use crate::collections::{Counter, Flags};
+use crate::engine::aggregates::Deltas;
+use crate::engine::notifications;
+use crate::engine::sql::Statements;
+
+/// Most posts that are judged again at a time.
+pub(super) const PAGE: usize = 1000;
+
+/// A post that may be judged again.
+#[derive(Debug, Clone, Default)]
+pub(in crate::engine) struct Earlier {
+    pub uri: String,
+    pub cid: String,
+    pub did: String,
+    pub root: Option<String>,
+    pub parent: Option<String>,
+    /// The post it quotes.
+    pub quoted: Option<String>,
+    /// `"indexedAt"`
+    pub time: String,
+    pub sort_at: String,
+    /// What it is found to be.
+    pub flags: Flags,
+    /// What its row says; `None` if it is yet to be written.
+    pub stored: Option<Flags>,
+}
+
+impl Earlier {
+    /// The thread it says it belongs to.
+    pub(super) fn thread(&self) -> Option<ThreadRefs<'_>> {
+        Some(ThreadRefs { root: self.root.as_deref()?, parent: self.parent.as_deref()? })
+    }
+
+    /// Whether its row does not say yet what it is found to be.
+    fn is_changed(&self) -> bool {
+        self.stored.is_some_and(|stored| stored != self.flags)
+    }
+}
+
+/// The earlier posts that are known, by what they wait for.
+#[derive(Debug, Default)]
+pub(super) struct EarlierPosts {
+    posts: HashMap<String, Earlier>,
+    answers: HashMap<String, Vec<String>>,
+    threads: HashMap<String, Vec<String>>,
+    quotes: HashMap<String, Vec<String>>,
+}
+
+impl EarlierPosts {
+    /// One more; one that is known already is as it was known first.
+    pub(super) fn add(&mut self, post: Earlier) {
+        if self.posts.contains_key(&post.uri) {
+            return;
+        }
+        let lists = [
+            (&mut self.answers, &post.parent),
+            (&mut self.threads, &post.root),
+            (&mut self.quotes, &post.quoted),
+        ];
+        for (list, key) in lists {
+            if let Some(key) = key {
+                list.entry(key.clone()).or_default().push(post.uri.clone());
+            }
+        }
+        self.posts.insert(post.uri.clone(), post);
+    }
+
+    /// One of them.
+    pub(super) fn get(&self, uri: &str) -> Option<&Earlier> {
+        self.posts.get(uri)
+    }
+
+    /// One of them.
+    pub(super) fn get_mut(&mut self, uri: &str) -> Option<&mut Earlier> {
+        self.posts.get_mut(uri)
+    }
+
+    /// The replies to a post.
+    pub(super) fn answers(&self, post: &str) -> Vec<String> {
+        self.answers.get(post).cloned().unwrap_or_default()
+    }
+
+    /// The posts of a thread but its root.
+    pub(super) fn of_thread(&self, root: &str) -> Vec<String> {
+        self.threads.get(root).cloned().unwrap_or_default()
+    }
+
+    /// The quotes of a post.
+    pub(super) fn quotes(&self, post: &str) -> Vec<String> {
+        self.quotes.get(post).cloned().unwrap_or_default()
+    }
+
+    /// All of them.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Earlier> {
+        self.posts.values()
+    }
+
+    /// Those whose rows do not say yet what they are found to be, in the order of their uris.
+    pub(super) fn changed(&self) -> Vec<&Earlier> {
+        let mut changed: Vec<&Earlier> = self.posts.values().filter(|post| post.is_changed()).collect();
+        changed.sort_unstable_by(|a, b| a.uri.cmp(&b.uri));
+        changed
+    }
+}
+
+/// A gate that comes.
+#[derive(Debug, Clone)]
+pub(in crate::engine) struct Gate {
+    /// Its post.
+    pub post: String,
+    /// The event's time.
+    pub time: String,
+    /// When its post came, if that is known beside the database.
+    pub post_time: Option<String>,
+}
+
+/// What the earlier posts wait for that may be judged again now.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Seeds {
+    /// Posts that come and have flagged replies.
+    pub answered: Vec<String>,
+    /// Posts that come and have quotes.
+    pub quoted: Vec<String>,
+    /// Thread gates that come.
+    pub thread_gates: Vec<Gate>,
+    /// Post gates that come.
+    pub post_gates: Vec<Gate>,
+    /// Certain posts.
+    pub posts: Vec<String>,
+}
+
+impl Seeds {
+    pub(super) fn is_empty(&self) -> bool {
+        self.answered.is_empty()
+            && self.quoted.is_empty()
+            && self.thread_gates.is_empty()
+            && self.post_gates.is_empty()
+            && self.posts.is_empty()
+    }
+}
+
+/// Whether rows that somebody else holds are waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::engine) enum Lock {
+    Wait,
+    SkipHeld,
+}
+
+/// Posts that were read.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub posts: Vec<Earlier>,
+    /// There are more than a page.
+    pub more: bool,
+    /// The last uri of the page.
+    pub last: Option<String>,
+    /// Some are held by others, and were left out.
+    pub held: Vec<String>,
+}
+
+const COLUMNS: &str = r#"c.uri, c.cid, c.creator, c."replyRoot", c."replyParent", c."indexedAt", c."sortAt",
+    c."invalidReplyRoot", c."violatesThreadGate", c."violatesEmbeddingRules""#;
+
+/// Flagged replies to posts, the flagged replies to these, and so on.
+const ANSWERS: &str = r#"WITH RECURSIVE w(uri) AS (
+        SELECT c.uri FROM post c WHERE c."replyParent" = ANY($1) AND c."invalidReplyRoot"
+        UNION SELECT c.uri FROM w JOIN post c ON c."replyParent" = w.uri WHERE c."invalidReplyRoot")
+    SELECT uri FROM w LIMIT $2"#;
+
+/// A page of the flagged replies to posts.
+const ANSWERS_PAGE: &str = r#"SELECT c.uri FROM post c
+    WHERE c."replyParent" = ANY($1) AND c."invalidReplyRoot" AND c.uri > $3 ORDER BY c.uri LIMIT $2"#;
+
+/// The replies in the threads of some roots that came before their root. Where the gate's time is given, also those that
+/// claim to have come after it.
+const OF_THREADS: &str = r#"WITH RECURSIVE w(uri, root, time) AS (
+        SELECT c.uri, c."replyRoot", c."indexedAt" FROM post c
+        WHERE c."replyParent" = ANY($1) AND c."replyRoot" = c."replyParent"
+        UNION SELECT c.uri, c."replyRoot", c."indexedAt" FROM w JOIN post c ON c."replyParent" = w.uri
+        WHERE c."replyRoot" = w.root)
+    SELECT w.uri FROM unnest($1::text[], $3::text[], $4::text[]) AS g(post, time, post_time)
+    JOIN w ON w.root = g.post LEFT JOIN post p ON p.uri = g.post
+    WHERE (w.time < coalesce(g.post_time, p."indexedAt") OR w.time > g.time) AND w.uri > $5
+    ORDER BY w.uri LIMIT $2"#;
+
+/// The quotes of some posts that a gate may say something about.
+const QUOTES: &str = r#"SELECT q.uri FROM unnest($1::text[], $3::text[]) AS v(post, gate) JOIN quote q ON q.subject = v.post
+    JOIN post c ON c.uri = q.uri
+    WHERE c."violatesEmbeddingRules" OR EXISTS (SELECT FROM record r WHERE r.uri = v.gate AND r.json <> '') LIMIT $2"#;
+
+/// The quotes of some posts that came before the post. Where the gate's time is given, also those that claim to have come
+/// after it.
+const OF_QUOTED: &str = r#"SELECT q.uri FROM unnest($1::text[], $3::text[], $4::text[]) AS g(post, time, post_time)
+    JOIN quote q ON q.subject = g.post JOIN post c ON c.uri = q.uri LEFT JOIN post p ON p.uri = g.post
+    WHERE (c."indexedAt" < coalesce(g.post_time, p."indexedAt") OR c."indexedAt" > g.time) AND c.uri > $5
+    ORDER BY c.uri LIMIT $2"#;
+
+/// Reads what waits for the seeds, with everything that hangs on it, a page at most of each kind, and locks it.
+pub(super) async fn load(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    seeds: &Seeds,
+) -> Result<Found, sqlx::Error> {
+    load_with(connection, statements, seeds, ANSWERS, "", Lock::SkipHeld).await
+}
+
+/// Reads the page after a uri of what waits for the seeds, and locks it.
+pub(super) async fn load_page(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    seeds: &Seeds,
+    after: &str,
+    lock: Lock,
+) -> Result<Found, sqlx::Error> {
+    load_with(connection, statements, seeds, ANSWERS_PAGE, after, lock).await
+}
+
+async fn load_with(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    seeds: &Seeds,
+    answers: &str,
+    after: &str,
+    lock: Lock,
+) -> Result<Found, sqlx::Error> {
+    let limit = i64::try_from(PAGE + 1).unwrap_or(i64::MAX);
+    let is_first = after.is_empty();
+    // Only the second look asks who has overtaken whom.
+    let by_time = answers == ANSWERS_PAGE;
+    let mut uris: HashSet<String> = seeds.posts.iter().filter(|_| is_first).cloned().collect();
+    let mut found = Found::default();
+    let mut take = |rows: Vec<PgRow>| -> Result<(), sqlx::Error> {
+        let mut last: Option<String> = None;
+        for row in rows.iter().take(PAGE) {
+            let uri: String = row.try_get(0)?;
+            last = last.max(Some(uri.clone()));
+            uris.insert(uri);
+        }
+        if rows.len() > PAGE {
+            // Of several kinds, the next page begins where the first of them was cut.
+            found.last = if found.more { found.last.take().min(last) } else { last };
+            found.more = true;
+        }
+        Ok(())
+    };
+    if !seeds.answered.is_empty() {
+        let query = statements.query(answers).bind(&seeds.answered).bind(limit);
+        let query = if by_time { query.bind(after) } else { query };
+        take(query.fetch_all(&mut *connection).await?)?;
+    }
+    if !seeds.quoted.is_empty() && is_first {
+        let gates: Vec<String> = seeds
+            .quoted
+            .iter()
+            .map(|post| refs::gate(post, refs::POST_GATE).map(|(_, gate)| gate).unwrap_or_default())
+            .collect();
+        let query = statements.query(QUOTES).bind(&seeds.quoted).bind(limit).bind(gates);
+        take(query.fetch_all(&mut *connection).await?)?;
+    }
+    for (sql, gates) in [(OF_THREADS, &seeds.thread_gates), (OF_QUOTED, &seeds.post_gates)] {
+        if gates.is_empty() {
+            continue;
+        }
+        let query = statements
+            .query(sql)
+            .bind(gates.iter().map(|gate| gate.post.as_str()).collect::<Vec<_>>())
+            .bind(limit)
+            .bind(gates.iter().map(|gate| by_time.then_some(gate.time.as_str())).collect::<Vec<_>>())
+            .bind(gates.iter().map(|gate| gate.post_time.as_deref()).collect::<Vec<_>>())
+            .bind(after);
+        take(query.fetch_all(&mut *connection).await?)?;
+    }
+    if uris.is_empty() {
+        return Ok(found);
+    }
+    let mut uris: Vec<String> = uris.into_iter().collect();
+    // Every process locks rows in one order.
+    uris.sort_unstable();
+    let skip = if lock == Lock::SkipHeld { " SKIP LOCKED" } else { "" };
+    let sql = format!(
+        "SELECT {COLUMNS} FROM post c WHERE c.uri = ANY($1) ORDER BY c.uri FOR NO KEY UPDATE OF c{skip}"
+    );
+    for row in statements.query(&sql).bind(&uris).fetch_all(&mut *connection).await? {
+        found.posts.push(post_of(&row)?);
+    }
+    if found.posts.len() < uris.len() && lock == Lock::SkipHeld {
+        let there = statements.query("SELECT uri FROM post WHERE uri = ANY($1)").bind(&uris);
+        let locked: HashSet<&str> = found.posts.iter().map(|post| post.uri.as_str()).collect();
+        for row in there.fetch_all(&mut *connection).await? {
+            let uri: String = row.try_get(0)?;
+            if !locked.contains(uri.as_str()) {
+                found.held.push(uri);
+            }
+        }
+    }
+    load_quoted(connection, statements, &mut found.posts).await?;
+    Ok(found)
+}
+
+fn post_of(row: &PgRow) -> Result<Earlier, sqlx::Error> {
+    let flags = Flags {
+        invalid_reply_root: row.try_get(7)?,
+        violates_thread_gate: row.try_get(8)?,
+        violates_embedding_rules: row.try_get(9)?,
+    };
+    Ok(Earlier {
+        uri: row.try_get(0)?,
+        cid: row.try_get(1)?,
+        did: row.try_get(2)?,
+        root: row.try_get(3)?,
+        parent: row.try_get(4)?,
+        quoted: None,
+        time: row.try_get(5)?,
+        sort_at: row.try_get(6)?,
+        flags,
+        stored: Some(flags),
+    })
+}
+
+async fn load_quoted(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    posts: &mut [Earlier],
+) -> Result<(), sqlx::Error> {
+    let uris: Vec<&str> = posts.iter().map(|post| post.uri.as_str()).collect();
+    let rows = statements.query("SELECT uri, subject FROM quote WHERE uri = ANY($1)").bind(uris);
+    let mut quoted: HashMap<String, String> = HashMap::default();
+    for row in rows.fetch_all(connection).await? {
+        quoted.insert(row.try_get(0)?, row.try_get(1)?);
+    }
+    for post in posts {
+        post.quoted = quoted.remove(&post.uri);
+    }
+    Ok(())
+}
+
+/// Of these posts, those that have flagged replies, and those that have quotes.
+pub(super) async fn waited_for(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    posts: &[&str],
+) -> Result<(HashSet<String>, HashSet<String>), sqlx::Error> {
+    let (mut answered, mut quoted) = (HashSet::default(), HashSet::default());
+    if posts.is_empty() {
+        return Ok((answered, quoted));
+    }
+    let sql = r#"SELECT uri, a, q FROM (SELECT v.uri,
+            EXISTS (SELECT FROM post c WHERE c."replyParent" = v.uri AND c."invalidReplyRoot") AS a,
+            EXISTS (SELECT FROM quote t WHERE t.subject = v.uri) AS q
+        FROM unnest($1::text[]) AS v(uri)) w WHERE a OR q"#;
+    for row in statements.query(sql).bind(posts).fetch_all(connection).await? {
+        let uri: String = row.try_get(0)?;
+        if row.try_get(1)? {
+            answered.insert(uri.clone());
+        }
+        if row.try_get(2)? {
+            quoted.insert(uri);
+        }
+    }
+    Ok((answered, quoted))
+}
+
+/// Writes what earlier posts were found to be; returns how many rows changed. Their rows are locked.
+pub(in crate::engine) async fn write(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    changed: &[&Earlier],
+    deltas: &mut Deltas<'_>,
+) -> Result<usize, sqlx::Error> {
+    if changed.is_empty() {
+        return Ok(0);
+    }
+    let sql = r#"UPDATE post c SET "invalidReplyRoot" = v.invalid, "violatesThreadGate" = v.violates,
+            "violatesEmbeddingRules" = v.quote
+        FROM unnest($1::text[], $2::bool[], $3::bool[], $4::bool[]) AS v(uri, invalid, violates, quote)
+        WHERE c.uri = v.uri"#;
+    let flag = |of: fn(&Flags) -> Option<bool>| -> Vec<Option<bool>> {
+        changed.iter().map(|post| of(&post.flags)).collect()
+    };
+    statements
+        .query(sql)
+        .bind(changed.iter().map(|post| post.uri.as_str()).collect::<Vec<_>>())
+        .bind(flag(|flags| flags.invalid_reply_root))
+        .bind(flag(|flags| flags.violates_thread_gate))
+        .bind(flag(|flags| flags.violates_embedding_rules))
+        .execute(&mut *connection)
+        .await?;
+    let (mut replies, mut quotes) = (Vec::new(), Vec::new());
+    for post in changed {
+        let Some(stored) = post.stored else { continue };
+        let counts = |flags: Flags| i64::from(flags.violates_thread_gate != Some(true));
+        let moved = counts(post.flags) - counts(stored);
+        if let Some(parent) = post.parent.as_ref().filter(|_| moved != 0) {
+            deltas.add(Counter::Replies, parent.clone().into(), moved);
+        }
+        if moved < 0 {
+            replies.push(post.uri.as_str());
+        }
+        if post.flags.violates_embedding_rules == Some(true) && stored.violates_embedding_rules != Some(true)
+        {
+            quotes.push(post.uri.as_str());
+        }
+    }
+    notifications::take_back_for(connection, statements, "reply", &replies).await?;
+    notifications::take_back_for(connection, statements, "quote", &quotes).await?;
+    Ok(changed.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_word_about_a_post_counts() {
+        let post = |invalid| Earlier {
+            uri: "r".into(),
+            parent: Some("p".into()),
+            root: Some("p".into()),
+            flags: Flags { invalid_reply_root: Some(invalid), ..Flags::default() },
+            stored: Some(Flags { invalid_reply_root: Some(true), ..Flags::default() }),
+            ..Earlier::default()
+        };
+        let mut posts = EarlierPosts::default();
+        posts.add(post(true));
+        posts.add(post(false));
+        assert_eq!(posts.answers("p"), ["r"]);
+        assert!(posts.changed().is_empty());
+        posts.get_mut("r").unwrap().flags = Flags::default();
+        assert_eq!(posts.changed().len(), 1);
+    }
+}

@@ -1,0 +1,351 @@
+//! After the commit, and before the entries are acknowledged: what other processes wrote beside the batch.
+//!
+//! Two transactions that do not see each other can hold a post and a reply to it, or a gate and what it is about. Each
+//! looks once more when it has committed; whichever commits last sees both. Within one process such entries are in one
+//! batch or in batches one after the other ([`crate::order`]), and nothing is found here. The same look does what is more
+//! than a page at a time, and finds again what a crash has interrupted.
+//!
+//! Everything is done in pages, each a transaction of its own. Rows that somebody else holds are passed over first and
+//! waited for in the end, one at a time, so that nothing is held while a row is waited for.
+
+use foldhash::{HashMap, HashSet};
+use sqlx::{PgConnection, Row as _};
+
+use super::earlier::{self, Earlier, EarlierPosts, Gate, Lock, PAGE, Seeds};
+use super::judge::{Verdicts, told_by};
+use super::refs::{self, ThreadRefs};
+use super::view::View;
+use crate::collections::PartsKind;
+use crate::engine::aggregates::Deltas;
+use crate::engine::change::{Change, Content};
+use crate::engine::notifications::{self, Notifications, load_parents};
+use crate::engine::sql::Statements;
+use crate::engine::{EngineError, begin, end};
+
+/// What a batch has to look at once more.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Unseen<'c> {
+    posts: Vec<(&'c Change, &'c Content)>,
+    /// Replies that got a row without the flag, and posts that are no replies.
+    sound: HashSet<&'c str>,
+    /// Those that were judged; the others had nothing to do.
+    judged: HashSet<&'c str>,
+    /// Stored replies that lost their flag: others may have answered them meanwhile.
+    made_sound: HashSet<String>,
+    gates_in_sight: HashSet<String>,
+    new_gates: Vec<(Gate, PartsKind)>,
+    /// Earlier posts that were judged by what came in the batch.
+    looked_at: HashSet<String>,
+}
+
+impl<'c> Unseen<'c> {
+    /// Before the batch is judged.
+    pub(in crate::engine) fn of(changes: &[&'c Change]) -> Self {
+        let posts = changes.iter().filter(|change| change.collection.parts == PartsKind::Post);
+        let posts = posts.filter_map(|change| Some((*change, change.content()?)));
+        Self { posts: posts.collect(), ..Self::default() }
+    }
+
+    /// A wave has been judged.
+    pub(in crate::engine) fn judged(&mut self, verdicts: &Verdicts<'c>) {
+        for (uri, flags) in verdicts.judged() {
+            self.judged.insert(uri);
+            if flags.invalid_reply_root == Some(true) {
+                self.sound.remove(uri);
+            } else {
+                self.sound.insert(uri);
+            }
+        }
+        self.gates_in_sight.extend(verdicts.gates_in_sight().map(str::to_owned));
+        self.new_gates.extend(verdicts.new_gates().iter().cloned());
+        self.looked_at.extend(verdicts.looked_at().map(str::to_owned));
+        let lost_it = |post: &&&Earlier| post.flags.invalid_reply_root != Some(true);
+        let changed = verdicts.changed();
+        self.made_sound.extend(changed.iter().filter(lost_it).map(|post| post.uri.clone()));
+    }
+}
+
+/// Looks once more; returns how many rows changed. Doing it again does nothing.
+///
+/// # Errors
+/// See [`EngineError`]; the batch has committed.
+pub(in crate::engine) async fn after_commit(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    unseen: Unseen<'_>,
+) -> Result<usize, EngineError> {
+    if unseen.posts.is_empty() && unseen.new_gates.is_empty() {
+        return Ok(0);
+    }
+    let mut rows = 0;
+    for look in first_looks(connection, statements, &unseen).await? {
+        rows += look.go(connection, statements).await?;
+    }
+    Ok(rows)
+}
+
+/// What is to be looked at, and whether those above are told.
+#[derive(Debug, Default)]
+struct Look {
+    seeds: Seeds,
+    /// Gates that came into sight: of the seeds' posts only.
+    gates: Vec<(Gate, PartsKind)>,
+    tells: bool,
+    /// Judged already, and not to be judged by gates again.
+    looked_at: HashSet<String>,
+}
+
+/// Replies that are flagged though what they answer is there.
+const WITH_PARENT: &str = r#"SELECT c.uri FROM post c JOIN record r ON r.uri = c."replyParent"
+    WHERE c.uri = ANY($1) AND c."invalidReplyRoot" AND r.json <> ''"#;
+
+/// The questions whether there is anything to look at, over the whole batch. Mostly there is not.
+async fn first_looks(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    unseen: &Unseen<'_>,
+) -> Result<Vec<Look>, EngineError> {
+    begin(connection).await?;
+    let looks = look_over(connection, statements, unseen).await;
+    end(connection, looks.map_err(EngineError::from)).await
+}
+
+async fn look_over(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    unseen: &Unseen<'_>,
+) -> Result<Vec<Look>, sqlx::Error> {
+    let (mut live, mut others) = (Look { tells: true, ..Look::default() }, Look::default());
+    let uris: Vec<&str> = unseen.posts.iter().map(|(change, _)| change.uri.as_str()).collect();
+    let asked: Vec<&str> = uris.iter().copied().chain(unseen.made_sound.iter().map(String::as_str)).collect();
+    let (answered, _) = earlier::waited_for(connection, statements, &asked).await?;
+    // Whether those that made them sound were live is not known here.
+    let of_others = answered.iter().filter(|uri| unseen.made_sound.contains(*uri)).cloned();
+    others.seeds.answered.extend(of_others);
+    let mut flagged: HashSet<String> = HashSet::default();
+    let doubtful: Vec<&str> = unseen
+        .posts
+        .iter()
+        .filter(|(change, content)| {
+            !unseen.sound.contains(change.uri.as_str()) && ThreadRefs::of(change, content).is_some()
+        })
+        .map(|(change, _)| change.uri.as_str())
+        .collect();
+    if !doubtful.is_empty() {
+        let rows = statements.query(WITH_PARENT).bind(doubtful).fetch_all(&mut *connection).await?;
+        for row in rows {
+            flagged.insert(row.try_get(0)?);
+        }
+    }
+    let came_into_sight = gates_that_came_into_sight(connection, statements, unseen).await?;
+    for (change, content) in &unseen.posts {
+        let look = if change.live { &mut live } else { &mut others };
+        if answered.contains(&change.uri) {
+            look.seeds.answered.push(change.uri.clone());
+        }
+        let mut gates: Vec<(Gate, PartsKind)> = Vec::new();
+        let judged = unseen.judged.contains(change.uri.as_str());
+        for (gate, kind, post) in gates_asked(change, content).into_iter().filter(|_| judged) {
+            if let Some(time) = came_into_sight.get(&gate) {
+                gates.push((Gate { post, time: time.clone(), post_time: None }, kind));
+            }
+        }
+        if flagged.contains(&change.uri) || !gates.is_empty() {
+            look.seeds.posts.push(change.uri.clone());
+        }
+        look.gates.append(&mut gates);
+    }
+    for (gate, kind) in &unseen.new_gates {
+        match kind {
+            PartsKind::ThreadGate => others.seeds.thread_gates.push(gate.clone()),
+            _ => others.seeds.post_gates.push(gate.clone()),
+        }
+    }
+    others.looked_at = unseen.looked_at.clone();
+    others.looked_at.extend(uris.into_iter().map(str::to_owned));
+    Ok([live, others].into_iter().filter(|look| !look.seeds.is_empty()).collect())
+}
+
+/// The gates that a post is judged by: uri, kind, and the post that the gate belongs to.
+fn gates_asked(change: &Change, content: &Content) -> Vec<(String, PartsKind, String)> {
+    let thread = ThreadRefs::of(change, content).map(|thread| (thread.root, refs::THREAD_GATE));
+    let quoted = content.parts.post().and_then(|parts| parts.record.as_ref());
+    let quoted = quoted.map(|quoted| (quoted.uri.as_str(), refs::POST_GATE));
+    [(thread, PartsKind::ThreadGate), (quoted, PartsKind::PostGate)]
+        .into_iter()
+        .filter_map(|(asked, kind)| {
+            let (post, collection) = asked?;
+            let (owner, gate) = refs::gate(post, collection)?;
+            (owner != change.did).then(|| (gate, kind, post.to_owned()))
+        })
+        .collect()
+}
+
+/// Gates that the batch's posts should have been judged by and were not there yet: by uri, with their times.
+async fn gates_that_came_into_sight(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    unseen: &Unseen<'_>,
+) -> Result<HashMap<String, String>, sqlx::Error> {
+    let asked: HashSet<String> = unseen
+        .posts
+        .iter()
+        .flat_map(|(change, content)| gates_asked(change, content))
+        .map(|(gate, _, _)| gate)
+        .filter(|gate| !unseen.gates_in_sight.contains(gate))
+        .collect();
+    if asked.is_empty() {
+        return Ok(HashMap::default());
+    }
+    let asked: Vec<String> = asked.into_iter().collect();
+    let sql = r#"SELECT uri, "indexedAt" FROM record WHERE uri = ANY($1) AND json <> ''"#;
+    let rows = statements.query(sql).bind(asked).fetch_all(connection).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
+/// What a page has come to.
+#[derive(Debug, Default)]
+struct Page {
+    rows: usize,
+    /// Replies that have lost their flag.
+    mended: Vec<String>,
+    held: Vec<String>,
+    /// There is more after this uri.
+    more_after: Option<String>,
+}
+
+impl Look {
+    async fn go(
+        mut self,
+        connection: &mut PgConnection,
+        statements: &Statements,
+    ) -> Result<usize, EngineError> {
+        let mut rows = 0;
+        let mut held: Vec<String> = Vec::new();
+        // Ends: a reply loses its flag once.
+        while !self.seeds.is_empty() {
+            let mut mended: Vec<String> = Vec::new();
+            let mut after = Some(String::new());
+            while let Some(from) = after.take() {
+                let mut page = self.page(connection, statements, &from, Lock::SkipHeld).await?;
+                rows += page.rows;
+                mended.append(&mut page.mended);
+                held.append(&mut page.held);
+                after = page.more_after;
+            }
+            self.seeds = self.next_level(connection, statements, &mended).await?;
+        }
+        for uri in held {
+            self.seeds = Seeds { posts: vec![uri], ..Seeds::default() };
+            while !self.seeds.is_empty() {
+                let page = self.page(connection, statements, "", Lock::Wait).await?;
+                rows += page.rows;
+                self.seeds = self.next_level(connection, statements, &page.mended).await?;
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The replies that have lost their flag and have flagged replies themselves.
+    async fn next_level(
+        &self,
+        connection: &mut PgConnection,
+        statements: &Statements,
+        mended: &[String],
+    ) -> Result<Seeds, EngineError> {
+        let mut seeds = Seeds::default();
+        for part in mended.chunks(PAGE) {
+            let part: Vec<&str> = part.iter().map(String::as_str).collect();
+            begin(connection).await?;
+            let answered = earlier::waited_for(connection, statements, &part).await;
+            let (answered, _) = end(connection, answered.map_err(EngineError::from)).await?;
+            seeds.answered.extend(answered);
+        }
+        Ok(seeds)
+    }
+
+    async fn page(
+        &self,
+        connection: &mut PgConnection,
+        statements: &Statements,
+        after: &str,
+        lock: Lock,
+    ) -> Result<Page, EngineError> {
+        begin(connection).await?;
+        let page = self.page_in_transaction(connection, statements, after, lock).await;
+        end(connection, page).await
+    }
+
+    async fn page_in_transaction(
+        &self,
+        connection: &mut PgConnection,
+        statements: &Statements,
+        after: &str,
+        lock: Lock,
+    ) -> Result<Page, EngineError> {
+        let found = earlier::load_page(connection, statements, &self.seeds, after, lock).await?;
+        let more_after = found.last.filter(|_| found.more);
+        let mut page = Page { held: found.held, more_after, ..Page::default() };
+        let mut earlier = EarlierPosts::default();
+        found.posts.into_iter().for_each(|post| earlier.add(post));
+        let mut gates: Vec<(&Gate, PartsKind, bool)> = Vec::new();
+        for (gate, kind) in &self.gates {
+            gates.push((gate, *kind, true));
+        }
+        for gate in &self.seeds.thread_gates {
+            gates.push((gate, PartsKind::ThreadGate, false));
+        }
+        for gate in &self.seeds.post_gates {
+            gates.push((gate, PartsKind::PostGate, false));
+        }
+        let roots: Vec<String> = gates.iter().map(|(gate, _, _)| gate.post.clone()).collect();
+        let mut view = View::load(connection, statements, &[], &[], earlier, roots.into_iter()).await?;
+        let nothing = HashSet::default();
+        for (gate, kind, came_into_sight) in gates {
+            view.judge_overtaken(gate, kind, if came_into_sight { &nothing } else { &self.looked_at });
+        }
+        let mut parents: Vec<String> = view.earlier.all().filter_map(|post| post.parent.clone()).collect();
+        parents.sort_unstable();
+        parents.dedup();
+        let mut sound: Vec<String> = Vec::new();
+        for parent in parents.iter().filter(|parent| view.is_sound(parent)).cloned().collect::<Vec<_>>() {
+            sound.extend(view.judge_answers(&parent));
+        }
+        let changed = view.earlier.changed();
+        let mut deltas = Deltas::default();
+        page.rows = earlier::write(connection, statements, &changed, &mut deltas).await?;
+        if self.tells && statements.notifications() == Notifications::Live {
+            let sound = sound.iter().filter_map(|uri| view.earlier.get(uri));
+            self.tell(connection, statements, &view, sound.collect()).await?;
+        }
+        deltas.write(connection, statements).await?;
+        page.mended = sound;
+        Ok(page)
+    }
+
+    /// Tells those above replies that have lost their flag.
+    async fn tell(
+        &self,
+        connection: &mut PgConnection,
+        statements: &Statements,
+        view: &View,
+        replies: Vec<&Earlier>,
+    ) -> Result<(), sqlx::Error> {
+        let replies: Vec<&Earlier> =
+            replies.into_iter().filter(|reply| reply.flags.violates_thread_gate != Some(true)).collect();
+        let uris: Vec<&str> = replies.iter().map(|reply| reply.uri.as_str()).collect();
+        // One step more: the replies themselves are the first.
+        let mut parents: HashMap<String, Option<String>> = HashMap::default();
+        parents.extend(load_parents(connection, statements, &uris).await?);
+        let tops: Vec<String> = parents.values().flatten().cloned().collect();
+        let tops: Vec<&str> = tops.iter().map(String::as_str).collect();
+        parents.extend(load_parents(connection, statements, &tops).await?);
+        let mut drafts = Vec::new();
+        for reply in replies {
+            let above = told_by(&parents, view, &reply.uri, reply.thread());
+            drafts.extend(notifications::draft_of_reply(reply, &above));
+        }
+        notifications::write(connection, statements, &drafts).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,92 @@
+//! Asks the database what entries claim beyond what they say ([`crate::order::look`]), for as long as it takes.
+
+use std::time::Duration;
+
+use rsky_common::admin::Readiness;
+use rsky_common::runtime::backoff::Backoff;
+use sqlx::PgConnection;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::database::Database;
+use crate::engine::{EngineError, Notifications, Statements};
+use crate::order::look::Question;
+use crate::order::{Entry, Keys, Looked};
+
+/// Longest time of one question.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A connection for questions, opened when it is first needed.
+pub struct Looker {
+    database: Database,
+    statements: Statements,
+    connection: Option<PgConnection>,
+    readiness: Readiness,
+}
+
+/// Whether a question was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// It was.
+    Given,
+    /// The process stops; the entries are not to be worked on.
+    Stopped,
+}
+
+impl Looker {
+    /// `readiness` counts as ready until a question has to wait.
+    pub fn new(database: Database, statements: Statements, readiness: Readiness) -> Self {
+        readiness.ready();
+        Self { database, statements, connection: None, readiness }
+    }
+
+    /// When creates notify.
+    pub fn notifications(&self) -> Notifications {
+        self.statements.notifications()
+    }
+
+    /// Asks until there is an answer, and adds what the entries claim by it, or until the process stops.
+    pub async fn look<T>(
+        mut self,
+        question: Question,
+        keys: Keys,
+        mut entries: Vec<Entry<T>>,
+        stop: CancellationToken,
+    ) -> (Self, Vec<Entry<T>>, Answer) {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+        loop {
+            let asked = tokio::time::timeout(TIMEOUT, self.ask(&question, &keys)).await;
+            match asked.unwrap_or(Err(EngineError::TooLong)) {
+                Ok(looked) => {
+                    if backoff.attempts() > 0 {
+                        self.readiness.ready();
+                    }
+                    for (at, Looked(claims)) in looked {
+                        if let Some(entry) = entries.get_mut(at) {
+                            entry.claims.extend(&claims);
+                        }
+                    }
+                    return (self, entries, Answer::Given);
+                }
+                Err(error) => {
+                    if backoff.attempts() == 0 {
+                        warn!("Postgres cannot be asked what is stored, waiting: {error}");
+                    }
+                    self.readiness.not_ready(error.to_string());
+                    self.connection = None;
+                }
+            }
+            if !backoff.wait(&stop).await {
+                return (self, entries, Answer::Stopped);
+            }
+        }
+    }
+
+    async fn ask(&mut self, question: &Question, keys: &Keys) -> Result<Vec<(usize, Looked)>, EngineError> {
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            none => none.insert(self.database.connect().await?),
+        };
+        question.ask(connection, &self.statements, keys).await
+    }
+}

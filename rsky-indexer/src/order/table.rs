@@ -1,0 +1,117 @@
+//! The table of claims: what is claimed by entries on their way, and whether a further entry gets in their way.
+
+use foldhash::HashMap;
+
+use super::claims::{Claims, Touch};
+
+/// How many entries claim a key, by what they do to it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Uses {
+    reads: u32,
+    adds: u32,
+    owns: u32,
+}
+
+/// The claims of a set of entries.
+#[derive(Debug, Default)]
+pub struct Table(HashMap<u64, Uses>);
+
+impl Table {
+    /// Whether an entry with these claims depends on one of the set, or one of the set on it.
+    pub fn conflicts(&self, claims: &Claims) -> bool {
+        !self.0.is_empty() && claims.iter().any(|(key, touch)| self.stands_against(*key, *touch))
+    }
+
+    fn stands_against(&self, key: u64, touch: Touch) -> bool {
+        let Some(uses) = self.0.get(&key) else { return false };
+        match touch {
+            Touch::Read => uses.adds > 0 || uses.owns > 0,
+            Touch::Add => uses.reads > 0 || uses.owns > 0,
+            Touch::Own => true,
+        }
+    }
+
+    /// An entry joins the set.
+    pub fn add(&mut self, claims: &Claims) {
+        for (key, touch) in claims.iter() {
+            let uses = self.0.entry(*key).or_default();
+            let count = uses.of(*touch);
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// An entry leaves the set.
+    pub fn remove(&mut self, claims: &Claims) {
+        for (key, touch) in claims.iter() {
+            let Some(uses) = self.0.get_mut(key) else { continue };
+            let count = uses.of(*touch);
+            *count = count.saturating_sub(1);
+            if uses.reads == 0 && uses.adds == 0 && uses.owns == 0 {
+                self.0.remove(key);
+            }
+        }
+    }
+
+    /// Empties the set; its memory stays for the next.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Whether nothing is claimed.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Uses {
+    fn of(&mut self, touch: Touch) -> &mut u32 {
+        match touch {
+            Touch::Read => &mut self.reads,
+            Touch::Add => &mut self.adds,
+            Touch::Own => &mut self.owns,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claims(pairs: &[(u64, Touch)]) -> Claims {
+        Claims::of(pairs.to_vec())
+    }
+
+    #[test]
+    fn readers_go_together_and_adders_go_together() {
+        let mut table = Table::default();
+        table.add(&claims(&[(1, Touch::Read), (2, Touch::Add), (3, Touch::Own)]));
+        for (key, touch, conflicts) in [
+            (1, Touch::Read, false),
+            (1, Touch::Add, true),
+            (1, Touch::Own, true),
+            (2, Touch::Read, true),
+            (2, Touch::Add, false),
+            (2, Touch::Own, true),
+            (3, Touch::Read, true),
+            (3, Touch::Add, true),
+            (3, Touch::Own, true),
+            (4, Touch::Own, false),
+        ] {
+            assert_eq!(table.conflicts(&claims(&[(key, touch)])), conflicts, "{key} {touch:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_added_twice_stays_until_it_is_removed_twice() {
+        let mut table = Table::default();
+        let one = claims(&[(1, Touch::Own), (2, Touch::Read)]);
+        table.add(&one);
+        table.add(&one);
+        table.remove(&one);
+        assert!(table.conflicts(&one));
+        table.remove(&one);
+        assert!(!table.conflicts(&one) && table.is_empty());
+        // Nothing to remove: nothing happens.
+        table.remove(&one);
+    }
+}
