@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::handover::Task;
 use super::question::Question;
-use super::window::{ActorRow, Event, Need, Resolution, need};
+use super::waiting::Moment;
+use super::window::{ActorRow, Event, Need, Resolution, need, need_nothing};
 use crate::acks::{Fate, entry_id};
 use crate::engine::News;
 use crate::job::Job;
@@ -25,6 +26,17 @@ pub(super) struct Account {
     patience: u32,
     /// Whether it is among those that wait, are asked about, or are taken out.
     pub(super) busy: bool,
+    /// The moment it waits for.
+    pub(super) delay: Option<Delay>,
+}
+
+/// Why and until when an account waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Delay {
+    /// The moment.
+    pub(super) moment: Moment,
+    /// The question that had no answer; `None` where it was not asked for being asked too soon.
+    pub(super) unanswered: Option<Question>,
 }
 
 /// What is next for an account.
@@ -69,6 +81,18 @@ impl Account {
         }
     }
 
+    /// Takes the entries out that need nothing, while the others wait.
+    pub(super) fn settle_idle(&mut self, last: Option<Resolution>) -> Vec<(Job, Fate)> {
+        let events: Vec<Event<'_>> = self.tasks.iter().map(event).collect();
+        let may_go = need_nothing(self.row.as_ref(), &events, last);
+        let covered = may_go.iter().take(self.covered).filter(|may_go| !**may_go).count();
+        let (go, stay): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.tasks).into_iter().zip(may_go).partition(|(_, may_go)| *may_go);
+        self.tasks = stay.into_iter().map(|(task, _)| task).collect();
+        self.covered = covered;
+        go.into_iter().map(|(task, _)| (task.job, Fate::Indexed)).collect()
+    }
+
     /// The time that becomes the row's `indexedAt`.
     pub(super) fn time(&self) -> &str {
         &self.time
@@ -89,6 +113,11 @@ impl Account {
         self.tasks = kept;
         let gone: Vec<Task> = gone;
         gone.into_iter().map(|task| (task.job, Fate::Nothing(reason))).collect()
+    }
+
+    /// Failures of another question do not count for the next one.
+    pub(super) fn forget_failures(&mut self) {
+        (self.attempts, self.patience) = (0, 0);
     }
 
     /// A failure that counts; how many in a row.

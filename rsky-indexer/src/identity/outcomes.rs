@@ -13,7 +13,7 @@ use crate::job::Job;
 impl Stage {
     pub(super) async fn take_answers(&mut self, answers: Vec<Answered>) {
         let (mut known, mut news, mut fresh) = (Vec::new(), Vec::new(), Vec::new());
-        for Answered { did, began_ms, probe, cached, outcome } in answers {
+        for Answered { did, question, began_ms, probe, cached, outcome } in answers {
             news.extend(cached.map(|cached| (did.clone(), cached)));
             if self.asker.needs_directory(&did) {
                 match &outcome {
@@ -46,7 +46,7 @@ impl Stage {
                     match self.accounts.get_mut(&did) {
                         Some(account) if !silent => {
                             let until = account.directory_failed();
-                            self.waiting.delay(did, until);
+                            self.delay(did, until, Some(question));
                         }
                         _ => self.waiting.ready(did, true),
                     }
@@ -56,7 +56,7 @@ impl Stage {
                     let attempts = account.failed();
                     if attempts < self.limits.max_attempts {
                         let until = account.again_at();
-                        self.waiting.delay(did, until);
+                        self.delay(did, until, Some(question));
                         self.count("failed");
                     } else {
                         self.settle_dead(did, &mut fresh, reason, &error, attempts);
@@ -123,6 +123,9 @@ impl Stage {
     pub(super) fn bury(&mut self, did: &str, reason: &'static str, error: &str, attempts: u32) {
         self.count("given_up");
         if let Some(mut account) = self.accounts.remove(did) {
+            if let Some(delay) = account.delay.take() {
+                self.waiting.end_delay(delay.moment);
+            }
             // Covers all of them.
             account.next(None);
             let dead = || Fate::Dead(Death { reason, error: error.to_owned(), attempts });

@@ -68,6 +68,7 @@ pub(super) enum Cached {
 #[derive(Debug)]
 pub(super) struct Answered {
     pub(super) did: String,
+    pub(super) question: Question,
     /// When it was asked, in milliseconds since 1970.
     pub(super) began_ms: u64,
     /// Whether the directory's being back depended on it.
@@ -128,7 +129,7 @@ impl Asker {
             }
             Err(error) => (None, Err(failure(&did, error))),
         };
-        Answered { did, began_ms, probe, cached, outcome }
+        Answered { did, question, began_ms, probe, cached, outcome }
     }
 
     /// All the protocol needs of a document must be there, or nothing of it counts (CONFORMANCE-TRAPS 88).

@@ -1,6 +1,6 @@
 //! The work beside the lanes: entries come in, questions go out, answers are written, entries are acknowledged.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,11 +13,11 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::account::{Account, Next};
+use super::account::{Account, Delay, Next};
 use super::actors::{Look, Looked};
 use super::directory::Directory;
 use super::handover::{Task, Tasks};
-use super::question::{Answered, Asker, Network};
+use super::question::{Answered, Asker, Network, Question};
 use super::recent::Recent;
 use super::shared_cache::SharedCache;
 use super::unindex::{Going, Unindex};
@@ -149,18 +149,19 @@ impl Stage {
         }
     }
 
-    /// Accounts that nothing is being done about are looked at; for others the entries wait their turn.
+    /// Accounts that nothing is being done about are looked at, and those that wait for a moment: what has come may
+    /// need no moment, or another question. For others the entries wait their turn.
     async fn take_in(&mut self, batch: &mut Vec<Task>) {
-        let mut fresh = Vec::new();
+        let mut to_look_at = BTreeSet::new();
         for task in batch.drain(..) {
             let did = task.news.did.clone();
             let account = self.accounts.entry(did.clone()).or_default();
             account.push(task);
-            if !std::mem::replace(&mut account.busy, true) {
-                fresh.push(did);
+            if !std::mem::replace(&mut account.busy, true) || account.delay.is_some() {
+                to_look_at.insert(did);
             }
         }
-        self.look(fresh).await;
+        self.look(to_look_at.into_iter().collect()).await;
     }
 
     /// Looks accounts up, and decides what to do about them.
@@ -191,17 +192,46 @@ impl Stage {
     fn decide(&mut self, did: String) {
         let last = self.recent.of(&did);
         let Some(account) = self.accounts.get_mut(&did) else { return };
+        let now = Instant::now();
+        let delay = account.delay.take();
+        if let Some(delay) = delay {
+            self.waiting.end_delay(delay.moment);
+        }
         match account.next(last) {
             Next::Done => {
                 self.done.extend(account.settle(|| Fate::Indexed));
                 self.accounts.remove(&did);
                 self.count("not_needed");
             }
-            Next::Ask(_) => {
-                let needs_directory = self.asker.needs_directory(&did);
-                self.waiting.ready(did, needs_directory);
-            }
-            Next::Later(pause) => self.waiting.delay(did, Instant::now() + pause),
+            Next::Ask(question) => match delay {
+                // That more asks for it is no reason to ask before its time what had no answer.
+                Some(Delay { moment: (until, _), unanswered })
+                    if unanswered == Some(question) && until > now =>
+                {
+                    self.delay(did, until, unanswered);
+                }
+                _ => {
+                    if delay.and_then(|delay| delay.unanswered).is_some_and(|other| other != question) {
+                        account.forget_failures();
+                    }
+                    let needs_directory = self.asker.needs_directory(&did);
+                    self.waiting.ready(did, needs_directory);
+                }
+            },
+            Next::Later(pause) => self.delay(did, now + pause, None),
+        }
+    }
+
+    /// Lets an account wait for a moment, without its entries that need nothing.
+    pub(super) fn delay(&mut self, did: String, until: Instant, unanswered: Option<Question>) {
+        let last = self.recent.of(&did);
+        let Some(account) = self.accounts.get_mut(&did) else { return };
+        self.done.extend(account.settle_idle(last));
+        if account.len() == 0 {
+            self.accounts.remove(&did);
+        } else {
+            let moment = self.waiting.delay(did, until);
+            account.delay = Some(Delay { moment, unanswered });
         }
     }
 

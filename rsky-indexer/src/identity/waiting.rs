@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
+/// When an account is to be looked at again, and its number among those of the same time.
+pub(super) type Moment = (Instant, u64);
+
 /// The accounts that wait. Each is in it at most once, so it is no larger than what is in hand.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     /// Those that need the directory, and those that do not.
     ready: [VecDeque<String>; 2],
-    delayed: BTreeMap<(Instant, u64), String>,
+    delayed: BTreeMap<Moment, String>,
     number: u64,
 }
 
@@ -20,9 +23,16 @@ impl Waiting {
     }
 
     /// It is to be looked at again at that time.
-    pub(super) fn delay(&mut self, did: String, until: Instant) {
+    pub(super) fn delay(&mut self, did: String, until: Instant) -> Moment {
         self.number += 1;
-        self.delayed.insert((until, self.number), did);
+        let moment = (until, self.number);
+        self.delayed.insert(moment, did);
+        moment
+    }
+
+    /// The account that waits for this moment waits no longer.
+    pub(super) fn end_delay(&mut self, moment: Moment) {
+        drop(self.delayed.remove(&moment));
     }
 
     /// The next whose question can be asked, and whether it needs the directory.
@@ -79,6 +89,8 @@ mod tests {
         waiting.delay("late".into(), now + Duration::from_secs(9));
         waiting.delay("first".into(), now);
         waiting.delay("second".into(), now);
+        let moment = waiting.delay("third".into(), now);
+        waiting.end_delay(moment);
         assert_eq!((waiting.delayed(), waiting.next_due()), (3, Some(now)));
         assert_eq!(waiting.take_due(now).as_deref(), Some("first"));
         assert_eq!(waiting.take_due(now).as_deref(), Some("second"));

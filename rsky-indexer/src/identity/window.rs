@@ -51,29 +51,61 @@ pub(super) enum Need<'a> {
     Later(Duration),
 }
 
-/// What the events of one account ask for, in their order: the outcome is that of one event after the other.
+/// What the events of one account ask for, in their order: the outcome is that of one event after the other, where one
+/// that has to wait for its moment comes after those that have not.
 pub(super) fn need<'a>(row: Option<&ActorRow>, events: &[Event<'a>], last: Option<Resolution>) -> Need<'a> {
+    let mut known = known(row, events);
+    let (mut resolve, mut later) = (None, None);
+    for event in events.iter().filter(|event| event.what != News::Deleted) {
+        // One resolution serves all the events that wait for it.
+        let forced = resolve.is_none() && is_forced(event, last);
+        if forced && let Some(pause) = last.and_then(|last| PAUSE.checked_sub(last.ago)) {
+            later = Some(pause);
+        } else if forced || is_due(known, event.time) {
+            resolve = Some(event.time);
+            known = Some((epoch_millis(event.time), true));
+        }
+    }
+    match (resolve, later) {
+        (Some(time), _) => Need::Resolve(time),
+        (None, Some(pause)) => Need::Later(pause),
+        (None, None) => Need::Nothing,
+    }
+}
+
+/// Of events that cannot be served now, those that need nothing and need not wait with the others. An event is written
+/// again when it is delivered again, so none may be done with before an earlier one that writes; an identity event writes
+/// nothing.
+pub(super) fn need_nothing(
+    row: Option<&ActorRow>,
+    events: &[Event<'_>],
+    last: Option<Resolution>,
+) -> Vec<bool> {
+    let known = known(row, events);
+    let mut is_behind = false;
+    let mut may_go = |event: &Event<'_>| {
+        let waits = event.what == News::Deleted || is_forced(event, last) || is_due(known, event.time);
+        let stays = waits || is_behind;
+        is_behind |= stays && event.what != News::Identity;
+        !stays
+    };
+    events.iter().map(&mut may_go).collect()
+}
+
+/// When the handle was looked for last, and whether there was one.
+fn known(row: Option<&ActorRow>, events: &[Event<'_>]) -> Option<(Option<i64>, bool)> {
     // A row that a status of these events made: nobody has looked for the handle yet.
     let made_by_status = |row: &&ActorRow| {
         let made = |event: &Event<'_>| matches!(event.what, News::Hidden(_)) && event.time == row.indexed_at;
         row.handle.is_none() && events.iter().any(made)
     };
-    let mut known = row
-        .filter(|row| !made_by_status(row))
-        .map(|row| (epoch_millis(&row.indexed_at), row.handle.is_some()));
-    let mut resolve = None;
-    for event in events.iter().filter(|event| event.what != News::Deleted) {
-        // One resolution serves all the events that wait for it.
-        let forced = event.what == News::Identity && resolve.is_none() && !is_covered(event, last);
-        if forced && let Some(pause) = last.and_then(|last| PAUSE.checked_sub(last.ago)) {
-            return Need::Later(pause);
-        }
-        if forced || is_due(known, event.time) {
-            resolve = Some(event.time);
-            known = Some((epoch_millis(event.time), true));
-        }
-    }
-    resolve.map_or(Need::Nothing, Need::Resolve)
+    let row = row.filter(|row| !made_by_status(row))?;
+    Some((epoch_millis(&row.indexed_at), row.handle.is_some()))
+}
+
+/// Whether an event asks for a resolution however old the handle is.
+fn is_forced(event: &Event<'_>, last: Option<Resolution>) -> bool {
+    event.what == News::Identity && !is_covered(event, last)
 }
 
 /// Whether a resolution began after the event had been queued: it has seen what the event is about.
@@ -158,6 +190,28 @@ mod tests {
         // Another row that happens to have no handle.
         let other = row(false, "2026-01-02T00:30:00.000Z");
         assert_eq!(need(Some(&other), &events, None), Need::Nothing);
+    }
+
+    #[test]
+    fn what_needs_no_moment_does_not_wait_for_one() {
+        let known = row(true, T);
+        let last = Some(Resolution { began_ms: 1_000_500, ago: Duration::from_secs(20) });
+        let (noon, morrow) = ("2026-01-02T12:00:00.000Z", "2026-01-03T00:00:00.001Z");
+        let waits = event(News::Identity, T);
+        let events = [waits, event(News::Active, noon), event(News::Profile, noon)];
+        assert_eq!(need(Some(&known), &events, last), Need::Later(Duration::from_secs(40)));
+        assert_eq!(need_nothing(Some(&known), &events, last), [false, true, true]);
+        // The window is that of the row: what is due is not put off, and what has waited is served with it.
+        let events = [waits, event(News::Active, noon), event(News::Active, morrow)];
+        assert_eq!(need(Some(&known), &events, last), Need::Resolve(morrow));
+        assert_eq!(need_nothing(Some(&known), &events, last), [false, true, false]);
+        // What wrote something is not overtaken by what writes again.
+        let events = [event(News::Active, morrow), event(News::Hidden("suspended"), noon)];
+        assert_eq!(need_nothing(Some(&known), &events, last), [false, false]);
+        let events = [event(News::Deleted, T), event(News::Active, noon)];
+        assert_eq!(need_nothing(Some(&known), &events, last), [false, false]);
+        // Nobody has looked for a handle: all wait.
+        assert_eq!(need_nothing(None, &[waits, event(News::Active, noon)], last), [false, false]);
     }
 
     #[test]

@@ -28,6 +28,7 @@ mod lanes_share_subjects;
 mod lanes_share_threads;
 
 mod deletes_accounts;
+mod looks_again_while_delayed;
 mod resolves_handles;
 mod waits_for_the_directory;
 
