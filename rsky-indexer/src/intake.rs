@@ -44,7 +44,7 @@ pub fn read_in(edition: Edition, payload: &str) -> Intake<Work> {
         StreamEvent::Delete(delete) => read_delete(edition, &delete),
         StreamEvent::Repo(repo) => {
             let seen = SeenCommit { did: repo.did.into(), commit: repo.commit.into(), rev: repo.rev.into() };
-            work(None, Some(seen))
+            Intake::Work(Work { seen: Some(seen), ..Work::default() })
         }
         StreamEvent::Account(account) => match News::of_status(account.active, account.status.as_deref()) {
             Some(what) => about_account(&account.did, &account.time, what),
@@ -60,7 +60,9 @@ pub fn read_in(edition: Edition, payload: &str) -> Intake<Work> {
 
 fn read_write(edition: Edition, write: &RecordEvent<'_>, update: bool) -> Intake<Work> {
     let seen = seen_commit(write.seq, &write.did, &write.commit, &write.rev);
-    let Some(collection) = declaration_in(edition, &write.collection) else { return work(None, seen) };
+    let Some(collection) = declaration_in(edition, &write.collection) else {
+        return work(edition, &write.time, None, seen);
+    };
     let json = write.record.get();
     let record = match Json::parse(json) {
         Ok(record) => record,
@@ -90,12 +92,14 @@ fn read_write(edition: Edition, write: &RecordEvent<'_>, update: bool) -> Intake
         time: write.time.as_ref().into(),
         action: if update { Action::Update(content) } else { Action::Create(content) },
     };
-    work(Some(change), seen)
+    work(edition, &write.time, Some(change), seen)
 }
 
 fn read_delete(edition: Edition, delete: &DeleteEvent<'_>) -> Intake<Work> {
     let seen = seen_commit(delete.seq, &delete.did, &delete.commit, &delete.rev);
-    let Some(collection) = declaration_in(edition, &delete.collection) else { return work(None, seen) };
+    let Some(collection) = declaration_in(edition, &delete.collection) else {
+        return work(edition, &delete.time, None, seen);
+    };
     let change = Change {
         uri: uri(&delete.did, &delete.collection, &delete.rkey),
         did: delete.did.as_ref().into(),
@@ -106,7 +110,7 @@ fn read_delete(edition: Edition, delete: &DeleteEvent<'_>) -> Intake<Work> {
         time: delete.time.as_ref().into(),
         action: Action::Delete,
     };
-    work(Some(change), seen)
+    work(edition, &delete.time, Some(change), seen)
 }
 
 fn declaration_in(edition: Edition, nsid: &str) -> Option<&'static Collection> {
@@ -123,11 +127,16 @@ fn uri(did: &str, collection: &str, rkey: &str) -> String {
     ["at://", did, "/", collection, "/", rkey].concat()
 }
 
-fn work(change: Option<Change>, seen: Option<SeenCommit>) -> Intake<Work> {
+fn work(edition: Edition, time: &str, change: Option<Change>, seen: Option<SeenCommit>) -> Intake<Work> {
+    let news = |did: &str, what| AccountNews { did: did.to_owned(), time: time.to_owned(), what };
     // Whoever has, changes or deletes a profile has a handle (IDENTITY 1).
-    let account = change.as_ref().filter(|change| change.collection.nsid == PROFILE).map(|change| {
-        AccountNews { did: change.did.clone(), time: change.time.clone(), what: News::Profile }
-    });
+    let profile = change.as_ref().filter(|change| change.collection.nsid == PROFILE);
+    let commit = seen.as_ref().filter(|_| edition.looks_at_handles_with_commits());
+    let account = match (profile, commit) {
+        (Some(change), _) => Some(news(&change.did, News::Profile)),
+        (None, Some(commit)) => Some(news(&commit.did, News::Commit)),
+        (None, None) => None,
+    };
     Intake::Work(Work { change, seen, account })
 }
 
@@ -166,6 +175,29 @@ mod tests {
         assert!(work.change.is_some() && work.seen.is_some());
         let Intake::Work(work) = read(&live.replace("\"seq\":5", "\"seq\":-2")) else { panic!() };
         assert!(work.change.is_some() && work.seen.is_none());
+    }
+
+    #[test]
+    fn a_commit_has_its_account_looked_at_in_later_editions() {
+        let news = |edition, payload: &str| match read_in(edition, payload) {
+            Intake::Work(work) => work.account.map(|news| (news.did, news.time, news.what)),
+            other => panic!("{other:?}"),
+        };
+        let commit = Some(("did:plc:a".to_owned(), "t".to_owned(), News::Commit));
+        let delete = event("delete", "app.bsky.graph.block", "null");
+        let unknown = event("create", "com.example.x", "{}");
+        for payload in [event("create", "app.bsky.graph.block", BLOCK), delete, unknown] {
+            assert_eq!(news(Edition::Reference, &payload), None);
+            assert_eq!(news(Edition::Fork, &payload), commit);
+            assert_eq!(news(Edition::Upstream, &payload), commit);
+            assert_eq!(news(Edition::Upstream, &payload.replace("\"seq\":5", "\"seq\":-2")), None);
+        }
+        let profile = event("create", PROFILE, r#"{"$type":"app.bsky.actor.profile"}"#);
+        for edition in [Edition::Reference, Edition::Fork] {
+            assert!(matches!(news(edition, &profile), Some((_, _, News::Profile))));
+        }
+        let repo = r#"{"type":"repo","seq":-2,"time":"t","did":"did:plc:a","commit":"k","rev":"r"}"#;
+        assert_eq!(news(Edition::Fork, repo), None);
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub enum News {
     Hidden(&'static str),
     /// Its host says that it is gone.
     Deleted,
+    /// It has committed: its handle may be old. Best effort, and no reason to keep an entry.
+    Commit,
 }
 
 impl News {
@@ -63,7 +65,7 @@ pub(super) async fn note(
         let status = match news.what {
             News::Active => None,
             News::Hidden(status) => Some(status),
-            News::Profile | News::Identity | News::Deleted => continue,
+            News::Profile | News::Identity | News::Deleted | News::Commit => continue,
         };
         newest.insert(&news.did, (&news.time, status));
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::handover::Task;
+use super::handover::{Keeps, Task};
 use super::question::Question;
 use super::waiting::Moment;
 use super::window::{ActorRow, Event, Need, Resolution, need, need_nothing};
@@ -90,7 +90,14 @@ impl Account {
             std::mem::take(&mut self.tasks).into_iter().zip(may_go).partition(|(_, may_go)| *may_go);
         self.tasks = stay.into_iter().map(|(task, _)| task).collect();
         self.covered = covered;
-        go.into_iter().map(|(task, _)| (task.job, Fate::Indexed)).collect()
+        entries(go.into_iter().map(|(task, _)| task), || Fate::Indexed)
+    }
+
+    /// Gives up what nobody waits for.
+    pub(super) fn give_up_looks(&mut self) {
+        let is_entry = |task: &Task| matches!(task.keeps, Keeps::Entry(_));
+        self.covered = self.tasks.iter().take(self.covered).filter(|task| is_entry(task)).count();
+        self.tasks.retain(is_entry);
     }
 
     /// The time that becomes the row's `indexedAt`.
@@ -102,7 +109,7 @@ impl Account {
     pub(super) fn settle(&mut self, fate: impl Fn() -> Fate) -> Vec<(Job, Fate)> {
         (self.attempts, self.patience) = (0, 0);
         let covered = std::mem::take(&mut self.covered).min(self.tasks.len());
-        self.tasks.drain(..covered).map(|task| (task.job, fate())).collect()
+        entries(self.tasks.drain(..covered), fate)
     }
 
     /// Takes the entries out that said that the account is gone: it is not.
@@ -112,7 +119,7 @@ impl Account {
             std::mem::take(&mut self.tasks).into_iter().partition(|task| task.news.what == News::Deleted);
         self.tasks = kept;
         let gone: Vec<Task> = gone;
-        gone.into_iter().map(|task| (task.job, Fate::Nothing(reason))).collect()
+        entries(gone.into_iter(), || Fate::Nothing(reason))
     }
 
     /// Failures of another question do not count for the next one.
@@ -141,10 +148,27 @@ impl Account {
 
     /// The entries in hand, for those that must be told about them.
     pub(super) fn jobs(&self) -> impl Iterator<Item = &Job> {
-        self.tasks.iter().map(|task| &task.job)
+        self.tasks.iter().filter_map(|task| match &task.keeps {
+            Keeps::Entry(job) => Some(job),
+            Keeps::Place(_) => None,
+        })
     }
 }
 
+/// The entries among tasks that are done.
+fn entries(tasks: impl Iterator<Item = Task>, fate: impl Fn() -> Fate) -> Vec<(Job, Fate)> {
+    let entry = |task: Task| match task.keeps {
+        Keeps::Entry(job) => Some((job, fate())),
+        Keeps::Place(_) => None,
+    };
+    tasks.filter_map(entry).collect()
+}
+
 fn event(task: &Task) -> Event<'_> {
-    Event { what: task.news.what, time: &task.news.time, queued_ms: entry_id(&task.job.id).0 }
+    let queued_ms = match &task.keeps {
+        Keeps::Entry(job) => entry_id(&job.id).0,
+        // It matters for identity events alone.
+        Keeps::Place(_) => 0,
+    };
+    Event { what: task.news.what, time: &task.news.time, queued_ms }
 }

@@ -4,20 +4,30 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use prometheus_client::metrics::counter::Counter;
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use super::looked_at::LookedAt;
 use crate::acks::{Fate, entry_id};
-use crate::engine::AccountNews;
+use crate::engine::{AccountNews, News};
 use crate::job::Job;
 
-/// An entry whose rows are written and whose account is to be looked at.
+/// An account that is to be looked at, since the rows of one of its entries are written.
 #[derive(Debug)]
 pub struct Task {
-    /// The entry, without its payload.
-    pub job: Job,
-    /// What it says.
+    /// What is kept meanwhile.
+    pub keeps: Keeps,
+    /// What the entry says.
     pub news: AccountNews,
+}
+
+/// What a task keeps until it is done.
+#[derive(Debug)]
+pub enum Keeps {
+    /// The entry, without its payload: it is settled then.
+    Entry(Job),
+    /// Only its place among those that nobody waits for: the entry is settled already.
+    Place(OwnedSemaphorePermit),
 }
 
 /// How many entries the work beside the lanes may hold, and how many it holds.
@@ -30,6 +40,10 @@ pub struct Room {
 
 /// For each entry that is worked on, so many may wait for a moment that is to come.
 const DELAYED: usize = 8;
+
+/// For so many entries that may be worked on, one account may be looked at that nobody waits for. When all these wait for
+/// an answer, an entry that comes waits for them: few, or identity events are late.
+const ENTRIES_PER_LOOK: usize = 16;
 
 impl Room {
     fn new(limit: usize) -> Self {
@@ -74,6 +88,8 @@ impl Room {
 pub struct Handover {
     sender: mpsc::Sender<Task>,
     room: Arc<Room>,
+    looks: Arc<Semaphore>,
+    looked_at: Arc<LookedAt>,
     deferred: Counter,
 }
 
@@ -88,15 +104,29 @@ impl Handover {
     /// A way for as many entries as may be worked on. `deferred` counts those that found no room.
     pub fn new(limit: usize, deferred: Counter) -> (Self, Tasks) {
         let room = Arc::new(Room::new(limit));
-        let (sender, receiver) = mpsc::channel(room.limit);
-        (Self { sender, room: Arc::clone(&room), deferred }, Tasks { receiver, room })
+        let looks = room.limit.div_ceil(ENTRIES_PER_LOOK);
+        // Looks take no place from entries.
+        let (sender, receiver) = mpsc::channel(room.limit + looks);
+        let handover = Self {
+            sender,
+            room: Arc::clone(&room),
+            looks: Arc::new(Semaphore::new(looks)),
+            looked_at: Arc::default(),
+            deferred,
+        };
+        (handover, Tasks { receiver, room })
     }
 
-    /// Hands an entry over: it is settled there then. Without room it is put off, and read again later.
+    /// Hands an entry over: it is settled there then. Without room it is put off, and read again later. A commit alone
+    /// is settled here.
     pub fn hand(&self, job: &Job, news: AccountNews) -> Fate {
+        if news.what == News::Commit {
+            self.look(&news);
+            return Fate::Indexed;
+        }
         let deferral = &job.source.deferral;
         if deferral.is_open(job.round) && self.room.take() {
-            match self.sender.try_send(Task { job: job.without_payload(), news }) {
+            match self.sender.try_send(Task { keeps: Keeps::Entry(job.without_payload()), news }) {
                 Ok(()) => return Fate::Handed,
                 Err(error) => {
                     self.room.give_back(1);
@@ -110,6 +140,15 @@ impl Handover {
         self.deferred.inc();
         deferral.put_off(job.round, entry_id(&job.id));
         Fate::Deferred
+    }
+
+    /// Has the account of a commit looked at, unless it was of late. Nothing waits for it: without room the account's next
+    /// commit tries again.
+    fn look(&self, news: &AccountNews) {
+        self.looked_at.once(&news.did, || {
+            let Ok(place) = Arc::clone(&self.looks).try_acquire_owned() else { return false };
+            self.sender.try_send(Task { keeps: Keeps::Place(place), news: news.clone() }).is_ok()
+        });
     }
 
     /// Free places, once there are enough to read entries again that were put off.
@@ -138,5 +177,23 @@ mod tests {
         assert_eq!(6 + more, 4 + DELAYED * 4);
         room.give_back(36);
         assert_eq!(room.held(), 0);
+    }
+
+    #[test]
+    fn an_account_that_commits_is_looked_at_once_and_without_room_later() {
+        let (handover, mut tasks) = Handover::new(32, Counter::default());
+        let commit = |did: &str| {
+            handover.look(&AccountNews { did: did.into(), time: String::new(), what: News::Commit });
+        };
+        ["a", "a", "b", "c", "b"].into_iter().for_each(commit);
+        let mut next = || tasks.receiver.try_recv().ok();
+        let (first, second) = (next().unwrap(), next().unwrap());
+        assert_eq!((first.news.did.as_str(), second.news.did.as_str()), ("a", "b"));
+        assert!(next().is_none());
+        drop(first);
+        ["b", "c", "d"].into_iter().for_each(commit);
+        assert_eq!(next().unwrap().news.did, "c");
+        assert!(next().is_none());
+        assert_eq!(tasks.room.held(), 0);
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | a lane hands an entry over once its rows are written, without waiting | [`handover`] |
 //! | without room it is put off and read again later | [`deferral`] |
+//! | on B and U, a commit has its account looked at now and then | [`handover`], [`looked_at`] |
 //! | the entries of an account are taken together, and looked at by the window rule | [`account`], [`window`] |
 //! | questions are asked, so many at a time | [`stage`], [`question`], [`hosted`], [`directory`] |
 //! | answers become rows, an account that is gone is taken out | [`outcomes`], [`actors`], [`unindex`] |
@@ -18,6 +19,7 @@ mod deferral;
 mod directory;
 mod handover;
 mod hosted;
+mod looked_at;
 mod outcomes;
 mod question;
 mod recent;
@@ -28,6 +30,6 @@ mod waiting;
 mod window;
 
 pub use deferral::{Deferral, EntryId};
-pub use handover::{Handover, Room, Task, Tasks};
+pub use handover::{Handover, Keeps, Room, Task, Tasks};
 pub use question::Network;
 pub use stage::{Limits, Parts, Stage};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::account::Account;
 use super::actors::{Handles, Known};
 use super::hosted::Hosting;
-use super::question::{Answer, Answered, Failure, now_ms};
+use super::question::{Answer, Answered, Failure, Question, now_ms};
 use super::stage::Stage;
 use crate::acks::{Death, Fate};
 use crate::job::Job;
@@ -40,34 +40,53 @@ impl Stage {
                     self.count("kept");
                     self.settled(did, &mut fresh, |account| account.settle_deletions(reason));
                 }
-                Err(Failure::Directory { .. }) => {
-                    self.count("directory_failed");
-                    let silent = self.directory.is_silent();
-                    match self.accounts.get_mut(&did) {
-                        Some(account) if !silent => {
-                            let until = account.directory_failed();
-                            self.delay(did, until, Some(question));
-                        }
-                        _ => self.waiting.ready(did, true),
-                    }
-                }
-                Err(Failure::Later { reason, error }) => {
-                    let Some(account) = self.accounts.get_mut(&did) else { continue };
-                    let attempts = account.failed();
-                    if attempts < self.limits.max_attempts {
-                        let until = account.again_at();
-                        self.delay(did, until, Some(question));
-                        self.count("failed");
-                    } else {
-                        self.settle_dead(did, &mut fresh, reason, &error, attempts);
-                    }
-                }
-                Err(Failure::Never { reason, error }) => self.settle_dead(did, &mut fresh, reason, &error, 1),
+                Err(failure) => self.take_failure(did, question, failure, &mut fresh),
             }
         }
         self.write(known, &mut fresh).await;
         self.cache.learn(news).await;
         self.look(fresh).await;
+    }
+
+    fn take_failure(&mut self, did: String, question: Question, failure: Failure, fresh: &mut Vec<String>) {
+        self.wait_for_entries_only(&did);
+        match failure {
+            Failure::Directory { .. } => {
+                self.count("directory_failed");
+                let silent = self.directory.is_silent();
+                match self.accounts.get_mut(&did) {
+                    Some(account) if !silent => {
+                        let until = account.directory_failed();
+                        self.delay(did, until, Some(question));
+                    }
+                    Some(_) => self.waiting.ready(did, true),
+                    None => {}
+                }
+            }
+            Failure::Later { reason, error } => {
+                let attempts = self.accounts.get_mut(&did).map_or(0, Account::failed);
+                if attempts < self.limits.max_attempts {
+                    self.count("failed");
+                    if let Some(until) = self.accounts.get(&did).map(Account::again_at) {
+                        self.delay(did, until, Some(question));
+                    }
+                } else {
+                    self.settle_dead(did, fresh, reason, &error, attempts);
+                }
+            }
+            Failure::Never { reason, error } => self.settle_dead(did, fresh, reason, &error, 1),
+        }
+    }
+
+    /// A question had no answer. What nobody waits for is not asked again: a commit of another hour does that.
+    fn wait_for_entries_only(&mut self, did: &str) {
+        let last = self.recent.of(did);
+        let Some(account) = self.accounts.get_mut(did) else { return };
+        account.give_up_looks();
+        self.done.extend(account.settle_idle(last));
+        if account.len() == 0 {
+            self.accounts.remove(did);
+        }
     }
 
     async fn write(&mut self, known: Vec<Known>, fresh: &mut Vec<String>) {

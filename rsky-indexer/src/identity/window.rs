@@ -75,7 +75,7 @@ pub(super) fn need<'a>(row: Option<&ActorRow>, events: &[Event<'a>], last: Optio
 
 /// Of events that cannot be served now, those that need nothing and need not wait with the others. An event is written
 /// again when it is delivered again, so none may be done with before an earlier one that writes; an identity event writes
-/// nothing.
+/// nothing, and a commit is not delivered again for its handle.
 pub(super) fn need_nothing(
     row: Option<&ActorRow>,
     events: &[Event<'_>],
@@ -85,8 +85,8 @@ pub(super) fn need_nothing(
     let mut is_behind = false;
     let mut may_go = |event: &Event<'_>| {
         let waits = event.what == News::Deleted || is_forced(event, last) || is_due(known, event.time);
-        let stays = waits || is_behind;
-        is_behind |= stays && event.what != News::Identity;
+        let stays = waits || (is_behind && event.what != News::Commit);
+        is_behind |= stays && !matches!(event.what, News::Identity | News::Commit);
         !stays
     };
     events.iter().map(&mut may_go).collect()

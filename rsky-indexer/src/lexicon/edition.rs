@@ -26,6 +26,12 @@ impl Edition {
         self != Self::Reference
     }
 
+    /// Whether its AppView looks at an account's handle with each of its commits: where the in-process subscription
+    /// indexes, not where the stream indexer does.
+    pub fn looks_at_handles_with_commits(self) -> bool {
+        self.is_later()
+    }
+
     /// The lexicon of a collection, by exact NSID.
     pub(super) fn record(self, nsid: &str) -> Option<&'static Record> {
         let tables: &[&'static [Record]] = match self {

@@ -29,6 +29,7 @@ mod lanes_share_threads;
 
 mod deletes_accounts;
 mod looks_again_while_delayed;
+mod looks_with_commits;
 mod resolves_handles;
 mod waits_for_the_directory;
 
