@@ -189,6 +189,34 @@ fn without_revs_a_late_backfill_overwrites_nothing() {
     assert_eq!(db.sql("SELECT name FROM list"), "five");
 }
 
+/// How a `#sync` ends: the repository is read whole, and its last entry names the commit.
+#[test]
+fn a_repository_that_was_read_whole_moves_the_sync_state() {
+    let repo = |rev: u32| {
+        json!({"type": "repo", "seq": -2, "time": "2024-02-01T00:00:00.000Z", "did": DID,
+            "commit": format!("commit{rev}"), "rev": format!("3r{rev:03}")})
+    };
+    for generation in [Generation::B, Generation::U, Generation::D] {
+        let db = Db::of(generation, "read_whole");
+        let state = || db.sql("SELECT \"commitCid\", \"repoRev\" FROM actor_sync");
+        apply(&db, &[list("create", 1, "one")]);
+        apply(&db, &[backfilled(list("create", 5, "five")), repo(5)]);
+        assert_eq!((state().as_str(), db.sql("SELECT name FROM list")), ("commit5|3r005", "five".to_owned()));
+        // Commits that are older come late, or have been overtaken.
+        apply(&db, &[list("update", 4, "five"), repo(3)]);
+        assert_eq!(state(), "commit5|3r005");
+        apply(&db, &[list("update", 6, "six"), repo(5)]);
+        assert_eq!(state(), "commit6|3r006");
+        db.sql("UPDATE actor_sync SET \"repoRev\" = NULL");
+        apply(&db, &[repo(2)]);
+        assert_eq!(state(), "commit2|3r002", "{generation:?}");
+        // An account of which nothing is known, and that has nothing.
+        db.sql("DELETE FROM actor_sync");
+        apply(&db, &[repo(7)]);
+        assert_eq!(state(), "commit7|3r007");
+    }
+}
+
 #[test]
 fn columns_that_one_generation_has_are_written_there() {
     let db = Db::of(Generation::B, "via");
