@@ -10,6 +10,9 @@
 )]
 
 mod accounts;
+mod counters;
+mod entries;
+mod gated_threads;
 mod load;
 mod process;
 mod repositories;
@@ -32,6 +35,8 @@ mod looks_again_while_delayed;
 mod looks_with_commits;
 mod resolves_handles;
 mod waits_for_the_directory;
+
+mod outcome_of_stream_order;
 
 mod drains_a_full_redis;
 mod drains_the_recording;
