@@ -36,6 +36,7 @@ mod looks_with_commits;
 mod resolves_handles;
 mod waits_for_the_directory;
 
+mod backfill_order;
 mod one_slow_row;
 mod outcome_of_stream_order;
 
