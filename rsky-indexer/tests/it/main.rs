@@ -39,6 +39,7 @@ mod waits_for_the_directory;
 mod backfill_order;
 mod one_slow_row;
 mod outcome_of_stream_order;
+mod processes_side_by_side;
 
 mod drains_a_full_redis;
 mod drains_the_recording;
