@@ -13,6 +13,7 @@ mod accounts;
 mod counters;
 mod entries;
 mod gated_threads;
+mod histories;
 mod load;
 mod process;
 mod repositories;
@@ -37,6 +38,7 @@ mod resolves_handles;
 mod waits_for_the_directory;
 
 mod backfill_order;
+mod histories_at_any_concurrency;
 mod one_slow_row;
 mod outcome_of_stream_order;
 mod processes_side_by_side;
