@@ -12,8 +12,8 @@ use crate::counters;
 use crate::entries::{FOLLOW, LIKE, POST, Scribe, THREAD_GATE, about, post, reply, signal, thread_gate, uri};
 use crate::load::{events, like};
 use crate::process::{
-    Indexer, LIVE, add, assert_as_undisturbed, assert_no_dead_letters, count, dead_letters, wait_drained,
-    wait_until,
+    Indexer, LIVE, add, assert_as_undisturbed, assert_no_dead_letters, count, dead_letters, length,
+    wait_drained, wait_until,
 };
 use crate::support::Db;
 
@@ -148,6 +148,12 @@ fn left(redis: &Redis) -> HashSet<String> {
     page.items().iter().map(|entry| entry.items()[1].items()[1].as_text().unwrap()).collect()
 }
 
+/// Whether nothing is in the stream but what may wait.
+fn only_left(redis: &Redis, waiting: &HashSet<String>) -> bool {
+    // The length first: it costs nothing to ask for.
+    length(redis, LIVE) <= i64::try_from(waiting.len()).unwrap() && left(redis).is_subset(waiting)
+}
+
 /// The accounts whose records these are.
 fn committers(entries: &[String]) -> HashSet<String> {
     let parsed = entries.iter().map(|entry| serde_json::from_str::<Value>(entry).unwrap());
@@ -185,7 +191,7 @@ fn hold(held: Held, lanes: usize, poison: &[String]) {
     add(&redis, LIVE, &all);
     let waiting: HashSet<String> = waiting.into_iter().collect();
     wait_until(&format!("{held:?} is held, {lanes} lanes: all others are written and gone"), || {
-        left(&redis).is_subset(&waiting)
+        only_left(&redis, &waiting)
     });
     let still = left(&redis);
     assert!(needs.iter().all(|entry| still.contains(entry)), "{held:?}: acknowledged and not written");
@@ -276,7 +282,7 @@ fn many_who_need_it() {
     let others = events(62, OTHERS);
     add(&redis, LIVE, &scattered(&others, &likes, 1));
     let likes: HashSet<String> = likes.into_iter().collect();
-    wait_until("all others are written and gone", || left(&redis).is_subset(&likes));
+    wait_until("all others are written and gone", || only_left(&redis, &likes));
     assert_eq!(left(&redis).len(), LIKES);
     assert_said(&indexer);
     holder.release();
@@ -285,4 +291,38 @@ fn many_who_need_it() {
     assert_eq!(count(&db, &of_post), i64::try_from(LIKES).unwrap() + 1);
     assert_eq!(counters::wrong(&db), Vec::<String>::new());
     assert_no_dead_letters(&redis);
+}
+
+/// Stopped, and then killed, while it waits: what waited is still there, and is done when the row is free.
+#[test]
+fn a_stop_and_a_kill_meanwhile() {
+    let (redis, db) = (Redis::start().unwrap(), Db::new("slow_row_stop"));
+    let mut scribe = Scribe::live();
+    let before = prelude(&mut scribe);
+    add(&redis, LIVE, &before);
+    let mut indexer = Indexer::start(&redis.url(), db.url(), &[("INDEXER_BATCH_SIZE", "500")]);
+    wait_drained(&redis, LIVE);
+    let holder = Holder::hold(&db, &Held::PostAgg.row());
+    let (needs, may_wait) = Held::PostAgg.entries(&mut scribe);
+    let waiting = [needs, may_wait].concat();
+    let others = events(63, OTHERS);
+    let (now, later) = others.split_at(OTHERS / 2);
+    let all = [scattered(now, &waiting, 20), later.to_vec()].concat();
+    let waiting: HashSet<String> = waiting.into_iter().collect();
+    let others_are_done = || wait_until("all others are gone", || only_left(&redis, &waiting));
+
+    add(&redis, LIVE, &all[..now.len() + waiting.len()]);
+    others_are_done();
+    assert_eq!(indexer.terminate(), Some(0), "{}", indexer.log());
+    assert!(left(&redis).len() >= NEEDY, "acknowledged and not written");
+    indexer.restart();
+    add(&redis, LIVE, later);
+    others_are_done();
+    indexer.restart();
+    holder.release();
+    wait_drained(&redis, LIVE);
+    assert_eq!(counters::wrong(&db), Vec::<String>::new());
+    assert_no_dead_letters(&redis);
+    let all: Vec<String> = before.into_iter().chain(all).collect();
+    assert_as_undisturbed(db.url(), &all);
 }
