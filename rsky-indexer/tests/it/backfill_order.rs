@@ -216,6 +216,9 @@ fn run(setup: Setup, threads: &[Thread]) -> Vec<String> {
     wait_drained(&redis, BACKFILL);
     assert_no_dead_letters(&redis);
     assert_eq!(counters::wrong(&db), Vec::<String>::new(), "{setup}");
+    let told_of_forbidden = r#"notification n JOIN post p ON p.uri = n."recordUri"
+        WHERE n.reason = 'reply' AND p."violatesThreadGate" OR n.reason = 'quote' AND p."violatesEmbeddingRules""#;
+    assert_eq!(count(&db, told_of_forbidden), 0, "{setup}: told of what is hidden");
     if setup.live == Live::None {
         assert_eq!(count(&db, "notification"), 0, "a backfill tells nobody");
     }
@@ -253,6 +256,25 @@ fn check(setup: Setup) {
         .collect();
     let shown = unlike.iter().take(12).cloned().collect::<String>();
     assert!(unlike.is_empty(), "{setup}: {} of {} posts:{shown}", unlike.len(), expected.len());
+}
+
+/// What was allowed when it came stays, as in the reference.
+#[test]
+fn a_gate_changes_nothing_about_the_answers_before_it() {
+    for lanes in [1, 3] {
+        let thread = |number| {
+            let order =
+                if number % 2 == 0 { vec![Post, Reply, Second, Gate] } else { vec![Post, Quote, QuoteGate] };
+            Thread { number, order, rule: Rule::Nobody }
+        };
+        let threads: Vec<Thread> = (0..60).map(thread).collect();
+        let rows = run(Setup { live: Live::None, lanes, batch: 50 }, &threads);
+        let hidden: Vec<&String> =
+            rows.iter().filter(|row| !row.contains("/p|") && !row.contains("||||||")).collect();
+        assert!(hidden.is_empty(), "{lanes} lanes: {hidden:?}");
+        let counted = |row: &&String| row.ends_with("|t||1|0") || row.ends_with("||t|0|1");
+        assert_eq!(rows.iter().filter(counted).count(), threads.len(), "{lanes} lanes: {rows:?}");
+    }
 }
 
 #[test]
