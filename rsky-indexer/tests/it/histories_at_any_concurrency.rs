@@ -3,7 +3,7 @@
 //!
 //! `HISTORIES=5000` tells so many worlds in place of a few dozen, `HISTORIES_SEED` others.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use rsky_testnet::servers::{Generation, Redis};
@@ -78,7 +78,11 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { setup, seed, unlike, .. } = self;
         let worlds = self.worlds();
-        write!(f, "{setup:?}, seed {seed}: {} rows of {} worlds {worlds:?}", unlike.len(), worlds.len())
+        let mut tables: BTreeMap<&str, usize> = BTreeMap::new();
+        for table in unlike.iter().filter_map(|row| row.split(' ').nth(1)) {
+            *tables.entry(table).or_default() += 1;
+        }
+        write!(f, "{setup:?}, seed {seed}: rows {tables:?} of {} worlds {worlds:?}", worlds.len())
     }
 }
 
