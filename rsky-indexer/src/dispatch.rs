@@ -80,7 +80,7 @@ pub struct Sizes {
 impl Sizes {
     /// For lanes with batches of this size: some batches more than lanes, so that there is enough beside what waits.
     pub fn of(batch: usize, lanes: usize) -> Self {
-        Self { batch, most: batch.saturating_mul(lanes.saturating_add(2)).max(10_000) }
+        Self { batch, most: batch.saturating_mul(lanes.saturating_add(2)).max(4000) }
     }
 }
 

@@ -53,6 +53,14 @@ impl News {
     }
 }
 
+/// The statuses of one account in a batch: what is left of them is what one after the other would leave.
+#[derive(Debug, Default)]
+struct Statuses<'w> {
+    /// When it was first to be hidden: that makes its row, if it has none.
+    hidden_at: Option<&'w str>,
+    newest: Option<&'static str>,
+}
+
 /// Writes the newest status of each account; returns how many rows changed. An account without a row gets one if it
 /// is to be hidden: its status would be lost otherwise. Its handle is found out later.
 pub(super) async fn note(
@@ -60,19 +68,25 @@ pub(super) async fn note(
     statements: &Statements,
     batch: &[&Work],
 ) -> Result<usize, sqlx::Error> {
-    let mut newest: BTreeMap<&str, (&str, Option<&'static str>)> = BTreeMap::new();
+    let mut statuses: BTreeMap<&str, Statuses<'_>> = BTreeMap::new();
     for news in batch.iter().filter_map(|work| work.account.as_ref()) {
         let status = match news.what {
             News::Active => None,
             News::Hidden(status) => Some(status),
             News::Profile | News::Identity | News::Deleted | News::Commit => continue,
         };
-        newest.insert(&news.did, (&news.time, status));
+        let statuses = statuses.entry(&news.did).or_default();
+        statuses.newest = status;
+        if status.is_some() {
+            statuses.hidden_at.get_or_insert(&news.time);
+        }
     }
     let active: Vec<&str> =
-        newest.iter().filter(|(_, (_, status))| status.is_none()).map(|(did, _)| *did).collect();
-    let hidden: Vec<(&str, &str, &str)> =
-        newest.iter().filter_map(|(did, (time, status))| Some((*did, *time, (*status)?))).collect();
+        statuses.iter().filter(|(_, statuses)| statuses.hidden_at.is_none()).map(|(did, _)| *did).collect();
+    let hidden: Vec<(&str, &str, Option<&str>)> = statuses
+        .iter()
+        .filter_map(|(did, statuses)| Some((*did, statuses.hidden_at?, statuses.newest)))
+        .collect();
     let mut rows = 0;
     if !hidden.is_empty() {
         let sql = r#"INSERT INTO actor (did, "indexedAt", "upstreamStatus")
@@ -83,7 +97,7 @@ pub(super) async fn note(
             .query(sql)
             .bind(hidden.iter().map(|(did, _, _)| *did).collect::<Vec<&str>>())
             .bind(hidden.iter().map(|(_, time, _)| *time).collect::<Vec<&str>>())
-            .bind(hidden.iter().map(|(_, _, status)| *status).collect::<Vec<&str>>());
+            .bind(hidden.iter().map(|(_, _, status)| *status).collect::<Vec<Option<&str>>>());
         rows += query.execute(&mut *connection).await?.rows_affected();
     }
     if !active.is_empty() {

@@ -113,7 +113,8 @@ pub async fn apply(
 ) -> Result<usize, EngineError> {
     let mut trust = if statements.creates_are_new() { Trust::Creates } else { Trust::Loaded };
     let (rows, unseen) = loop {
-        trust = match apply_trusting(connection, statements, batch, trust).await {
+        // Boxed: what it holds between two statements is large.
+        trust = match Box::pin(apply_trusting(connection, statements, batch, trust)).await {
             Err(EngineError::Overtaken) if trust == Trust::Creates => {
                 statements.met_a_create();
                 Trust::Loaded
@@ -122,7 +123,7 @@ pub async fn apply(
             outcome => break outcome?,
         };
     };
-    Ok(rows + posts::second_look::after_commit(connection, statements, unseen).await?)
+    Ok(rows + Box::pin(posts::second_look::after_commit(connection, statements, unseen)).await?)
 }
 
 async fn apply_trusting<'c>(

@@ -90,9 +90,9 @@ impl<'c> Verdicts<'c> {
         self.view.gates()
     }
 
-    /// The earlier posts that were looked at.
-    pub(in crate::engine) fn looked_at(&self) -> impl Iterator<Item = &str> {
-        self.view.earlier.all().map(|post| post.uri.as_str())
+    /// The earlier posts that were judged by a gate.
+    pub(in crate::engine) fn judged_by_gates(&self) -> impl Iterator<Item = &str> {
+        self.view.judged_by_gates.iter().map(String::as_str)
     }
 
     /// The gates that are new.
@@ -162,9 +162,6 @@ pub(in crate::engine) async fn judge<'c>(
     if posts.iter().any(|(change, _)| (rules.tells)(change)) {
         verdicts.load_parents(connection, statements, &posts, &rules.tells).await?;
     }
-    let thread_gates = gates.thread.values().map(|gate| (gate.clone(), PartsKind::ThreadGate));
-    let post_gates = gates.post.values().map(|gate| (gate.clone(), PartsKind::PostGate));
-    verdicts.new_gates = thread_gates.chain(post_gates).collect();
     let waited_for = WaitedFor::of(&seeds, &gates);
     let mut to_come: HashSet<&str> = times.keys().copied().collect();
     for change in wave {
@@ -180,11 +177,8 @@ pub(in crate::engine) async fn judge<'c>(
                     verdicts.too_early.insert(&change.uri);
                 }
                 verdicts.view.add_other(change, content);
-                if let Some(gate) = gates.thread.get(change.uri.as_str()) {
-                    verdicts.view.judge_by_gate(gate, PartsKind::ThreadGate);
-                }
-                if let Some(gate) = gates.post.get(change.uri.as_str()) {
-                    verdicts.view.judge_by_gate(gate, PartsKind::PostGate);
+                if let Some(gate) = gates.of_change(change) {
+                    verdicts.gate_comes(gate.clone(), change.collection.parts);
                 }
             }
             PartsKind::Post => {}
@@ -215,6 +209,13 @@ impl<'c> Gates<'c> {
             list.insert(&change.uri, Gate { post, time: change.time.clone(), post_time });
         }
         gates
+    }
+}
+
+impl Gates<'_> {
+    fn of_change(&self, change: &Change) -> Option<&Gate> {
+        let uri = change.uri.as_str();
+        self.thread.get(uri).or_else(|| self.post.get(uri))
     }
 }
 
@@ -272,6 +273,15 @@ impl<'c> Verdicts<'c> {
         let earlier = self.view.earlier.all().filter(|post| post.stored.is_some());
         self.parents.extend(earlier.map(|post| (post.uri.clone(), post.parent.clone())));
         Ok(())
+    }
+
+    fn gate_comes(&mut self, mut gate: Gate, kind: PartsKind) {
+        // Whatever becomes of the post: the gate is about the one that it finds.
+        gate.post_time = self.view.post_time(&gate.post);
+        if gate.post_time.is_some() {
+            self.view.judge_by_gate(&gate, kind);
+        }
+        self.new_gates.push((gate, kind));
     }
 
     fn post_comes(

@@ -34,8 +34,8 @@ pub(in crate::engine) struct Unseen<'c> {
     made_sound: HashSet<String>,
     gates_in_sight: HashSet<String>,
     new_gates: Vec<(Gate, PartsKind)>,
-    /// Earlier posts that were judged by what came in the batch.
-    looked_at: HashSet<String>,
+    /// Earlier posts that were judged by gates, in the batch or before it.
+    judged_by_gates: HashSet<String>,
 }
 
 impl<'c> Unseen<'c> {
@@ -58,7 +58,7 @@ impl<'c> Unseen<'c> {
         }
         self.gates_in_sight.extend(verdicts.gates_in_sight().map(str::to_owned));
         self.new_gates.extend(verdicts.new_gates().iter().cloned());
-        self.looked_at.extend(verdicts.looked_at().map(str::to_owned));
+        self.judged_by_gates.extend(verdicts.judged_by_gates().map(str::to_owned));
         let lost_it = |post: &&&Earlier| post.flags.invalid_reply_root != Some(true);
         let changed = verdicts.changed();
         self.made_sound.extend(changed.iter().filter(lost_it).map(|post| post.uri.clone()));
@@ -91,8 +91,8 @@ struct Look {
     /// Gates that came into sight: of the seeds' posts only.
     gates: Vec<(Gate, PartsKind)>,
     tells: bool,
-    /// Judged already, and not to be judged by gates again.
-    looked_at: HashSet<String>,
+    /// Judged by gates already, and not to be again.
+    judged_by_gates: HashSet<String>,
 }
 
 /// Replies that are flagged though what they answer is there.
@@ -156,13 +156,17 @@ async fn look_over(
         look.gates.append(&mut gates);
     }
     for (gate, kind) in &unseen.new_gates {
+        // A post that came after its gate has judged what waited for it.
+        if gate.post_time.is_none() && uris.contains(&gate.post.as_str()) {
+            continue;
+        }
         match kind {
             PartsKind::ThreadGate => others.seeds.thread_gates.push(gate.clone()),
             _ => others.seeds.post_gates.push(gate.clone()),
         }
     }
-    others.looked_at = unseen.looked_at.clone();
-    others.looked_at.extend(uris.into_iter().map(str::to_owned));
+    others.judged_by_gates = unseen.judged_by_gates.clone();
+    others.judged_by_gates.extend(uris.into_iter().map(str::to_owned));
     Ok([live, others].into_iter().filter(|look| !look.seeds.is_empty()).collect())
 }
 
@@ -302,7 +306,7 @@ impl Look {
         let mut view = View::load(connection, statements, &[], &[], earlier, roots.into_iter()).await?;
         let nothing = HashSet::default();
         for (gate, kind, came_into_sight) in gates {
-            view.judge_overtaken(gate, kind, if came_into_sight { &nothing } else { &self.looked_at });
+            view.judge_overtaken(gate, kind, if came_into_sight { &nothing } else { &self.judged_by_gates });
         }
         let mut parents: Vec<String> = view.earlier.all().filter_map(|post| post.parent.clone()).collect();
         parents.sort_unstable();

@@ -29,6 +29,8 @@ pub(super) struct View {
     wanted: HashSet<String>,
     /// Posts that may be judged again.
     pub earlier: EarlierPosts,
+    /// Those of them that were judged by a gate.
+    pub judged_by_gates: HashSet<String>,
 }
 
 /// A post that a view is made for: who wrote it, and what it refers to.
@@ -240,6 +242,11 @@ impl View {
         }
     }
 
+    /// `"indexedAt"` of a post that is there.
+    pub(super) fn post_time(&self, post: &str) -> Option<String> {
+        self.records.get(post)?.post_time.clone()
+    }
+
     /// The gates that are known.
     pub(super) fn gates(&self) -> impl Iterator<Item = &str> {
         self.thread_gates.keys().chain(self.post_gates.keys()).map(String::as_str)
@@ -282,6 +289,9 @@ impl View {
                     continue;
                 }
                 let violates = self.is_kept_out(&reply.did, thread.root);
+                if self.gate_of_thread(thread.root).is_some() {
+                    self.judged_by_gates.insert(uri.clone());
+                }
                 if let Some(facts) = self.records.get_mut(&uri) {
                     facts.invalid = false;
                 } else {
@@ -309,6 +319,10 @@ impl View {
         for uri in self.earlier.quotes(post) {
             let Some(quote) = self.earlier.get(&uri).filter(|quote| is_judged(quote)) else { continue };
             let forbidden = self.is_forbidden(&quote.did, post);
+            if refs::gate(post, refs::POST_GATE).is_some_and(|(_, gate)| self.post_gates.contains_key(&gate))
+            {
+                self.judged_by_gates.insert(uri.clone());
+            }
             if let Some(quote) = self.earlier.get_mut(&uri) {
                 if quote.flags.violates_embedding_rules == Some(true) && !forbidden {
                     sound.push(uri);
@@ -338,9 +352,8 @@ impl View {
         kind: PartsKind,
         is_judged: impl Fn(&Earlier, &str) -> bool,
     ) {
-        let Some(post_time) = self.records.get(&gate.post).and_then(|facts| facts.post_time.clone()) else {
-            return;
-        };
+        // The post that the gate found, or the one that is there now.
+        let Some(post_time) = gate.post_time.clone().or_else(|| self.post_time(&gate.post)) else { return };
         let is_judged = |post: &Earlier| is_judged(post, &post_time);
         if kind == PartsKind::PostGate {
             self.judge_quotes_that(&gate.post, is_judged);
@@ -349,6 +362,7 @@ impl View {
         for uri in self.earlier.of_thread(&gate.post) {
             let Some(reply) = self.earlier.get(&uri).filter(|reply| is_judged(reply)) else { continue };
             let violates = self.is_kept_out(&reply.did, &gate.post);
+            self.judged_by_gates.insert(uri.clone());
             if let Some(reply) = self.earlier.get_mut(&uri) {
                 let invalid = reply.flags.invalid_reply_root == Some(true);
                 reply.flags.set_reply(invalid, violates);
