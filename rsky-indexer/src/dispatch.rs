@@ -21,11 +21,11 @@ use tracing::{info, warn};
 
 use crate::acks::{Death, Fate};
 use crate::aside::{Held, SetAside, Telling};
-use crate::engine::Notifications;
 use crate::isolate::Written;
 use crate::job::Job;
 use crate::kind::Kind;
 use crate::looker::{Answer, Looker};
+use crate::order::claims::Rules;
 use crate::order::look::{Registered, Registry};
 use crate::order::queue::Limits;
 use crate::order::{Claims, Entry, Keys, Queue};
@@ -108,7 +108,7 @@ pub struct Dispatch<K: Kind> {
     registry: Registry,
     queue: Queue<Pending<K::Item>>,
     aside: SetAside<K>,
-    notifications: Notifications,
+    rules: Rules,
     looker: Option<Looker>,
     looking: Option<Looking<K::Item>>,
     supply: Supply,
@@ -138,7 +138,7 @@ impl<K: Kind> Dispatch<K> {
             registry: Registry::default(),
             queue: Queue::default(),
             aside: SetAside::new(telling),
-            notifications: looker.notifications(),
+            rules: looker.rules(),
             looker: Some(looker),
             looking: None,
             supply,
@@ -221,7 +221,7 @@ impl<K: Kind> Dispatch<K> {
         if let Some(looker) = self.looker.take() {
             let works: Vec<Option<&crate::engine::Work>> =
                 entries.iter().map(|entry| K::work(&entry.item.item)).collect();
-            let question = self.registry.question(&works, self.notifications);
+            let question = self.registry.question(&self.keys, &works, self.rules.notifications);
             if question.is_empty() {
                 self.looker = Some(looker);
                 for entry in entries {
@@ -237,12 +237,12 @@ impl<K: Kind> Dispatch<K> {
 
     fn enter(&mut self, job: Job, item: K::Item) -> Entry<Pending<K::Item>> {
         let bytes = job.payload.legible().len();
-        let mut claims = K::claims(&item, &self.keys, self.notifications);
+        let mut claims = K::claims(&item, &self.keys, self.rules);
         let registered = match K::work(&item) {
             Some(work) => self.registry.enter(&self.keys, work, &mut claims),
             None => Registered::default(),
         };
-        Entry { item: Pending { job, item, registered }, claims, bytes }
+        Entry { item: Box::new(Pending { job, item, registered }), claims, bytes }
     }
 
     /// Gives every idle lane a batch, as far as there is one.
@@ -314,7 +314,8 @@ impl<K: Kind> Dispatch<K> {
                 held.push(entry);
                 continue;
             };
-            let Entry { item: Pending { job, item, registered }, claims, .. } = entry;
+            let Entry { item, claims, .. } = entry;
+            let Pending { job, item, registered } = *item;
             // What the process leaves undone while it stops must not be followed by what depends on it.
             if !matches!(fate, Fate::Abandoned) {
                 self.release(&claims, &registered);

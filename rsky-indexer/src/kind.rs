@@ -2,11 +2,12 @@
 
 use sqlx::PgConnection;
 
-use crate::engine::{self, AccountNews, EngineError, Notifications, Statements, Work};
+use crate::engine::{self, AccountNews, EngineError, Statements, Work};
 use crate::held_rows::Row;
 use crate::intake::{self, Intake};
 use crate::labels::{self, LabelRow};
 use crate::lexicon::Edition;
+use crate::order::claims::Rules;
 use crate::order::{Claims, Keys, Touch};
 
 /// Something that is written into the database, many at a time.
@@ -36,7 +37,7 @@ pub trait Kind: Effect {
     fn read(edition: Edition, payload: &str) -> Intake<Self::Item>;
 
     /// What an item claims by what it says itself ([`crate::order`]).
-    fn claims(item: &Self::Item, keys: &Keys, mode: Notifications) -> Claims;
+    fn claims(item: &Self::Item, keys: &Keys, rules: Rules) -> Claims;
 
     /// The item as the engine's work, if it is: then what is stored makes it claim more.
     fn work(_: &Self::Item) -> Option<&Work> {
@@ -76,8 +77,8 @@ impl Kind for Events {
         intake::read_in(edition, payload)
     }
 
-    fn claims(work: &Work, keys: &Keys, mode: Notifications) -> Claims {
-        keys.of_work(work, mode)
+    fn claims(work: &Work, keys: &Keys, rules: Rules) -> Claims {
+        keys.of_work(work, rules)
     }
 
     fn work(work: &Work) -> Option<&Work> {
@@ -115,7 +116,7 @@ impl Kind for Labels {
     }
 
     /// Labels of one key keep their order, and nobody knows which those are: one batch at a time.
-    fn claims(_: &Vec<LabelRow>, _: &Keys, _: Notifications) -> Claims {
+    fn claims(_: &Vec<LabelRow>, _: &Keys, _: Rules) -> Claims {
         Claims::of(vec![(0, Touch::Own)])
     }
 }

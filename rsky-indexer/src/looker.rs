@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::database::Database;
-use crate::engine::{EngineError, Notifications, Statements};
+use crate::engine::{EngineError, Statements};
+use crate::order::claims::Rules;
 use crate::order::look::Question;
 use crate::order::{Entry, Keys, Looked};
 
@@ -40,9 +41,9 @@ impl Looker {
         Self { database, statements, connection: None, readiness }
     }
 
-    /// When creates notify.
-    pub fn notifications(&self) -> Notifications {
-        self.statements.notifications()
+    /// What decides beside the entries which claims they have.
+    pub fn rules(&self) -> Rules {
+        Rules { notifications: self.statements.notifications(), rev: self.statements.schema().rev() }
     }
 
     /// Asks until there is an answer, and adds what the entries claim by it, or until the process stops.

@@ -20,6 +20,8 @@ pub(super) enum Touch {
     Add,
     /// It writes what only one at a time may write.
     Own,
+    /// It takes away or replaces one of many, which none of the others minds, but who reads them all does.
+    Remove,
 }
 
 /// A key and what is done to it.
@@ -52,9 +54,6 @@ impl Keys {
             PartsKind::ThreadGate | PartsKind::PostGate => self.add_gate(change, &mut keys),
             PartsKind::None => {}
         }
-        if matches!(change.collection.nsid, refs::FOLLOW | refs::LIST_ITEM) {
-            keys.push((self.rules(), Touch::Add));
-        }
         if let Notifies::Subject { .. } = change.collection.notifies {
             self.add_subject(change, &mut keys);
         }
@@ -77,6 +76,9 @@ impl Keys {
     /// Everything that a change touches by what the database holds of its record.
     pub(super) fn of_known(&self, change: &Change, known: &Known<'_>, threads: &Threads<'_>) -> Vec<Key> {
         let mut keys = Vec::new();
+        if matches!(change.collection.nsid, refs::FOLLOW | refs::LIST_ITEM) {
+            keys.push((self.rules(), Touch::Remove));
+        }
         if let Some(values) = known.duplicate_key(&change.uri) {
             let values: Vec<&str> = values.iter().map(String::as_str).collect();
             self.add_values(change.collection.nsid, &values, &mut keys);

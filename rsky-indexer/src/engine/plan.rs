@@ -61,6 +61,7 @@ impl Use {
             Touch::Read if fresh => self.settled.max(beside(self.added)),
             // Deletions are the first thing of a wave: what they read must be there before it.
             Touch::Read => self.settled.max(self.added),
+            Touch::Remove => self.read,
             Touch::Add if fresh => self.settled.max(beside(self.read)),
             Touch::Own if fresh => self.settled.max(self.owned).max(beside(self.read)),
             Touch::Add | Touch::Own => self.settled.max(self.owned).max(self.added).max(self.read),
@@ -71,6 +72,7 @@ impl Use {
         let after = wave + 1;
         match touch {
             Touch::Read => self.read = self.read.max(after),
+            Touch::Remove => {}
             Touch::Add => self.added = self.added.max(after),
             Touch::Own => {
                 self.added = self.added.max(after);

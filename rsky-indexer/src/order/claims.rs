@@ -1,17 +1,19 @@
-//! What an entry claims: everything that it may read or write and another account's entry may write or read.
+//! What an entry claims: everything that it may read or write and another entry may write or read.
 //!
 //! | key | claimed by |
 //! |---|---|
-//! | `account` of a DID | every entry of it: the events of one repository take effect in order |
 //! | `record` of a uri | whoever writes it; read by replies (parent, root, gate), quotes, and who may have to be told |
-//! | `thread` of a root | the posts of the thread and its gate: a post decides about the replies to it, a gate about all |
+//! | `key` of what a record says (who likes what) | the records that say it: the second is a duplicate of the first |
+//! | `scope` of an author's collection | all its records that can say the same; alone by those that replace or delete one, since another may move up |
+//! | `thread` of a root | the posts of the thread; alone by its gate, by replaced and deleted posts, and by a post that earlier replies wait for |
 //! | `quoted` of a post | the quotes of it, the post and its post gate |
-//! | `reposted` of a post | its reposts; the post when it is replaced or deleted, since the items in feeds go with it |
+//! | `reposted` of a post | its reposts; alone by the post when it is replaced or deleted, since the items in feeds go with it |
 //! | `follow` of two DIDs, `listed` of a DID | follows and list items; read by replies in somebody else's thread |
 //! | `rules` | all follows and list items; read by who judges replies of authors that are not known beforehand |
+//! | `status` of a DID | account and identity events, profiles |
+//! | `sync` of a DID, where records have no revs | live commits; read by backfilled changes, which may be late |
 //!
-//! Duplicate keys need no key of their own: all records that can share one are of one account. Counters need none either:
-//! they are moved by differences.
+//! Counters and `actor_sync` need no key: they move by differences, and to the newest.
 
 use std::hash::BuildHasher;
 
@@ -19,7 +21,8 @@ use foldhash::fast::RandomState;
 
 use crate::collections::{Parts, PartsKind, subject_columns};
 use crate::engine::refs::{self, ThreadRefs};
-use crate::engine::{Action, Change, Notifications, Work};
+use crate::engine::{Action, Change, News, Notifications, Work};
+use crate::schema::RevMode;
 
 /// What an entry does to a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +61,15 @@ impl Claims {
     }
 }
 
+/// What decides beside an entry which claims it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// When creates notify.
+    pub notifications: Notifications,
+    /// Whether records have revs.
+    pub rev: RevMode,
+}
+
 /// Makes keys. Equal things have equal keys within one process; a collision costs a wait, never a wrong row.
 #[derive(Debug, Clone, Default)]
 pub struct Keys {
@@ -65,9 +77,24 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// All that belongs to an account.
-    pub fn account(&self, did: &str) -> u64 {
-        self.hasher.hash_one(("account", did))
+    /// The status of an account.
+    pub fn status(&self, did: &str) -> u64 {
+        self.hasher.hash_one(("status", did))
+    }
+
+    /// How far a repository is indexed.
+    pub fn sync(&self, did: &str) -> u64 {
+        self.hasher.hash_one(("sync", did))
+    }
+
+    /// An author's records of one collection.
+    pub fn scope(&self, change: &Change) -> u64 {
+        self.hasher.hash_one(("scope", &change.did, change.collection.nsid))
+    }
+
+    /// What a record says, where another that says the same is its duplicate.
+    pub fn key(&self, nsid: &str, values: &[&str]) -> u64 {
+        self.hasher.hash_one(("key", nsid, values))
     }
 
     /// A record and whether it is there.
@@ -106,20 +133,40 @@ impl Keys {
     }
 
     /// What an entry claims by what it says itself.
-    pub fn of_work(&self, work: &Work, mode: Notifications) -> Claims {
+    pub fn of_work(&self, work: &Work, rules: Rules) -> Claims {
         let mut claims = Claims::default();
-        if let Some(did) = work.did() {
-            claims.push(self.account(did), Touch::Own);
+        if let Some(account) = &work.account
+            && account.what != News::Commit
+        {
+            claims.push(self.status(&account.did), Touch::Own);
+        }
+        if rules.rev == RevMode::None {
+            match (&work.seen, &work.change) {
+                (Some(seen), _) => claims.push(self.sync(&seen.did), Touch::Add),
+                (None, Some(change)) => claims.push(self.sync(&change.did), Touch::Read),
+                (None, None) => {}
+            }
         }
         if let Some(change) = &work.change {
             claims.push(self.record(&change.uri), Touch::Own);
+            if change.collection.has_key() {
+                self.add_key(change, &mut claims);
+            }
             match change.collection.parts {
                 PartsKind::Post => self.add_post(change, &mut claims),
                 PartsKind::ThreadGate | PartsKind::PostGate => self.add_gate(change, &mut claims),
-                PartsKind::None => self.add_other(change, mode, &mut claims),
+                PartsKind::None => self.add_other(change, rules.notifications, &mut claims),
             }
         }
         claims
+    }
+
+    fn add_key(&self, change: &Change, claims: &mut Claims) {
+        let adds = matches!(change.action, Action::Create(_));
+        claims.push(self.scope(change), if adds { Touch::Add } else { Touch::Own });
+        if let Some(values) = change.duplicate_key() {
+            claims.push(self.key(change.collection.nsid, &values), Touch::Own);
+        }
     }
 
     fn add_post(&self, change: &Change, claims: &mut Claims) {
@@ -128,8 +175,10 @@ impl Keys {
             claims.push(self.reposted(&change.uri), Touch::Own);
         }
         let Some(content) = change.content() else { return };
+        // What replaces another post has to be alone in its thread.
+        let alone = if matches!(change.action, Action::Create(_)) { Touch::Add } else { Touch::Own };
         if let Some(ThreadRefs { root, parent }) = ThreadRefs::of(change, content) {
-            claims.push(self.thread(root), Touch::Own);
+            claims.push(self.thread(root), alone);
             claims.push(self.record(root), Touch::Read);
             claims.push(self.record(parent), Touch::Read);
             if let Some((owner, gate)) = refs::gate(root, refs::THREAD_GATE) {
@@ -141,7 +190,7 @@ impl Keys {
                 }
             }
         } else {
-            claims.push(self.thread(&change.uri), Touch::Own);
+            claims.push(self.thread(&change.uri), alone);
         }
         if let Some(quoted) = content.parts.post().and_then(|parts| parts.record.as_ref()) {
             claims.push(self.quoted(&quoted.uri), Touch::Own);

@@ -4,33 +4,30 @@
 //! An entry joins the registry of what is on its way before the database is asked about it. So an earlier version of its
 //! record is either in the registry then, or has committed and is seen by the query.
 //!
-//! Indexes used: the primary keys of `post`, `post_embed_record`, `follow`, `list_item` and `repost`, and `post`'s on
-//! `"replyParent"`.
+//! Indexes used: the primary keys of the typed tables and `post_embed_record`, and `post`'s on `"replyParent"`.
+
+use std::collections::BTreeMap;
 
 use foldhash::{HashMap, HashSet};
-use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
 
 use super::claims::{Claims, Keys, Touch, may_tell};
 use crate::collections::PartsKind;
 use crate::engine::refs::{self, ThreadRefs};
 use crate::engine::{
-    Change, EngineError, MOST_ANCESTORS, Notifications, Statements, Work, begin, end, load_parents,
+    Change, Content, EngineError, MOST_ANCESTORS, Notifications, Statements, Work, begin, end, load_parents,
 };
 
 /// What an entry makes others claim that come after it, while it is on its way.
 #[derive(Debug, Default)]
 pub struct Registry {
-    /// By a record's key: the claims that go with the versions on their way, each with the key of the post it answers.
-    versions: HashMap<u64, Vec<Version>>,
+    /// By a record's key: the claims that go with the versions on their way.
+    versions: HashMap<u64, Vec<Vec<(u64, Touch)>>>,
     /// By the key of a post: how many replies to it are on their way.
     awaited: HashMap<u64, u32>,
     /// By uri of a post on its way: what it answers. Several versions may be on their way.
     parents: HashMap<String, Vec<String>>,
 }
-
-#[derive(Debug, Clone, Default)]
-struct Version(Vec<(u64, Touch)>);
 
 /// What the registry keeps of an entry until it is done.
 #[derive(Debug, Default)]
@@ -53,19 +50,20 @@ impl Registry {
         let record = keys.record(&change.uri);
         let versions = self.versions.entry(record).or_default();
         for version in versions.iter() {
-            claims.extend(&version.0);
+            claims.extend(version);
         }
-        versions.push(Version(claims_of_version(keys, change)));
+        versions.push(claims_of_version(keys, change));
         let mut registered = Registered { record: Some(record), ..Registered::default() };
         if change.collection.parts != PartsKind::Post {
             return registered;
         }
-        if self.awaited.contains_key(&record) && change.content().is_some() {
-            claims.push(keys.rules(), Touch::Read);
+        let Some(content) = change.content() else { return registered };
+        let thread = ThreadRefs::of(change, content);
+        if self.awaited.contains_key(&record) {
+            let root = thread.map_or(change.uri.as_str(), |thread| thread.root);
+            claims.extend(&waited_for(keys, root));
         }
-        if let Some(ThreadRefs { parent, .. }) =
-            change.content().and_then(|content| ThreadRefs::of(change, content))
-        {
+        if let Some(ThreadRefs { parent, .. }) = thread {
             let awaits = keys.record(parent);
             *self.awaited.entry(awaits).or_default() += 1;
             registered.awaits = Some(awaits);
@@ -122,18 +120,18 @@ impl Registry {
     }
 
     /// The question to the database about these entries.
-    pub fn question(&self, works: &[Option<&Work>], mode: Notifications) -> Question {
+    pub fn question(&self, keys: &Keys, works: &[Option<&Work>], mode: Notifications) -> Question {
         let mut question = Question::default();
         for (at, work) in works.iter().enumerate() {
             let Some(change) = work.and_then(|work| work.change.as_ref()) else { continue };
-            let list = match change.collection.nsid {
-                refs::POST => &mut question.posts,
-                refs::FOLLOW => &mut question.follows,
-                refs::LIST_ITEM => &mut question.list_items,
-                refs::REPOST => &mut question.reposts,
-                _ => continue,
-            };
-            list.push((at, change.uri.clone()));
+            if !leaves_claims(change) {
+                continue;
+            }
+            let place = Place { at, scope: keys.scope(change), root: root_of(change) };
+            question.places.entry(change.uri.clone()).or_default().push(place);
+            if let Some(table) = change.collection.table {
+                question.tables.entry(table.name).or_default().push(change.uri.clone());
+            }
             if change.collection.parts == PartsKind::Post && may_tell(mode, change) {
                 let above = self.above(change);
                 if !above.is_empty() {
@@ -147,13 +145,32 @@ impl Registry {
 
 /// Whether later versions of a record have to know of this one.
 fn leaves_claims(change: &Change) -> bool {
-    matches!(change.collection.nsid, refs::POST | refs::FOLLOW | refs::LIST_ITEM | refs::REPOST)
+    change.collection.parts == PartsKind::Post || change.collection.has_key()
+}
+
+/// What a post claims that earlier replies wait for: it judges them, whoever wrote them.
+fn waited_for(keys: &Keys, root: &str) -> [(u64, Touch); 2] {
+    [(keys.thread(root), Touch::Own), (keys.rules(), Touch::Read)]
 }
 
 fn claims_of_version(keys: &Keys, change: &Change) -> Vec<(u64, Touch)> {
     let Some(content) = change.content() else { return Vec::new() };
     let values = change.duplicate_key();
-    match (change.collection.nsid, values.as_deref()) {
+    let mut claims = claims_of_facts(keys, change, content, values.as_deref());
+    if change.collection.has_key() {
+        // Whoever replaces it frees its key.
+        claims.push((keys.scope(change), Touch::Own));
+    }
+    claims
+}
+
+fn claims_of_facts(
+    keys: &Keys,
+    change: &Change,
+    content: &Content,
+    values: Option<&[&str]>,
+) -> Vec<(u64, Touch)> {
+    match (change.collection.nsid, values) {
         (refs::POST, _) => {
             let root = ThreadRefs::of(change, content).map_or(change.uri.as_str(), |reply| reply.root);
             let shown = content.parts.post().and_then(|parts| parts.record.as_ref());
@@ -169,32 +186,59 @@ fn claims_of_version(keys: &Keys, change: &Change) -> Vec<(u64, Touch)> {
     }
 }
 
+/// The root of a post's thread by its new version.
+fn root_of(change: &Change) -> Option<String> {
+    let content = change.content().filter(|_| change.collection.parts == PartsKind::Post)?;
+    Some(ThreadRefs::of(change, content).map_or(change.uri.as_str(), |thread| thread.root).to_owned())
+}
+
 /// What is asked of the database about some entries.
 #[derive(Debug, Default)]
 pub struct Question {
-    posts: Vec<(usize, String)>,
-    follows: Vec<(usize, String)>,
-    list_items: Vec<(usize, String)>,
-    reposts: Vec<(usize, String)>,
+    /// The uris that are asked about, by table.
+    tables: BTreeMap<&'static str, Vec<String>>,
+    /// The entries that are about a uri.
+    places: HashMap<String, Vec<Place>>,
     /// Posts that may tell those above them: the ones that are known.
     tellers: Vec<(usize, Vec<String>)>,
 }
 
-const STORED: &str = r#"SELECT 'post', p.uri, coalesce(p."replyRoot", p.uri), e."embedUri" FROM post p
-        LEFT JOIN post_embed_record e ON e."postUri" = p.uri WHERE p.uri = ANY($1)
-    UNION ALL SELECT DISTINCT 'awaited', c."replyParent", NULL, NULL FROM post c
-        WHERE c."replyParent" = ANY($1) AND c."invalidReplyRoot"
-    UNION ALL SELECT 'follow', f.uri, f.creator, f."subjectDid" FROM follow f WHERE f.uri = ANY($2)
-    UNION ALL SELECT 'list_item', l.uri, l."subjectDid", NULL FROM list_item l WHERE l.uri = ANY($3)
-    UNION ALL SELECT 'repost', r.uri, r.subject, NULL FROM repost r WHERE r.uri = ANY($4)"#;
+/// An entry that asks.
+#[derive(Debug)]
+struct Place {
+    at: usize,
+    scope: u64,
+    root: Option<String>,
+}
+
+/// What is stored of these uris in a table that needs to be known: uri, and two values.
+fn sql_of(table: &str) -> String {
+    match table {
+        "post" => r#"SELECT p.uri, coalesce(p."replyRoot", p.uri), e."embedUri" FROM post p
+                LEFT JOIN post_embed_record e ON e."postUri" = p.uri WHERE p.uri = ANY($1)"#
+            .to_owned(),
+        "follow" => r#"SELECT uri, creator, "subjectDid" FROM follow WHERE uri = ANY($1)"#.to_owned(),
+        "list_item" => r#"SELECT uri, "subjectDid", NULL FROM list_item WHERE uri = ANY($1)"#.to_owned(),
+        "repost" => "SELECT uri, subject, NULL FROM repost WHERE uri = ANY($1)".to_owned(),
+        _ => format!(r#"SELECT uri, NULL, NULL FROM "{table}" WHERE uri = ANY($1)"#),
+    }
+}
+
+/// Posts that flagged replies wait for.
+const AWAITED: &str = r#"SELECT v.uri FROM unnest($1::text[]) AS v(uri)
+    WHERE EXISTS (SELECT FROM post c WHERE c."replyParent" = v.uri AND c."invalidReplyRoot")"#;
+
+/// What is found of one uri.
+struct Stored {
+    table: &'static str,
+    uri: String,
+    values: [Option<String>; 2],
+}
 
 impl Question {
     /// Whether there is nothing to ask.
     pub fn is_empty(&self) -> bool {
-        self.posts.is_empty()
-            && self.follows.is_empty()
-            && self.list_items.is_empty()
-            && self.reposts.is_empty()
+        self.tables.is_empty()
     }
 
     /// Asks; returns what each of the entries claims by it, by their place.
@@ -207,42 +251,40 @@ impl Question {
         statements: &Statements,
         keys: &Keys,
     ) -> Result<Vec<(usize, Looked)>, EngineError> {
-        let places: HashMap<&str, Vec<usize>> = {
-            let mut places: HashMap<&str, Vec<usize>> = HashMap::default();
-            let all = self.posts.iter().chain(&self.follows).chain(&self.list_items).chain(&self.reposts);
-            for (at, uri) in all {
-                places.entry(uri).or_default().push(*at);
-            }
-            places
-        };
-        let mut found: HashMap<usize, Looked> = HashMap::default();
-        let tops: HashSet<&str> =
-            self.tellers.iter().flat_map(|(_, above)| above).map(String::as_str).collect();
-        let tops: Vec<&str> = tops.into_iter().collect();
         begin(connection).await?;
-        let read = self.read(connection, statements, &tops).await;
-        let (rows, parents) = end(connection, read.map_err(EngineError::from)).await?;
-        for row in rows {
-            let kind: &str = row.try_get(0)?;
-            let uri: &str = row.try_get(1)?;
-            let (first, second): (Option<&str>, Option<&str>) = (row.try_get(2)?, row.try_get(3)?);
+        let read = self.read(connection, statements).await;
+        let (stored, awaited, parents) = end(connection, read.map_err(EngineError::from)).await?;
+        let mut found: HashMap<usize, Looked> = HashMap::default();
+        for Stored { table, uri, values: [first, second] } in stored {
             let mut claims: Vec<(u64, Touch)> = Vec::new();
-            match (kind, first, second) {
+            match (table, first, second) {
                 ("post", Some(root), shown) => {
-                    claims.push((keys.thread(root), Touch::Own));
-                    claims.push((keys.reposted(uri), Touch::Own));
-                    claims.extend(shown.map(|shown| (keys.quoted(shown), Touch::Own)));
+                    claims.push((keys.thread(&root), Touch::Own));
+                    claims.push((keys.reposted(&uri), Touch::Own));
+                    claims.extend(shown.map(|shown| (keys.quoted(&shown), Touch::Own)));
                 }
-                ("awaited", _, _) => claims.push((keys.rules(), Touch::Read)),
                 ("follow", Some(creator), Some(subject)) => {
-                    claims.push((keys.follow(creator, subject), Touch::Own));
+                    claims.push((keys.follow(&creator, &subject), Touch::Own));
                 }
-                ("list_item", Some(subject), _) => claims.push((keys.listed(subject), Touch::Own)),
-                ("repost", Some(subject), _) => claims.push((keys.reposted(subject), Touch::Add)),
+                ("list_item", Some(subject), _) => claims.push((keys.listed(&subject), Touch::Own)),
+                ("repost", Some(subject), _) => claims.push((keys.reposted(&subject), Touch::Add)),
                 _ => {}
             }
-            for at in places.get(uri).into_iter().flatten() {
-                found.entry(*at).or_default().0.extend_from_slice(&claims);
+            for place in self.places.get(&uri).into_iter().flatten() {
+                let looked = found.entry(place.at).or_default();
+                looked.0.extend_from_slice(&claims);
+                match &place.root {
+                    // What replaces it is alone in its own thread, too.
+                    Some(root) => looked.0.push((keys.thread(root), Touch::Own)),
+                    None if table != "post" => looked.0.push((place.scope, Touch::Own)),
+                    None => {}
+                }
+            }
+        }
+        for uri in awaited {
+            for place in self.places.get(&uri).into_iter().flatten() {
+                let root = place.root.as_deref().unwrap_or(&uri);
+                found.entry(place.at).or_default().0.extend(waited_for(keys, root));
             }
         }
         let parents: HashMap<String, Option<String>> = parents.into_iter().collect();
@@ -264,17 +306,30 @@ impl Question {
         &self,
         connection: &mut PgConnection,
         statements: &Statements,
-        tops: &[&str],
-    ) -> Result<(Vec<PgRow>, Vec<(String, Option<String>)>), sqlx::Error> {
-        let uris = |list: &[(usize, String)]| list.iter().map(|(_, uri)| uri.clone()).collect::<Vec<_>>();
-        let rows = statements
-            .query(STORED)
-            .bind(uris(&self.posts))
-            .bind(uris(&self.follows))
-            .bind(uris(&self.list_items))
-            .bind(uris(&self.reposts))
-            .fetch_all(&mut *connection)
-            .await?;
-        Ok((rows, load_parents(connection, statements, tops).await?))
+    ) -> Result<Read, sqlx::Error> {
+        let mut stored = Vec::new();
+        for (table, uris) in &self.tables {
+            let sql = sql_of(table);
+            for row in statements.query(&sql).bind(uris).fetch_all(&mut *connection).await? {
+                stored.push(Stored {
+                    table,
+                    uri: row.try_get(0)?,
+                    values: [row.try_get(1)?, row.try_get(2)?],
+                });
+            }
+        }
+        let mut awaited = Vec::new();
+        if let Some(posts) = self.tables.get("post") {
+            for row in statements.query(AWAITED).bind(posts).fetch_all(&mut *connection).await? {
+                awaited.push(row.try_get(0)?);
+            }
+        }
+        let tops: HashSet<&str> =
+            self.tellers.iter().flat_map(|(_, above)| above).map(String::as_str).collect();
+        let tops: Vec<&str> = tops.into_iter().collect();
+        Ok((stored, awaited, load_parents(connection, statements, &tops).await?))
     }
 }
+
+/// What is stored, the posts that are waited for, and what posts answer.
+type Read = (Vec<Stored>, Vec<String>, Vec<(String, Option<String>)>);

@@ -8,8 +8,8 @@ use super::table::Table;
 /// An entry on its way.
 #[derive(Debug)]
 pub struct Entry<T> {
-    /// What is to be done.
-    pub item: T,
+    /// What is to be done. Boxed, since entries change their places.
+    pub item: Box<T>,
     /// What it claims.
     pub claims: Claims,
     /// Bytes of it that go into the database.
@@ -136,11 +136,11 @@ mod tests {
     const LIMITS: Limits = Limits { entries: 3, bytes: 1000 };
 
     fn entry(item: usize, claims: &[(u64, Touch)]) -> Entry<usize> {
-        Entry { item, claims: Claims::of(claims.to_vec()), bytes: 10 }
+        Entry { item: Box::new(item), claims: Claims::of(claims.to_vec()), bytes: 10 }
     }
 
     fn take(queue: &mut Queue<usize>) -> Vec<usize> {
-        queue.take(LIMITS, |_| false).iter().map(|entry| entry.item).collect()
+        queue.take(LIMITS, |_| false).iter().map(|entry| *entry.item).collect()
     }
 
     #[test]
@@ -168,14 +168,14 @@ mod tests {
         queue.push(entry(1, &[(1, Touch::Read)]));
         queue.push(entry(2, &[(2, Touch::Own)]));
         let batch = queue.take(LIMITS, |item| *item == 0);
-        assert_eq!(batch.iter().map(|entry| entry.item).collect::<Vec<_>>(), [2]);
+        assert_eq!(batch.iter().map(|entry| *entry.item).collect::<Vec<_>>(), [2]);
     }
 
     #[test]
     fn a_batch_is_bounded_by_bytes_but_for_its_first() {
         let mut queue = Queue::default();
         for (item, bytes) in [(0, 5000), (1, 600), (2, 600)] {
-            queue.push(Entry { item, claims: Claims::default(), bytes });
+            queue.push(Entry { item: Box::new(item), claims: Claims::default(), bytes });
         }
         assert_eq!([take(&mut queue), take(&mut queue), take(&mut queue)], [vec![0], vec![1], vec![2]]);
     }
@@ -206,8 +206,8 @@ mod tests {
                     table.conflicts(&Claims::of(history[b].clone()))
                 };
                 for later in &batch {
-                    started.insert(later.item, round);
-                    for earlier in (0..later.item).filter(|earlier| conflict(*earlier, later.item)) {
+                    started.insert(*later.item, round);
+                    for earlier in (0..*later.item).filter(|earlier| conflict(*earlier, *later.item)) {
                         let together = started.get(&earlier) == Some(&round);
                         prop_assert!(ended.contains(&earlier) || together, "{earlier} before {}", later.item);
                     }
@@ -218,7 +218,7 @@ mod tests {
                 let end = ends.next().unwrap_or(0).min(running.len() - 1);
                 for entry in running.remove(end) {
                     queue.release(&entry.claims);
-                    ended.insert(entry.item);
+                    ended.insert(*entry.item);
                 }
                 running.retain(|batch| !batch.is_empty());
                 if nothing && running.is_empty() && queue.is_empty() {

@@ -6,15 +6,12 @@ use crate::golden::{assert_golden, stream};
 use crate::process::{Indexer, LABELS, LIVE, add, assert_no_dead_letters, dead_letters, rows, wait_drained};
 use crate::support::{Db, unlike};
 
-/// Live events and labels; a second delivery of all of it changes nothing.
-/// What the golden rows say of gates and of deleted posts depends on who was first, and lanes overtake each other.
-const ONE_LANE: [(&str, &str); 1] = [("INDEXER_CONCURRENCY", "1")];
-
+/// Live events and labels, at the default concurrency; a second delivery of all of it changes nothing.
 #[test]
 fn live_events_give_the_golden_rows_once_and_again() {
     let (redis, db) = (Redis::start().unwrap(), Db::new("recording"));
     let (live, labels) = (stream("firehose_live"), stream("label_live"));
-    let indexer = Indexer::start(&redis.url(), db.url(), &ONE_LANE);
+    let indexer = Indexer::start(&redis.url(), db.url(), &[]);
     let mut first = None;
     for _ in 0..2 {
         add(&redis, LIVE, &live);
@@ -50,7 +47,7 @@ fn live_events_give_the_golden_rows_once_and_again() {
 #[test]
 fn all_streams_give_the_golden_rows() {
     let (redis, db) = (Redis::start().unwrap(), Db::new("recording_all"));
-    let _indexer = Indexer::start(&redis.url(), db.url(), &[("INDEXER_BATCH_SIZE", "50"), ONE_LANE[0]]);
+    let _indexer = Indexer::start(&redis.url(), db.url(), &[("INDEXER_BATCH_SIZE", "50")]);
     let mut events = Vec::new();
     for name in [LIVE, "firehose_backfill", LABELS] {
         let payloads = stream(name);
