@@ -164,6 +164,15 @@ impl PostParts {
     }
 }
 
+impl Parts {
+    /// Whether it is a thread gate that looks at follows or lists.
+    pub fn asks_for_relations(&self) -> bool {
+        let Self::ThreadGate(gate) = self else { return false };
+        let looks = |allow: &Allow| allow.followers || allow.following || !allow.lists.is_empty();
+        gate.allow.as_ref().is_some_and(looks)
+    }
+}
+
 impl ThreadGate {
     /// Of a gate's record.
     pub fn of(record: &Json<'_>) -> Self {

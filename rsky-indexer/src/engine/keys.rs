@@ -51,7 +51,7 @@ impl Keys {
         }
         match change.collection.parts {
             PartsKind::Post => self.add_post(change, threads, &mut keys),
-            PartsKind::ThreadGate | PartsKind::PostGate => self.add_gate(change, &mut keys),
+            PartsKind::ThreadGate | PartsKind::PostGate => self.add_gate(change, threads, &mut keys),
             PartsKind::None => {}
         }
         if let Notifies::Subject { .. } = change.collection.notifies {
@@ -138,11 +138,15 @@ impl Keys {
     }
 
     /// A gate judges what came before its post: a replaced or deleted post or quote must be in another wave.
-    fn add_gate(&self, change: &Change, keys: &mut Vec<Key>) {
-        let post = ["at://", &change.did, "/", refs::POST, "/", &change.rkey].concat();
+    fn add_gate(&self, change: &Change, threads: &Threads<'_>, keys: &mut Vec<Key>) {
+        let post = refs::post_of_gate(change);
         match change.collection.parts {
             PartsKind::ThreadGate => {
-                keys.extend([(self.thread(&post), Touch::Add), (self.rules(), Touch::Read)]);
+                keys.push((self.thread(&post), Touch::Add));
+                let asks = change.content().is_some_and(|content| content.parts.asks_for_relations());
+                if asks && threads.has_replies(&post) {
+                    keys.push((self.rules(), Touch::Read));
+                }
             }
             _ => keys.push((self.quoted(&post), Touch::Add)),
         }

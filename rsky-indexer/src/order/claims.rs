@@ -19,7 +19,7 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
 
-use crate::collections::{Parts, PartsKind, subject_columns};
+use crate::collections::{PartsKind, subject_columns};
 use crate::engine::refs::{self, ThreadRefs};
 use crate::engine::{Action, Change, News, Notifications, Work};
 use crate::schema::RevMode;
@@ -201,17 +201,10 @@ impl Keys {
         }
     }
 
-    /// A gate is the gate of the post with its record key, whatever it says itself (INDEXING §4.5).
     fn add_gate(&self, change: &Change, claims: &mut Claims) {
-        let post = ["at://", &change.did, "/", refs::POST, "/", &change.rkey].concat();
+        let post = refs::post_of_gate(change);
         match change.collection.parts {
-            PartsKind::ThreadGate => {
-                claims.push(self.thread(&post), Touch::Own);
-                if change.content().is_some_and(|content| asks_for_relations(&content.parts)) {
-                    // It may judge replies that are stored, by anybody.
-                    claims.push(self.rules(), Touch::Read);
-                }
-            }
+            PartsKind::ThreadGate => claims.push(self.thread(&post), Touch::Own),
             _ => claims.push(self.quoted(&post), Touch::Own),
         }
     }
@@ -259,16 +252,5 @@ pub fn may_tell(mode: Notifications, change: &Change) -> bool {
         (Notifications::Off, _) | (_, Action::Delete) => false,
         (Notifications::Reference, Action::Create(_)) => false,
         (Notifications::Live, Action::Create(_)) | (_, Action::Update(_)) => true,
-    }
-}
-
-/// Whether a thread gate looks at follows or lists.
-fn asks_for_relations(parts: &Parts) -> bool {
-    match parts {
-        Parts::ThreadGate(gate) => gate
-            .allow
-            .as_ref()
-            .is_some_and(|allow| allow.followers || allow.following || !allow.lists.is_empty()),
-        _ => false,
     }
 }

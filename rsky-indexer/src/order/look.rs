@@ -53,6 +53,11 @@ impl Registry {
             claims.extend(version);
         }
         versions.push(claims_of_version(keys, change));
+        if let Some(post) = judges_by_relations(change)
+            && self.awaited.contains_key(&keys.record(&post))
+        {
+            claims.push(keys.rules(), Touch::Read);
+        }
         let mut registered = Registered { record: Some(record), ..Registered::default() };
         if change.collection.parts != PartsKind::Post {
             return registered;
@@ -129,6 +134,9 @@ impl Registry {
             }
             let place = Place { at, scope: keys.scope(change), root: root_of(change) };
             question.places.entry(change.uri.clone()).or_default().push(place);
+            if let Some(post) = judges_by_relations(change) {
+                question.gates.push((at, post));
+            }
             if let Some(table) = change.collection.table {
                 question.tables.entry(table.name).or_default().push(change.uri.clone());
             }
@@ -146,6 +154,12 @@ impl Registry {
 /// Whether later versions of a record have to know of this one.
 fn leaves_claims(change: &Change) -> bool {
     change.collection.parts == PartsKind::Post || change.collection.has_key()
+}
+
+/// The post of a thread gate that looks at follows or lists: of replies by anybody, if there are any.
+fn judges_by_relations(change: &Change) -> Option<String> {
+    let content = change.content().filter(|_| change.collection.parts == PartsKind::ThreadGate)?;
+    content.parts.asks_for_relations().then(|| refs::post_of_gate(change))
 }
 
 /// What a post claims that earlier replies wait for: it judges them, whoever wrote them.
@@ -199,6 +213,8 @@ pub struct Question {
     tables: BTreeMap<&'static str, Vec<String>>,
     /// The entries that are about a uri.
     places: HashMap<String, Vec<Place>>,
+    /// Gates that look at follows or lists, and their posts.
+    gates: Vec<(usize, String)>,
     /// Posts that may tell those above them: the ones that are known.
     tellers: Vec<(usize, Vec<String>)>,
 }
@@ -228,6 +244,10 @@ fn sql_of(table: &str) -> String {
 const AWAITED: &str = r#"SELECT v.uri FROM unnest($1::text[]) AS v(uri)
     WHERE EXISTS (SELECT FROM post c WHERE c."replyParent" = v.uri AND c."invalidReplyRoot")"#;
 
+/// Posts that have replies.
+const ANSWERED: &str = r#"SELECT v.uri FROM unnest($1::text[]) AS v(uri)
+    WHERE EXISTS (SELECT FROM post c WHERE c."replyParent" = v.uri)"#;
+
 /// What is found of one uri.
 struct Stored {
     table: &'static str,
@@ -253,7 +273,8 @@ impl Question {
     ) -> Result<Vec<(usize, Looked)>, EngineError> {
         begin(connection).await?;
         let read = self.read(connection, statements).await;
-        let (stored, awaited, parents) = end(connection, read.map_err(EngineError::from)).await?;
+        let Read { stored, awaited, answered, parents } =
+            end(connection, read.map_err(EngineError::from)).await?;
         let mut found: HashMap<usize, Looked> = HashMap::default();
         for Stored { table, uri, values: [first, second] } in stored {
             let mut claims: Vec<(u64, Touch)> = Vec::new();
@@ -285,6 +306,11 @@ impl Question {
             for place in self.places.get(&uri).into_iter().flatten() {
                 let root = place.root.as_deref().unwrap_or(&uri);
                 found.entry(place.at).or_default().0.extend(waited_for(keys, root));
+            }
+        }
+        for (at, post) in &self.gates {
+            if answered.contains(post) {
+                found.entry(*at).or_default().0.push((keys.rules(), Touch::Read));
             }
         }
         let parents: HashMap<String, Option<String>> = parents.into_iter().collect();
@@ -327,9 +353,24 @@ impl Question {
         let tops: HashSet<&str> =
             self.tellers.iter().flat_map(|(_, above)| above).map(String::as_str).collect();
         let tops: Vec<&str> = tops.into_iter().collect();
-        Ok((stored, awaited, load_parents(connection, statements, &tops).await?))
+        let mut answered = HashSet::default();
+        if !self.gates.is_empty() {
+            let posts: Vec<&str> = self.gates.iter().map(|(_, post)| post.as_str()).collect();
+            for row in statements.query(ANSWERED).bind(posts).fetch_all(&mut *connection).await? {
+                answered.insert(row.try_get(0)?);
+            }
+        }
+        let parents = load_parents(connection, statements, &tops).await?;
+        Ok(Read { stored, awaited, answered, parents })
     }
 }
 
-/// What is stored, the posts that are waited for, and what posts answer.
-type Read = (Vec<Stored>, Vec<String>, Vec<(String, Option<String>)>);
+/// What the database has.
+struct Read {
+    stored: Vec<Stored>,
+    /// Posts that flagged replies wait for.
+    awaited: Vec<String>,
+    /// Posts with replies, of those with a gate that comes.
+    answered: HashSet<String>,
+    parents: Vec<(String, Option<String>)>,
+}

@@ -371,6 +371,37 @@ pub(super) async fn waited_for(
     Ok((answered, quoted))
 }
 
+/// Of these posts, those that have flagged replies beside `except`.
+pub(super) async fn answered(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    posts: &[&str],
+    except: &[&str],
+) -> Result<HashSet<String>, sqlx::Error> {
+    if posts.is_empty() {
+        return Ok(HashSet::default());
+    }
+    let sql = r#"SELECT v.uri FROM unnest($1::text[]) AS v(uri) WHERE EXISTS (SELECT FROM post c
+        WHERE c."replyParent" = v.uri AND c."invalidReplyRoot" AND c.uri <> ALL($2))"#;
+    let rows = statements.query(sql).bind(posts).bind(except).fetch_all(connection).await?;
+    rows.iter().map(|row| row.try_get(0)).collect()
+}
+
+/// Of these posts, those that have replies.
+pub(super) async fn with_replies(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    posts: &[String],
+) -> Result<HashSet<String>, sqlx::Error> {
+    if posts.is_empty() {
+        return Ok(HashSet::default());
+    }
+    let sql = r#"SELECT v.uri FROM unnest($1::text[]) AS v(uri)
+        WHERE EXISTS (SELECT FROM post c WHERE c."replyParent" = v.uri)"#;
+    let rows = statements.query(sql).bind(posts).fetch_all(connection).await?;
+    rows.iter().map(|row| row.try_get(0)).collect()
+}
+
 /// Writes what earlier posts were found to be; returns how many rows changed. Their rows are locked.
 pub(in crate::engine) async fn write(
     connection: &mut PgConnection,

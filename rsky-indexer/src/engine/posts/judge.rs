@@ -90,6 +90,11 @@ impl<'c> Verdicts<'c> {
         self.view.gates()
     }
 
+    /// The stored posts that were looked at.
+    pub(in crate::engine) fn looked_at(&self) -> impl Iterator<Item = &str> {
+        self.view.earlier.all().filter(|post| post.stored.is_some()).map(|post| post.uri.as_str())
+    }
+
     /// The earlier posts that were judged by a gate.
     pub(in crate::engine) fn judged_by_gates(&self) -> impl Iterator<Item = &str> {
         self.view.judged_by_gates.iter().map(String::as_str)
@@ -140,7 +145,12 @@ pub(in crate::engine) async fn judge<'c>(
     let seeds = Seeds {
         answered: named(&posts, |uri| rules.threads.is_answered(uri)),
         quoted: named(&posts, |uri| rules.threads.is_quoted(uri)),
-        thread_gates: gates.thread.values().cloned().collect(),
+        thread_gates: gates
+            .thread
+            .values()
+            .filter(|gate| rules.threads.has_replies(&gate.post))
+            .cloned()
+            .collect(),
         post_gates: gates.post.values().cloned().collect(),
         posts: Vec::new(),
     };
@@ -203,8 +213,7 @@ impl<'c> Gates<'c> {
                 PartsKind::PostGate => &mut gates.post,
                 PartsKind::None | PartsKind::Post => continue,
             };
-            // A gate is the gate of the post with its record key, whatever it says itself (INDEXING §4.5).
-            let post = ["at://", &change.did, "/", refs::POST, "/", &change.rkey].concat();
+            let post = refs::post_of_gate(change);
             let post_time = times.get(post.as_str()).map(|time| (*time).to_owned());
             list.insert(&change.uri, Gate { post, time: change.time.clone(), post_time });
         }

@@ -59,6 +59,11 @@ pub(crate) fn gate<'u>(uri: &'u str, collection: &str) -> Option<(&'u str, Strin
     Some((parsed.host(), gate))
 }
 
+/// The post that a gate belongs to: the one with its record key, whatever it says itself (INDEXING §4.5).
+pub(crate) fn post_of_gate(gate: &Change) -> String {
+    ["at://", &gate.did, "/", POST, "/", &gate.rkey].concat()
+}
+
 /// Whether a uri is that of a post.
 pub(crate) fn is_post(uri: &str) -> bool {
     AtUri::parse(uri).is_some_and(|uri| uri.collection() == POST)
@@ -75,10 +80,14 @@ pub(in crate::engine) struct Threads<'c> {
     above: HashMap<Cow<'c, str>, Vec<Cow<'c, str>>>,
     /// The posts that tell those above them.
     tellers: HashSet<&'c str>,
-    /// Posts that have flagged replies, or are answered in the batch.
+    /// Posts that have flagged replies, or are answered in the batch before they come.
     answered: HashSet<Cow<'c, str>>,
-    /// Posts that have quotes, or are quoted in the batch.
+    /// Posts that have quotes, or are quoted in the batch before they come.
     quoted: HashSet<Cow<'c, str>>,
+    /// Posts that are answered in the batch.
+    replied_to: HashSet<&'c str>,
+    /// Posts with a thread gate in the batch that have replies.
+    gated: HashSet<String>,
 }
 
 impl<'c> Threads<'c> {
@@ -108,6 +117,11 @@ impl<'c> Threads<'c> {
         self.answered.contains(uri)
     }
 
+    /// Whether a thread may have replies that its gate judges, by its root.
+    pub(in crate::engine) fn has_replies(&self, root: &str) -> bool {
+        self.gated.contains(root) || self.replied_to.contains(root)
+    }
+
     /// Whether a post may have quotes that came before it.
     pub(in crate::engine) fn is_quoted(&self, uri: &str) -> bool {
         self.quoted.contains(uri)
@@ -122,18 +136,29 @@ impl<'c> Threads<'c> {
         known: &Known<'_>,
     ) -> Result<(), sqlx::Error> {
         let mut coming: Vec<&str> = Vec::new();
+        let mut quoted_before: HashSet<&str> = HashSet::default();
         for change in changes.iter().filter(|change| change.collection.parts == PartsKind::Post) {
             let Some(content) = change.content() else { continue };
+            if self.replied_to.contains(change.uri.as_str()) {
+                self.answered.insert(change.uri.as_str().into());
+            }
+            if quoted_before.contains(change.uri.as_str()) {
+                self.quoted.insert(change.uri.as_str().into());
+            }
             if let Some(reply) = ThreadRefs::of(change, content) {
-                self.answered.insert(reply.parent.into());
+                self.replied_to.insert(reply.parent);
             }
             if let Some(quoted) = content.parts.post().and_then(|parts| parts.record.as_ref()) {
-                self.quoted.insert(quoted.uri.as_str().into());
+                quoted_before.insert(&quoted.uri);
             }
             if !known.is_settled(change) {
                 coming.push(&change.uri);
             }
         }
+        let gates = changes.iter().filter(|change| change.collection.parts == PartsKind::ThreadGate);
+        let gated: Vec<String> =
+            gates.filter(|change| !known.is_settled(change)).map(|change| post_of_gate(change)).collect();
+        self.gated = earlier::with_replies(connection, statements, &gated).await?;
         let (answered, quoted) = earlier::waited_for(connection, statements, &coming).await?;
         self.answered.extend(answered.into_iter().map(Cow::Owned));
         self.quoted.extend(quoted.into_iter().map(Cow::Owned));

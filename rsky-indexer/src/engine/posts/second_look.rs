@@ -34,6 +34,8 @@ pub(in crate::engine) struct Unseen<'c> {
     made_sound: HashSet<String>,
     gates_in_sight: HashSet<String>,
     new_gates: Vec<(Gate, PartsKind)>,
+    /// Stored posts that were looked at.
+    looked_at: HashSet<String>,
     /// Earlier posts that were judged by gates, in the batch or before it.
     judged_by_gates: HashSet<String>,
 }
@@ -59,6 +61,7 @@ impl<'c> Unseen<'c> {
         self.gates_in_sight.extend(verdicts.gates_in_sight().map(str::to_owned));
         self.new_gates.extend(verdicts.new_gates().iter().cloned());
         self.judged_by_gates.extend(verdicts.judged_by_gates().map(str::to_owned));
+        self.looked_at.extend(verdicts.looked_at().map(str::to_owned));
         let lost_it = |post: &&&Earlier| post.flags.invalid_reply_root != Some(true);
         let changed = verdicts.changed();
         self.made_sound.extend(changed.iter().filter(lost_it).map(|post| post.uri.clone()));
@@ -95,9 +98,10 @@ struct Look {
     judged_by_gates: HashSet<String>,
 }
 
-/// Replies that are flagged though what they answer is there.
-const WITH_PARENT: &str = r#"SELECT c.uri FROM post c JOIN record r ON r.uri = c."replyParent"
-    WHERE c.uri = ANY($1) AND c."invalidReplyRoot" AND r.json <> ''"#;
+/// Replies that are flagged though what they answer is there and sound.
+const UNDESERVED: &str = r#"SELECT c.uri FROM post c JOIN post p ON p.uri = c."replyParent" JOIN record r ON r.uri = p.uri
+    WHERE c.uri = ANY($1) AND c."invalidReplyRoot" AND r.json <> '' AND p."invalidReplyRoot" IS NOT TRUE
+        AND CASE WHEN c."replyRoot" = p.uri THEN p."replyRoot" IS NULL ELSE p."replyRoot" = c."replyRoot" END"#;
 
 /// The questions whether there is anything to look at, over the whole batch. Mostly there is not.
 async fn first_looks(
@@ -118,11 +122,7 @@ async fn look_over(
     let (mut live, mut others) = (Look { tells: true, ..Look::default() }, Look::default());
     let uris: Vec<&str> = unseen.posts.iter().map(|(change, _)| change.uri.as_str()).collect();
     let asked: Vec<&str> = uris.iter().copied().chain(unseen.made_sound.iter().map(String::as_str)).collect();
-    let (answered, _) = earlier::waited_for(connection, statements, &asked).await?;
-    // Whether those that made them sound were live is not known here.
-    let of_others = answered.iter().filter(|uri| unseen.made_sound.contains(*uri)).cloned();
-    others.seeds.answered.extend(of_others);
-    let mut flagged: HashSet<String> = HashSet::default();
+    // What the batch has looked at itself is as it should be, but for what other processes did.
     let doubtful: Vec<&str> = unseen
         .posts
         .iter()
@@ -130,14 +130,23 @@ async fn look_over(
             !unseen.sound.contains(change.uri.as_str()) && ThreadRefs::of(change, content).is_some()
         })
         .map(|(change, _)| change.uri.as_str())
+        .chain(unseen.looked_at.iter().map(String::as_str))
         .collect();
+    let answered = earlier::answered(connection, statements, &asked, &doubtful).await?;
+    // Whether those that made them sound were live is not known here.
+    let of_others = answered.iter().filter(|uri| unseen.made_sound.contains(*uri)).cloned();
+    others.seeds.answered.extend(of_others);
+    let mut flagged: HashSet<String> = HashSet::default();
     if !doubtful.is_empty() {
-        let rows = statements.query(WITH_PARENT).bind(doubtful).fetch_all(&mut *connection).await?;
+        let rows = statements.query(UNDESERVED).bind(doubtful).fetch_all(&mut *connection).await?;
         for row in rows {
             flagged.insert(row.try_get(0)?);
         }
     }
     let came_into_sight = gates_that_came_into_sight(connection, statements, unseen).await?;
+    for uri in flagged.iter().filter(|uri| unseen.looked_at.contains(*uri)) {
+        others.seeds.posts.push(uri.clone());
+    }
     for (change, content) in &unseen.posts {
         let look = if change.live { &mut live } else { &mut others };
         if answered.contains(&change.uri) {
@@ -155,14 +164,28 @@ async fn look_over(
         }
         look.gates.append(&mut gates);
     }
-    for (gate, kind) in &unseen.new_gates {
-        // A post that came after its gate has judged what waited for it.
-        if gate.post_time.is_none() && uris.contains(&gate.post.as_str()) {
-            continue;
-        }
+    // A post that came after its gate has judged what waited for it.
+    let new_gates: Vec<&(Gate, PartsKind)> = unseen
+        .new_gates
+        .iter()
+        .filter(|(gate, _)| gate.post_time.is_some() || !uris.contains(&gate.post.as_str()))
+        .collect();
+    let posts = |of: PartsKind| -> Vec<String> {
+        new_gates.iter().filter(|(_, kind)| *kind == of).map(|(gate, _)| gate.post.clone()).collect()
+    };
+    let (threads, quoted) = (posts(PartsKind::ThreadGate), posts(PartsKind::PostGate));
+    let threads = earlier::with_replies(connection, statements, &threads).await?;
+    let quoted: Vec<&str> = quoted.iter().map(String::as_str).collect();
+    let (_, quoted) = earlier::waited_for(connection, statements, &quoted).await?;
+    for (gate, kind) in new_gates {
         match kind {
-            PartsKind::ThreadGate => others.seeds.thread_gates.push(gate.clone()),
-            _ => others.seeds.post_gates.push(gate.clone()),
+            PartsKind::ThreadGate if threads.contains(&gate.post) => {
+                others.seeds.thread_gates.push(gate.clone());
+            }
+            PartsKind::PostGate if quoted.contains(&gate.post) => {
+                others.seeds.post_gates.push(gate.clone());
+            }
+            _ => {}
         }
     }
     others.judged_by_gates = unseen.judged_by_gates.clone();
@@ -261,8 +284,8 @@ impl Look {
         for part in mended.chunks(PAGE) {
             let part: Vec<&str> = part.iter().map(String::as_str).collect();
             begin(connection).await?;
-            let answered = earlier::waited_for(connection, statements, &part).await;
-            let (answered, _) = end(connection, answered.map_err(EngineError::from)).await?;
+            let answered = earlier::answered(connection, statements, &part, &[]).await;
+            let answered = end(connection, answered.map_err(EngineError::from)).await?;
             seeds.answered.extend(answered);
         }
         Ok(seeds)
