@@ -1,5 +1,6 @@
 //! Asks the database what entries claim beyond what they say ([`crate::order::look`]), for as long as it takes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rsky_common::admin::Readiness;
@@ -10,6 +11,7 @@ use tracing::warn;
 
 use crate::database::Database;
 use crate::engine::{EngineError, Statements};
+use crate::metrics::{Metrics, RetryLabels};
 use crate::order::claims::Rules;
 use crate::order::look::Question;
 use crate::order::{Entry, Keys, Looked};
@@ -23,6 +25,7 @@ pub struct Looker {
     statements: Statements,
     connection: Option<PgConnection>,
     readiness: Readiness,
+    metrics: Arc<Metrics>,
 }
 
 /// Whether a question was answered.
@@ -36,9 +39,14 @@ pub enum Answer {
 
 impl Looker {
     /// `readiness` counts as ready until a question has to wait.
-    pub fn new(database: Database, statements: Statements, readiness: Readiness) -> Self {
+    pub fn new(
+        database: Database,
+        statements: Statements,
+        readiness: Readiness,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         readiness.ready();
-        Self { database, statements, connection: None, readiness }
+        Self { database, statements, connection: None, readiness, metrics }
     }
 
     /// What decides beside the entries which claims they have.
@@ -73,6 +81,7 @@ impl Looker {
                     if backoff.attempts() == 0 {
                         warn!("Postgres cannot be asked what is stored, waiting: {error}");
                     }
+                    self.metrics.retries.get_or_create(&RetryLabels { cause: "transient" }).inc();
                     self.readiness.not_ready(error.to_string());
                     self.connection = None;
                 }

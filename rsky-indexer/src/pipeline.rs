@@ -294,6 +294,7 @@ impl Daemon {
             self.database.clone(),
             self.statements(schema),
             self.health.part(format!("{kind}s, what is stored: postgres")),
+            Arc::clone(&self.metrics),
         );
         let telling = Telling::new(
             self.health.part(format!("{kind}s, rows held by others")),

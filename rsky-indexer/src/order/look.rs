@@ -336,6 +336,7 @@ impl Question {
         let mut stored = Vec::new();
         for (table, uris) in &self.tables {
             let sql = sql_of(table);
+            let uris = storable(uris.iter().map(String::as_str));
             for row in statements.query(&sql).bind(uris).fetch_all(&mut *connection).await? {
                 stored.push(Stored {
                     table,
@@ -346,16 +347,17 @@ impl Question {
         }
         let mut awaited = Vec::new();
         if let Some(posts) = self.tables.get("post") {
+            let posts = storable(posts.iter().map(String::as_str));
             for row in statements.query(AWAITED).bind(posts).fetch_all(&mut *connection).await? {
                 awaited.push(row.try_get(0)?);
             }
         }
         let tops: HashSet<&str> =
             self.tellers.iter().flat_map(|(_, above)| above).map(String::as_str).collect();
-        let tops: Vec<&str> = tops.into_iter().collect();
+        let tops = storable(tops.into_iter());
         let mut answered = HashSet::default();
         if !self.gates.is_empty() {
-            let posts: Vec<&str> = self.gates.iter().map(|(_, post)| post.as_str()).collect();
+            let posts = storable(self.gates.iter().map(|(_, post)| post.as_str()));
             for row in statements.query(ANSWERED).bind(posts).fetch_all(&mut *connection).await? {
                 answered.insert(row.try_get(0)?);
             }
@@ -363,6 +365,12 @@ impl Question {
         let parents = load_parents(connection, statements, &tops).await?;
         Ok(Read { stored, awaited, answered, parents })
     }
+}
+
+/// Uris that Postgres can hold, and so be asked about. It refuses a question with one that it cannot, which is the
+/// fault of one entry and would keep all others waiting.
+fn storable<'q>(uris: impl Iterator<Item = &'q str>) -> Vec<&'q str> {
+    uris.filter(|uri| !uri.contains('\0')).collect()
 }
 
 /// What the database has.
