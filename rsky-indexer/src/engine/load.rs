@@ -97,6 +97,17 @@ impl<'c> Known<'c> {
         }
     }
 
+    /// Whether this very event was applied before: the process that did it may have ended before its second look. Where
+    /// records have no revs, a backfilled record looks the same whenever it is read, so only live ones count.
+    pub(super) fn is_delivered_again(&self, change: &Change) -> bool {
+        let Some((stored, content)) = self.stored(&change.uri).zip(change.content()) else { return false };
+        let same_event = match self.rev {
+            RevMode::None => change.live,
+            RevMode::NotNull | RevMode::Nullable => stored.rev.as_deref() == Some(change.rev.as_str()),
+        };
+        same_event && stored.cid == content.cid
+    }
+
     /// Whether the uri had a typed row and no record.
     pub(super) fn is_unrecorded(&self, uri: &str) -> bool {
         self.stored(uri).is_some_and(|stored| !stored.recorded)

@@ -169,7 +169,7 @@ async fn apply_in_transaction<'c>(
     let threads = posts::refs::load_threads(connection, statements, &changes, &known).await?;
     let waves = plan::plan(&changes, &known, &threads);
     let deltas = Deltas::default();
-    let unseen = Unseen::of(&changes);
+    let unseen = Unseen::of(&changes, &known);
     let alone = changes.len() == 1;
     let mut batch_state =
         Batch { connection, statements, known, deltas, trust, threads, alone, unseen, rows: 0 };

@@ -39,6 +39,7 @@ mod waits_for_the_directory;
 
 mod backfill_order;
 mod histories_at_any_concurrency;
+mod interrupted_look;
 mod one_slow_row;
 mod outcome_of_stream_order;
 mod processes_side_by_side;

@@ -7,6 +7,7 @@
 use foldhash::{HashMap, HashSet};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
+use tracing::warn;
 
 use super::refs::{self, ThreadRefs};
 use crate::collections::{Counter, Flags};
@@ -399,6 +400,29 @@ pub(super) async fn with_replies(
     let sql = r#"SELECT v.uri FROM unnest($1::text[]) AS v(uri)
         WHERE EXISTS (SELECT FROM post c WHERE c."replyParent" = v.uri)"#;
     let rows = statements.query(sql).bind(posts).fetch_all(connection).await?;
+    rows.iter().map(|row| row.try_get(0)).collect()
+}
+
+/// Most replies below posts that are looked at when the posts are delivered again.
+const MOST_BELOW: i64 = 20_000;
+
+/// The replies below posts, and the replies to these, as far as they are not too many.
+pub(super) async fn below(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    posts: &[&str],
+) -> Result<Vec<String>, sqlx::Error> {
+    if posts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = r#"WITH RECURSIVE w(uri) AS (
+            SELECT c.uri FROM post c WHERE c."replyParent" = ANY($1)
+            UNION SELECT c.uri FROM w JOIN post c ON c."replyParent" = w.uri)
+        SELECT uri FROM w LIMIT $2"#;
+    let rows = statements.query(sql).bind(posts).bind(MOST_BELOW).fetch_all(connection).await?;
+    if i64::try_from(rows.len()).is_ok_and(|found| found == MOST_BELOW) {
+        warn!(posts = posts.len(), "posts that came again have more replies than are looked at again");
+    }
     rows.iter().map(|row| row.try_get(0)).collect()
 }
 

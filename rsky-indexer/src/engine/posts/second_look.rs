@@ -18,6 +18,7 @@ use super::view::View;
 use crate::collections::PartsKind;
 use crate::engine::aggregates::Deltas;
 use crate::engine::change::{Change, Content};
+use crate::engine::load::Known;
 use crate::engine::notifications::{self, Notifications, load_parents};
 use crate::engine::sql::Statements;
 use crate::engine::{EngineError, begin, end};
@@ -34,6 +35,9 @@ pub(in crate::engine) struct Unseen<'c> {
     made_sound: HashSet<String>,
     gates_in_sight: HashSet<String>,
     new_gates: Vec<(Gate, PartsKind)>,
+    /// Posts and gates that were written before, by a process that may have ended before its second look.
+    posts_again: Vec<&'c str>,
+    gates_again: Vec<(Gate, PartsKind)>,
     /// Stored posts that were looked at.
     looked_at: HashSet<String>,
     /// Earlier posts that were judged by gates, in the batch or before it.
@@ -42,10 +46,25 @@ pub(in crate::engine) struct Unseen<'c> {
 
 impl<'c> Unseen<'c> {
     /// Before the batch is judged.
-    pub(in crate::engine) fn of(changes: &[&'c Change]) -> Self {
-        let posts = changes.iter().filter(|change| change.collection.parts == PartsKind::Post);
-        let posts = posts.filter_map(|change| Some((*change, change.content()?)));
-        Self { posts: posts.collect(), ..Self::default() }
+    pub(in crate::engine) fn of(changes: &[&'c Change], known: &Known<'_>) -> Self {
+        let mut unseen = Self::default();
+        for change in changes {
+            let Some(content) = change.content() else { continue };
+            let kind = change.collection.parts;
+            if kind == PartsKind::Post {
+                unseen.posts.push((change, content));
+            }
+            if kind == PartsKind::None || !known.is_delivered_again(change) {
+                continue;
+            }
+            if kind == PartsKind::Post {
+                unseen.posts_again.push(&change.uri);
+            } else {
+                let post = refs::post_of_gate(change);
+                unseen.gates_again.push((Gate { post, time: change.time.clone(), post_time: None }, kind));
+            }
+        }
+        unseen
     }
 
     /// A wave has been judged.
@@ -77,7 +96,7 @@ pub(in crate::engine) async fn after_commit(
     statements: &Statements,
     unseen: Unseen<'_>,
 ) -> Result<usize, EngineError> {
-    if unseen.posts.is_empty() && unseen.new_gates.is_empty() {
+    if unseen.posts.is_empty() && unseen.new_gates.is_empty() && unseen.gates_again.is_empty() {
         return Ok(0);
     }
     let mut rows = 0;
@@ -121,7 +140,10 @@ async fn look_over(
 ) -> Result<Vec<Look>, sqlx::Error> {
     let (mut live, mut others) = (Look { tells: true, ..Look::default() }, Look::default());
     let uris: Vec<&str> = unseen.posts.iter().map(|(change, _)| change.uri.as_str()).collect();
-    let asked: Vec<&str> = uris.iter().copied().chain(unseen.made_sound.iter().map(String::as_str)).collect();
+    // What a post that was written before has made sound then is not known any more.
+    let below = earlier::below(connection, statements, &unseen.posts_again).await?;
+    let made_sound: HashSet<&str> = unseen.made_sound.iter().chain(&below).map(String::as_str).collect();
+    let asked: Vec<&str> = uris.iter().copied().chain(made_sound.iter().copied()).collect();
     // What the batch has looked at itself is as it should be, but for what other processes did.
     let doubtful: Vec<&str> = unseen
         .posts
@@ -134,7 +156,7 @@ async fn look_over(
         .collect();
     let answered = earlier::answered(connection, statements, &asked, &doubtful).await?;
     // Whether those that made them sound were live is not known here.
-    let of_others = answered.iter().filter(|uri| unseen.made_sound.contains(*uri)).cloned();
+    let of_others = answered.iter().filter(|uri| made_sound.contains(uri.as_str())).cloned();
     others.seeds.answered.extend(of_others);
     let mut flagged: HashSet<String> = HashSet::default();
     if !doubtful.is_empty() {
@@ -169,6 +191,7 @@ async fn look_over(
         .new_gates
         .iter()
         .filter(|(gate, _)| gate.post_time.is_some() || !uris.contains(&gate.post.as_str()))
+        .chain(&unseen.gates_again)
         .collect();
     let posts = |of: PartsKind| -> Vec<String> {
         new_gates.iter().filter(|(_, kind)| *kind == of).map(|(gate, _)| gate.post.clone()).collect()
