@@ -219,9 +219,8 @@ impl<K: Kind> Dispatch<K> {
             return false;
         }
         if let Some(looker) = self.looker.take() {
-            let works: Vec<Option<&crate::engine::Work>> =
-                entries.iter().map(|entry| K::work(&entry.item.item)).collect();
-            let question = self.registry.question(&self.keys, &works, self.rules.notifications);
+            let works = entries.iter().map(|entry| (K::work(&entry.item.item), &entry.item.registered));
+            let question = self.registry.question(&self.keys, works, self.rules.notifications);
             if question.is_empty() {
                 self.looker = Some(looker);
                 for entry in entries {

@@ -18,10 +18,10 @@ pub(super) enum Touch {
     Read,
     /// It adds to what is there, as others may at the same time.
     Add,
+    /// It adds, replaces or takes away one of many, which none of the others minds, but who reads them all does.
+    OneOf,
     /// It writes what only one at a time may write.
     Own,
-    /// It takes away or replaces one of many, which none of the others minds, but who reads them all does.
-    Remove,
 }
 
 /// A key and what is done to it.
@@ -43,15 +43,18 @@ impl Keys {
         self.hasher.hash_one(("scope", &change.did, change.collection.nsid))
     }
 
-    /// Everything that a change touches by what it says itself.
-    pub(super) fn of_change(&self, change: &Change, threads: &Threads<'_>) -> Vec<Key> {
+    /// Everything that a change touches by what it says itself; `fresh` as in [`super::plan`].
+    pub(super) fn of_change(&self, change: &Change, fresh: bool, threads: &Threads<'_>) -> Vec<Key> {
         let mut keys = vec![(self.uri(&change.uri), Touch::Own)];
+        if matches!(change.collection.nsid, refs::FOLLOW | refs::LIST_ITEM) {
+            keys.push((self.rules(), Touch::OneOf));
+        }
         if let Some(values) = change.duplicate_key() {
             self.add_values(change.collection.nsid, &values, &mut keys);
         }
         match change.collection.parts {
-            PartsKind::Post => self.add_post(change, threads, &mut keys),
-            PartsKind::ThreadGate | PartsKind::PostGate => self.add_gate(change, threads, &mut keys),
+            PartsKind::Post => self.add_post(change, fresh, threads, &mut keys),
+            PartsKind::ThreadGate | PartsKind::PostGate => self.add_gate(change, fresh, threads, &mut keys),
             PartsKind::None => {}
         }
         if let Notifies::Subject { .. } = change.collection.notifies {
@@ -76,15 +79,12 @@ impl Keys {
     /// Everything that a change touches by what the database holds of its record.
     pub(super) fn of_known(&self, change: &Change, known: &Known<'_>, threads: &Threads<'_>) -> Vec<Key> {
         let mut keys = Vec::new();
-        if matches!(change.collection.nsid, refs::FOLLOW | refs::LIST_ITEM) {
-            keys.push((self.rules(), Touch::Remove));
-        }
         if let Some(values) = known.duplicate_key(&change.uri) {
             let values: Vec<&str> = values.iter().map(String::as_str).collect();
             self.add_values(change.collection.nsid, &values, &mut keys);
         }
         if let Some(root) = threads.of(&change.uri) {
-            keys.push((self.thread(root), Touch::Add));
+            keys.push((self.thread(root), Touch::OneOf));
         }
         // A quote goes with the post it is of.
         if let Some(shown) = threads.shown_by(&change.uri) {
@@ -97,7 +97,7 @@ impl Keys {
     fn add_values(&self, nsid: &str, values: &[&str], keys: &mut Vec<Key>) {
         keys.push((self.values(nsid, values), Touch::Own));
         match (nsid, values) {
-            ("app.bsky.graph.listitem", [_, subject]) => keys.push((self.listed(subject), Touch::Add)),
+            ("app.bsky.graph.listitem", [_, subject]) => keys.push((self.listed(subject), Touch::OneOf)),
             // A duplicate that moves up gets its item in the feed anew.
             ("app.bsky.feed.repost", [_, post])
             | ("app.bsky.feed.threadgate" | "app.bsky.feed.postgate", [post]) => {
@@ -107,15 +107,19 @@ impl Keys {
         }
     }
 
-    fn add_post(&self, change: &Change, threads: &Threads<'_>, keys: &mut Vec<Key>) {
+    fn add_post(&self, change: &Change, fresh: bool, threads: &Threads<'_>, keys: &mut Vec<Key>) {
         let Some(content) = change.content() else { return };
-        // What waits for it is judged when it comes, whoever wrote that.
-        if threads.is_answered(&change.uri) {
-            keys.push((self.rules(), Touch::Read));
-        }
         keys.push((self.quoted(&change.uri), Touch::Add));
         let reply = ThreadRefs::of(change, content);
-        keys.push((self.thread(reply.map_or(&change.uri, |reply| reply.root)), Touch::Add));
+        let root = reply.map_or(change.uri.as_str(), |reply| reply.root);
+        keys.push((self.thread(root), Touch::OneOf));
+        // What waits for it is judged when it comes, whoever wrote that.
+        if threads.is_answered(&change.uri) {
+            keys.push((self.thread(root), if fresh { Touch::Read } else { Touch::Own }));
+            if threads.asks_for_relations(root) {
+                keys.push((self.rules(), Touch::Read));
+            }
+        }
         if let Some(ThreadRefs { root, parent }) = reply {
             keys.push((self.uri(parent), Touch::Read));
             keys.push((self.uri(root), Touch::Read));
@@ -138,22 +142,23 @@ impl Keys {
     }
 
     /// A gate judges what came before its post: a replaced or deleted post or quote must be in another wave.
-    fn add_gate(&self, change: &Change, threads: &Threads<'_>, keys: &mut Vec<Key>) {
+    fn add_gate(&self, change: &Change, fresh: bool, threads: &Threads<'_>, keys: &mut Vec<Key>) {
         let post = refs::post_of_gate(change);
         match change.collection.parts {
-            PartsKind::ThreadGate => {
-                keys.push((self.thread(&post), Touch::Add));
-                let asks = change.content().is_some_and(|content| content.parts.asks_for_relations());
-                if asks && threads.has_replies(&post) {
+            PartsKind::ThreadGate if threads.has_replies(&post) => {
+                keys.push((self.thread(&post), if fresh { Touch::Read } else { Touch::Own }));
+                if change.content().is_some_and(|content| content.parts.asks_for_relations()) {
                     keys.push((self.rules(), Touch::Read));
                 }
             }
+            PartsKind::ThreadGate => {}
             _ => keys.push((self.quoted(&post), Touch::Add)),
         }
         keys.push((self.uri(&post), Touch::Read));
     }
 
-    /// All posts of a thread: whether one of them is a valid reply can depend on any other above it.
+    /// All posts of a thread: read by what judges those that came before it. Whether a post is a valid reply depends on
+    /// its parent and root only, and those are read by their uris.
     fn thread(&self, root: &str) -> u64 {
         self.hasher.hash_one(("thread", root))
     }

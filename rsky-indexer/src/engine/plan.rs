@@ -48,6 +48,8 @@ struct Use {
     owned: usize,
     /// Something was added.
     added: usize,
+    /// One of many was replaced or taken away.
+    removed: usize,
     /// Something was read.
     read: usize,
 }
@@ -58,13 +60,15 @@ impl Use {
     fn first(self, touch: Touch, fresh: bool) -> usize {
         let beside = |after: usize| after.saturating_sub(1);
         match touch {
-            Touch::Read if fresh => self.settled.max(beside(self.added)),
+            Touch::Read if fresh => self.settled.max(self.removed).max(beside(self.added)),
             // Deletions are the first thing of a wave: what they read must be there before it.
-            Touch::Read => self.settled.max(self.added),
-            Touch::Remove => self.read,
-            Touch::Add if fresh => self.settled.max(beside(self.read)),
+            Touch::Read => self.settled.max(self.removed).max(self.added),
+            Touch::Add | Touch::OneOf if fresh => self.settled.max(beside(self.read)),
+            Touch::OneOf => self.settled.max(self.read),
             Touch::Own if fresh => self.settled.max(self.owned).max(beside(self.read)),
-            Touch::Add | Touch::Own => self.settled.max(self.owned).max(self.added).max(self.read),
+            Touch::Add | Touch::Own => {
+                self.settled.max(self.owned).max(self.added).max(self.removed).max(self.read)
+            }
         }
     }
 
@@ -72,8 +76,11 @@ impl Use {
         let after = wave + 1;
         match touch {
             Touch::Read => self.read = self.read.max(after),
-            Touch::Remove => {}
-            Touch::Add => self.added = self.added.max(after),
+            Touch::OneOf if !fresh => {
+                self.removed = self.removed.max(after);
+                return;
+            }
+            Touch::Add | Touch::OneOf => self.added = self.added.max(after),
             Touch::Own => {
                 self.added = self.added.max(after);
                 self.owned = self.owned.max(after);
@@ -104,7 +111,7 @@ impl Planner {
         let earlier = self.keys_of_uri.get(&uri);
         let fresh = earlier.is_none() && is_fresh(change, known);
 
-        let mut keys = self.keys.of_change(change, threads);
+        let mut keys = self.keys.of_change(change, fresh, threads);
         keys.extend(threads.told_by(&change.uri).into_iter().map(|uri| (self.keys.uri(uri), Touch::Read)));
         if let Some(earlier) = earlier {
             keys.extend_from_slice(earlier);

@@ -2,14 +2,14 @@
 //!
 //! | key | claimed by |
 //! |---|---|
-//! | `record` of a uri | whoever writes it; read by replies (parent, root, gate), quotes, and who may have to be told |
+//! | `record` of a uri | whoever writes it; read by replies (parent, root, gate), quotes, gates, and who may have to be told |
 //! | `key` of what a record says (who likes what) | the records that say it: the second is a duplicate of the first |
 //! | `scope` of an author's collection | all its records that can say the same; alone by those that replace or delete one, since another may move up |
-//! | `thread` of a root | the posts of the thread; alone by its gate, by replaced and deleted posts, and by a post that earlier replies wait for |
+//! | `thread` of a root | the posts of the thread, replaced and deleted ones, too; alone by its gate, and by a post that earlier replies wait for |
 //! | `quoted` of a post | the quotes of it, the post and its post gate |
 //! | `reposted` of a post | its reposts; alone by the post when it is replaced or deleted, since the items in feeds go with it |
 //! | `follow` of two DIDs, `listed` of a DID | follows and list items; read by replies in somebody else's thread |
-//! | `rules` | all follows and list items; read by who judges replies of authors that are not known beforehand |
+//! | `rules` | all follows and list items; read by who judges earlier replies, of authors that are not known beforehand, where the thread's gate asks for them |
 //! | `status` of a DID | account and identity events, profiles |
 //! | `sync` of a DID, where records have no revs | live commits; read by backfilled changes, which may be late |
 //!
@@ -175,10 +175,8 @@ impl Keys {
             claims.push(self.reposted(&change.uri), Touch::Own);
         }
         let Some(content) = change.content() else { return };
-        // What replaces another post has to be alone in its thread.
-        let alone = if matches!(change.action, Action::Create(_)) { Touch::Add } else { Touch::Own };
+        claims.push(self.thread(refs::root_of(change, content)), Touch::Add);
         if let Some(ThreadRefs { root, parent }) = ThreadRefs::of(change, content) {
-            claims.push(self.thread(root), alone);
             claims.push(self.record(root), Touch::Read);
             claims.push(self.record(parent), Touch::Read);
             if let Some((owner, gate)) = refs::gate(root, refs::THREAD_GATE) {
@@ -189,8 +187,6 @@ impl Keys {
                     claims.push(self.listed(&change.did), Touch::Read);
                 }
             }
-        } else {
-            claims.push(self.thread(&change.uri), alone);
         }
         if let Some(quoted) = content.parts.post().and_then(|parts| parts.record.as_ref()) {
             claims.push(self.quoted(&quoted.uri), Touch::Own);
@@ -206,6 +202,13 @@ impl Keys {
         match change.collection.parts {
             PartsKind::ThreadGate => claims.push(self.thread(&post), Touch::Own),
             _ => claims.push(self.quoted(&post), Touch::Own),
+        }
+        // It marks the post, which may be a reply in another thread, and the one that it names, if that is another.
+        claims.push(self.record(&post), Touch::Read);
+        if let Some([named]) = change.duplicate_key().as_deref()
+            && *named != post
+        {
+            claims.push(self.record(named), Touch::Read);
         }
     }
 

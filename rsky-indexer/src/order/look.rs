@@ -25,6 +25,8 @@ pub struct Registry {
     versions: HashMap<u64, Vec<Vec<(u64, Touch)>>>,
     /// By the key of a post: how many replies to it are on their way.
     awaited: HashMap<u64, u32>,
+    /// By the key of a post: how many thread gates that look at follows or lists are on their way.
+    related: HashMap<u64, u32>,
     /// By uri of a post on its way: what it answers. Several versions may be on their way.
     parents: HashMap<String, Vec<String>>,
 }
@@ -34,7 +36,10 @@ pub struct Registry {
 pub struct Registered {
     record: Option<u64>,
     awaits: Option<u64>,
+    gates: Option<u64>,
     parent: Option<(String, String)>,
+    /// Whether replies to it were on their way before it.
+    is_awaited: bool,
 }
 
 /// What a look at the database found for an entry.
@@ -53,22 +58,29 @@ impl Registry {
             claims.extend(version);
         }
         versions.push(claims_of_version(keys, change));
-        if let Some(post) = judges_by_relations(change)
-            && self.awaited.contains_key(&keys.record(&post))
-        {
-            claims.push(keys.rules(), Touch::Read);
-        }
         let mut registered = Registered { record: Some(record), ..Registered::default() };
+        if let Some(post) = refs::gate_by_relations(change) {
+            let post = keys.record(&post);
+            if self.awaited.contains_key(&post) {
+                claims.push(keys.rules(), Touch::Read);
+            }
+            *self.related.entry(post).or_default() += 1;
+            registered.gates = Some(post);
+        }
         if change.collection.parts != PartsKind::Post {
             return registered;
         }
         let Some(content) = change.content() else { return registered };
-        let thread = ThreadRefs::of(change, content);
         if self.awaited.contains_key(&record) {
-            let root = thread.map_or(change.uri.as_str(), |thread| thread.root);
-            claims.extend(&waited_for(keys, root));
+            // It judges them, whoever wrote them.
+            let root = refs::root_of(change, content);
+            claims.push(keys.thread(root), Touch::Own);
+            if self.related.contains_key(&keys.record(root)) {
+                claims.push(keys.rules(), Touch::Read);
+            }
+            registered.is_awaited = true;
         }
-        if let Some(ThreadRefs { parent, .. }) = thread {
+        if let Some(ThreadRefs { parent, .. }) = ThreadRefs::of(change, content) {
             let awaits = keys.record(parent);
             *self.awaited.entry(awaits).or_default() += 1;
             registered.awaits = Some(awaits);
@@ -90,13 +102,11 @@ impl Registry {
                 self.versions.remove(&record);
             }
         }
-        if let Some(awaits) = registered.awaits
-            && let Some(count) = self.awaited.get_mut(&awaits)
-        {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.awaited.remove(&awaits);
-            }
+        if let Some(awaits) = registered.awaits {
+            one_less(&mut self.awaited, awaits);
+        }
+        if let Some(gates) = registered.gates {
+            one_less(&mut self.related, gates);
         }
         if let Some((uri, parent)) = &registered.parent
             && let Some(parents) = self.parents.get_mut(uri)
@@ -125,16 +135,27 @@ impl Registry {
     }
 
     /// The question to the database about these entries.
-    pub fn question(&self, keys: &Keys, works: &[Option<&Work>], mode: Notifications) -> Question {
+    pub fn question<'w>(
+        &self,
+        keys: &Keys,
+        works: impl Iterator<Item = (Option<&'w Work>, &'w Registered)>,
+        mode: Notifications,
+    ) -> Question {
         let mut question = Question::default();
-        for (at, work) in works.iter().enumerate() {
+        for (at, (work, registered)) in works.enumerate() {
             let Some(change) = work.and_then(|work| work.change.as_ref()) else { continue };
             if !leaves_claims(change) {
                 continue;
             }
-            let place = Place { at, scope: keys.scope(change), root: root_of(change) };
+            let post = change.content().filter(|_| change.collection.parts == PartsKind::Post);
+            let thread = post.map(|content| {
+                let root = refs::root_of(change, content).to_owned();
+                let is_related = self.related.contains_key(&keys.record(&root));
+                Thread { root, is_related, is_awaited: registered.is_awaited }
+            });
+            let place = Place { at, scope: keys.scope(change), thread };
             question.places.entry(change.uri.clone()).or_default().push(place);
-            if let Some(post) = judges_by_relations(change) {
+            if let Some(post) = refs::gate_by_relations(change) {
                 question.gates.push((at, post));
             }
             if let Some(table) = change.collection.table {
@@ -156,15 +177,12 @@ fn leaves_claims(change: &Change) -> bool {
     change.collection.parts == PartsKind::Post || change.collection.has_key()
 }
 
-/// The post of a thread gate that looks at follows or lists: of replies by anybody, if there are any.
-fn judges_by_relations(change: &Change) -> Option<String> {
-    let content = change.content().filter(|_| change.collection.parts == PartsKind::ThreadGate)?;
-    content.parts.asks_for_relations().then(|| refs::post_of_gate(change))
-}
-
-/// What a post claims that earlier replies wait for: it judges them, whoever wrote them.
-fn waited_for(keys: &Keys, root: &str) -> [(u64, Touch); 2] {
-    [(keys.thread(root), Touch::Own), (keys.rules(), Touch::Read)]
+fn one_less(counts: &mut HashMap<u64, u32>, key: u64) {
+    let Some(count) = counts.get_mut(&key) else { return };
+    *count = count.saturating_sub(1);
+    if *count == 0 {
+        counts.remove(&key);
+    }
 }
 
 fn claims_of_version(keys: &Keys, change: &Change) -> Vec<(u64, Touch)> {
@@ -186,24 +204,18 @@ fn claims_of_facts(
 ) -> Vec<(u64, Touch)> {
     match (change.collection.nsid, values) {
         (refs::POST, _) => {
-            let root = ThreadRefs::of(change, content).map_or(change.uri.as_str(), |reply| reply.root);
+            let root = refs::root_of(change, content);
             let shown = content.parts.post().and_then(|parts| parts.record.as_ref());
             let shown = shown.map(|shown| (keys.quoted(&shown.uri), Touch::Own));
             // Another version of a post takes the items of its reposts along.
             let reposted = (keys.reposted(&change.uri), Touch::Own);
-            [(keys.thread(root), Touch::Own), reposted].into_iter().chain(shown).collect()
+            [(keys.thread(root), Touch::Add), reposted].into_iter().chain(shown).collect()
         }
         (refs::FOLLOW, Some([creator, subject])) => vec![(keys.follow(creator, subject), Touch::Own)],
         (refs::LIST_ITEM, Some([_, subject])) => vec![(keys.listed(subject), Touch::Own)],
         (refs::REPOST, Some([_, subject])) => vec![(keys.reposted(subject), Touch::Add)],
         _ => Vec::new(),
     }
-}
-
-/// The root of a post's thread by its new version.
-fn root_of(change: &Change) -> Option<String> {
-    let content = change.content().filter(|_| change.collection.parts == PartsKind::Post)?;
-    Some(ThreadRefs::of(change, content).map_or(change.uri.as_str(), |thread| thread.root).to_owned())
 }
 
 /// What is asked of the database about some entries.
@@ -224,7 +236,18 @@ pub struct Question {
 struct Place {
     at: usize,
     scope: u64,
-    root: Option<String>,
+    /// Of a post that comes.
+    thread: Option<Thread>,
+}
+
+/// The thread of a post by its new version.
+#[derive(Debug)]
+struct Thread {
+    root: String,
+    /// Whether a gate that looks at follows or lists is on its way.
+    is_related: bool,
+    /// Whether replies to the post are on their way.
+    is_awaited: bool,
 }
 
 /// What is stored of these uris in a table that needs to be known: uri, and two values.
@@ -273,14 +296,14 @@ impl Question {
     ) -> Result<Vec<(usize, Looked)>, EngineError> {
         begin(connection).await?;
         let read = self.read(connection, statements).await;
-        let Read { stored, awaited, answered, parents } =
+        let Read { stored, awaited, related, answered, parents } =
             end(connection, read.map_err(EngineError::from)).await?;
         let mut found: HashMap<usize, Looked> = HashMap::default();
         for Stored { table, uri, values: [first, second] } in stored {
             let mut claims: Vec<(u64, Touch)> = Vec::new();
             match (table, first, second) {
                 ("post", Some(root), shown) => {
-                    claims.push((keys.thread(&root), Touch::Own));
+                    claims.push((keys.thread(&root), Touch::Add));
                     claims.push((keys.reposted(&uri), Touch::Own));
                     claims.extend(shown.map(|shown| (keys.quoted(&shown), Touch::Own)));
                 }
@@ -294,18 +317,25 @@ impl Question {
             for place in self.places.get(&uri).into_iter().flatten() {
                 let looked = found.entry(place.at).or_default();
                 looked.0.extend_from_slice(&claims);
-                match &place.root {
-                    // What replaces it is alone in its own thread, too.
-                    Some(root) => looked.0.push((keys.thread(root), Touch::Own)),
-                    None if table != "post" => looked.0.push((place.scope, Touch::Own)),
-                    None => {}
+                if table != "post" {
+                    looked.0.push((place.scope, Touch::Own));
                 }
             }
         }
-        for uri in awaited {
-            for place in self.places.get(&uri).into_iter().flatten() {
-                let root = place.root.as_deref().unwrap_or(&uri);
-                found.entry(place.at).or_default().0.extend(waited_for(keys, root));
+        for (uri, place) in
+            self.places.iter().flat_map(|(uri, places)| places.iter().map(move |place| (uri, place)))
+        {
+            let Some(thread) = &place.thread else { continue };
+            let is_awaited = awaited.contains(uri);
+            if !is_awaited && !thread.is_awaited {
+                continue;
+            }
+            let looked = found.entry(place.at).or_default();
+            if is_awaited {
+                looked.0.push((keys.thread(&thread.root), Touch::Own));
+            }
+            if thread.is_related || related.contains(&thread.root) {
+                looked.0.push((keys.rules(), Touch::Read));
             }
         }
         for (at, post) in &self.gates {
@@ -345,13 +375,24 @@ impl Question {
                 });
             }
         }
-        let mut awaited = Vec::new();
+        let mut awaited: HashSet<String> = HashSet::default();
         if let Some(posts) = self.tables.get("post") {
             let posts = storable(posts.iter().map(String::as_str));
             for row in statements.query(AWAITED).bind(posts).fetch_all(&mut *connection).await? {
-                awaited.push(row.try_get(0)?);
+                awaited.insert(row.try_get(0)?);
             }
         }
+        let roots: HashSet<&str> = self
+            .places
+            .iter()
+            .flat_map(|(uri, places)| {
+                places.iter().filter_map(move |place| Some((uri, place.thread.as_ref()?)))
+            })
+            .filter(|(uri, thread)| thread.is_awaited || awaited.contains(*uri))
+            .map(|(_, thread)| thread.root.as_str())
+            .collect();
+        let roots = storable(roots.into_iter());
+        let related = refs::gated_by_relations(connection, statements, &roots).await?;
         let tops: HashSet<&str> =
             self.tellers.iter().flat_map(|(_, above)| above).map(String::as_str).collect();
         let tops = storable(tops.into_iter());
@@ -363,7 +404,7 @@ impl Question {
             }
         }
         let parents = load_parents(connection, statements, &tops).await?;
-        Ok(Read { stored, awaited, answered, parents })
+        Ok(Read { stored, awaited, related, answered, parents })
     }
 }
 
@@ -377,7 +418,9 @@ fn storable<'q>(uris: impl Iterator<Item = &'q str>) -> Vec<&'q str> {
 struct Read {
     stored: Vec<Stored>,
     /// Posts that flagged replies wait for.
-    awaited: Vec<String>,
+    awaited: HashSet<String>,
+    /// Roots of awaited posts whose gates look at follows or lists.
+    related: HashSet<String>,
     /// Posts with replies, of those with a gate that comes.
     answered: HashSet<String>,
     parents: Vec<(String, Option<String>)>,

@@ -6,12 +6,14 @@ use foldhash::{HashMap, HashSet};
 use sqlx::{PgConnection, Row as _};
 
 use super::earlier;
+use crate::collections::parts::{Parts, ThreadGate};
 use crate::collections::{PartsKind, post_columns};
 use crate::engine::change::{Action, Change, Content};
 use crate::engine::load::Known;
 use crate::engine::notifications::{MOST_ANCESTORS, load_parents, may_notify};
 use crate::engine::sql::Statements;
 use crate::text::at_uri::AtUri;
+use crate::text::json::Json;
 
 /// Collection of posts.
 pub(crate) const POST: &str = "app.bsky.feed.post";
@@ -64,6 +66,44 @@ pub(crate) fn post_of_gate(gate: &Change) -> String {
     ["at://", &gate.did, "/", POST, "/", &gate.rkey].concat()
 }
 
+/// The root of a post's thread: itself where it is no reply.
+pub(crate) fn root_of<'c>(change: &'c Change, content: &'c Content) -> &'c str {
+    ThreadRefs::of(change, content).map_or(change.uri.as_str(), |thread| thread.root)
+}
+
+/// The post of a thread gate that looks at follows or lists: at those of whoever replies, if anybody does.
+pub(crate) fn gate_by_relations(change: &Change) -> Option<String> {
+    let content = change.content().filter(|_| change.collection.parts == PartsKind::ThreadGate)?;
+    content.parts.asks_for_relations().then(|| post_of_gate(change))
+}
+
+/// Of these roots, those whose stored thread gates look at follows or lists. Index used: `record_pkey`.
+pub(crate) async fn gated_by_relations(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    roots: &[&str],
+) -> Result<HashSet<String>, sqlx::Error> {
+    let gates: HashMap<String, &str> =
+        roots.iter().filter_map(|root| Some((gate(root, THREAD_GATE)?.1, *root))).collect();
+    let mut related = HashSet::default();
+    if gates.is_empty() {
+        return Ok(related);
+    }
+    let asked: Vec<&str> = gates.keys().map(String::as_str).collect();
+    let sql = "SELECT uri, json FROM record WHERE uri = ANY($1) AND json <> ''";
+    for row in statements.query(sql).bind(asked).fetch_all(connection).await? {
+        let (uri, json): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+        let Some(root) = gates.get(&uri) else { continue };
+        // What cannot be read is taken to look at everything: that costs a wait, never a wrong row.
+        let looks = Json::parse(&json)
+            .map_or(true, |record| Parts::ThreadGate(Box::new(ThreadGate::of(&record))).asks_for_relations());
+        if looks {
+            related.insert((*root).to_owned());
+        }
+    }
+    Ok(related)
+}
+
 /// Whether a uri is that of a post.
 pub(crate) fn is_post(uri: &str) -> bool {
     AtUri::parse(uri).is_some_and(|uri| uri.collection() == POST)
@@ -88,6 +128,8 @@ pub(in crate::engine) struct Threads<'c> {
     replied_to: HashSet<&'c str>,
     /// Posts with a thread gate in the batch that have replies.
     gated: HashSet<String>,
+    /// Roots of answered posts whose threads have a gate that looks at follows or lists, stored or in the batch.
+    related: HashSet<String>,
 }
 
 impl<'c> Threads<'c> {
@@ -120,6 +162,11 @@ impl<'c> Threads<'c> {
     /// Whether a thread may have replies that its gate judges, by its root.
     pub(in crate::engine) fn has_replies(&self, root: &str) -> bool {
         self.gated.contains(root) || self.replied_to.contains(root)
+    }
+
+    /// Whether who answers in a thread with an answered post may be judged by follows or lists, by its root.
+    pub(in crate::engine) fn asks_for_relations(&self, root: &str) -> bool {
+        self.related.contains(root)
     }
 
     /// Whether a post may have quotes that came before it.
@@ -162,6 +209,18 @@ impl<'c> Threads<'c> {
         let (answered, quoted) = earlier::waited_for(connection, statements, &coming).await?;
         self.answered.extend(answered.into_iter().map(Cow::Owned));
         self.quoted.extend(quoted.into_iter().map(Cow::Owned));
+        let roots: HashSet<&str> = changes
+            .iter()
+            .filter(|change| self.answered.contains(change.uri.as_str()))
+            .filter_map(|change| Some(root_of(change, change.content()?)))
+            .collect();
+        if roots.is_empty() {
+            return Ok(());
+        }
+        let in_batch = changes.iter().filter_map(|change| gate_by_relations(change));
+        self.related = in_batch.filter(|root| roots.contains(root.as_str())).collect();
+        let roots: Vec<&str> = roots.into_iter().collect();
+        self.related.extend(gated_by_relations(connection, statements, &roots).await?);
         Ok(())
     }
 

@@ -359,13 +359,15 @@ impl View {
             self.judge_quotes_that(&gate.post, is_judged);
             return;
         }
+        // What is flagged for what it answers is judged in full when it loses the flag.
+        let is_sound = |reply: &&Earlier| reply.flags.invalid_reply_root != Some(true);
         for uri in self.earlier.of_thread(&gate.post) {
-            let Some(reply) = self.earlier.get(&uri).filter(|reply| is_judged(reply)) else { continue };
+            let found = self.earlier.get(&uri).filter(is_sound).filter(|reply| is_judged(reply));
+            let Some(reply) = found else { continue };
             let violates = self.is_kept_out(&reply.did, &gate.post);
             self.judged_by_gates.insert(uri.clone());
             if let Some(reply) = self.earlier.get_mut(&uri) {
-                let invalid = reply.flags.invalid_reply_root == Some(true);
-                reply.flags.set_reply(invalid, violates);
+                reply.flags.set_reply(false, violates);
             }
         }
     }
