@@ -4,6 +4,7 @@
 
 use super::row::blob_cid;
 use super::{Collection, PartsKind};
+use crate::text::at_uri::AtUri;
 use crate::text::json::Json;
 
 /// See [`PartsKind`].
@@ -164,12 +165,14 @@ impl PostParts {
     }
 }
 
-impl Parts {
-    /// Whether it is a thread gate that looks at follows or lists.
-    pub fn asks_for_relations(&self) -> bool {
-        let Self::ThreadGate(gate) = self else { return false };
-        let looks = |allow: &Allow| allow.followers || allow.following || !allow.lists.is_empty();
-        gate.allow.as_ref().is_some_and(looks)
+impl Parts {}
+
+impl Allow {
+    /// The accounts whose follows and followers, or whose lists, the rules look at.
+    pub fn looks_at<'a>(&'a self, owner: &'a str) -> impl Iterator<Item = &'a str> {
+        let owner = (self.followers || self.following).then_some(owner);
+        let lists = self.lists.iter().filter_map(|list| Some(AtUri::parse(list)?.host()));
+        owner.into_iter().chain(lists)
     }
 }
 

@@ -10,6 +10,7 @@ use super::change::Change;
 use super::load::Known;
 use super::posts::refs::{self, ThreadRefs, Threads};
 use crate::collections::{Notifies, PartsKind, subject_columns};
+use crate::text::at_uri::AtUri;
 
 /// What a change does to a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,9 +47,6 @@ impl Keys {
     /// Everything that a change touches by what it says itself; `fresh` as in [`super::plan`].
     pub(super) fn of_change(&self, change: &Change, fresh: bool, threads: &Threads<'_>) -> Vec<Key> {
         let mut keys = vec![(self.uri(&change.uri), Touch::Own)];
-        if matches!(change.collection.nsid, refs::FOLLOW | refs::LIST_ITEM) {
-            keys.push((self.rules(), Touch::OneOf));
-        }
         if let Some(values) = change.duplicate_key() {
             self.add_values(change.collection.nsid, &values, &mut keys);
         }
@@ -97,7 +95,14 @@ impl Keys {
     fn add_values(&self, nsid: &str, values: &[&str], keys: &mut Vec<Key>) {
         keys.push((self.values(nsid, values), Touch::Own));
         match (nsid, values) {
-            ("app.bsky.graph.listitem", [_, subject]) => keys.push((self.listed(subject), Touch::OneOf)),
+            // A list item belongs to who made the list.
+            (refs::LIST_ITEM, [list, subject]) => {
+                keys.push((self.listed(subject), Touch::OneOf));
+                keys.extend(AtUri::parse(list).map(|list| (self.rules(list.host()), Touch::OneOf)));
+            }
+            (refs::FOLLOW, [creator, subject]) => {
+                keys.extend([(self.rules(creator), Touch::OneOf), (self.rules(subject), Touch::OneOf)]);
+            }
             // A duplicate that moves up gets its item in the feed anew.
             ("app.bsky.feed.repost", [_, post])
             | ("app.bsky.feed.threadgate" | "app.bsky.feed.postgate", [post]) => {
@@ -116,9 +121,7 @@ impl Keys {
         // What waits for it is judged when it comes, whoever wrote that.
         if threads.is_answered(&change.uri) {
             keys.push((self.thread(root), if fresh { Touch::Read } else { Touch::Own }));
-            if threads.asks_for_relations(root) {
-                keys.push((self.rules(), Touch::Read));
-            }
+            keys.extend(threads.related(root).iter().map(|did| (self.rules(did), Touch::Read)));
         }
         if let Some(ThreadRefs { root, parent }) = reply {
             keys.push((self.uri(parent), Touch::Read));
@@ -147,9 +150,8 @@ impl Keys {
         match change.collection.parts {
             PartsKind::ThreadGate if threads.has_replies(&post) => {
                 keys.push((self.thread(&post), if fresh { Touch::Read } else { Touch::Own }));
-                if change.content().is_some_and(|content| content.parts.asks_for_relations()) {
-                    keys.push((self.rules(), Touch::Read));
-                }
+                let related = refs::gate_by_relations(change).into_iter().flat_map(|(_, accounts)| accounts);
+                keys.extend(related.map(|did| (self.rules(&did), Touch::Read)));
             }
             PartsKind::ThreadGate => {}
             _ => keys.push((self.quoted(&post), Touch::Add)),
@@ -168,9 +170,10 @@ impl Keys {
         self.hasher.hash_one(("quoted", post))
     }
 
-    /// All follows and list items: read by who judges authors that are not known beforehand.
-    fn rules(&self) -> u64 {
-        self.hasher.hash_one("rules")
+    /// The follows of an account, by it and of it, and the items of its lists: read by who judges authors that are not
+    /// known beforehand.
+    fn rules(&self, did: &str) -> u64 {
+        self.hasher.hash_one(("rules", did))
     }
 
     /// All list items of one subject.

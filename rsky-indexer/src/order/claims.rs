@@ -9,7 +9,7 @@
 //! | `quoted` of a post | the quotes of it, the post and its post gate |
 //! | `reposted` of a post | its reposts; alone by the post when it is replaced or deleted, since the items in feeds go with it |
 //! | `follow` of two DIDs, `listed` of a DID | follows and list items; read by replies in somebody else's thread |
-//! | `rules` | all follows and list items; read by who judges earlier replies, of authors that are not known beforehand, where the thread's gate asks for them |
+//! | `rules` of a DID | the follows by it and of it, and the items of its lists; read by who judges earlier replies, of authors that are not known beforehand, where the thread's gate asks for them |
 //! | `status` of a DID | account and identity events, profiles |
 //! | `sync` of a DID, where records have no revs | live commits; read by backfilled changes, which may be late |
 //!
@@ -127,9 +127,9 @@ impl Keys {
         self.hasher.hash_one(("listed", subject))
     }
 
-    /// All follows and list items.
-    pub fn rules(&self) -> u64 {
-        self.hasher.hash_one("rules")
+    /// The follows by an account and of it, and the items of its lists.
+    pub fn rules(&self, did: &str) -> u64 {
+        self.hasher.hash_one(("rules", did))
     }
 
     /// What an entry claims by what it says itself.
@@ -215,19 +215,25 @@ impl Keys {
     fn add_other(&self, change: &Change, mode: Notifications, claims: &mut Claims) {
         match change.collection.nsid {
             refs::FOLLOW | refs::LIST_ITEM => {
-                claims.push(self.rules(), Touch::Add);
+                // A list item belongs to who made the list.
+                claims.push(self.rules(&change.did), Touch::Add);
                 if let Some([first, second]) = change.duplicate_key().as_deref() {
                     // Of a follow: author and subject; of a list item: list and subject.
-                    let (key, touch) = match change.collection.nsid {
-                        refs::FOLLOW => (self.follow(first, second), Touch::Own),
-                        _ => (self.listed(second), Touch::Own),
-                    };
-                    claims.push(key, touch);
+                    if change.collection.nsid == refs::FOLLOW {
+                        claims.extend(&self.of_follow(first, second));
+                    } else {
+                        claims.push(self.listed(second), Touch::Own);
+                    }
                 }
             }
             refs::LIKE | refs::REPOST => self.add_subject(change, mode, claims),
             _ => {}
         }
+    }
+
+    /// A follow that comes or goes.
+    pub fn of_follow(&self, creator: &str, subject: &str) -> [(u64, Touch); 2] {
+        [(self.follow(creator, subject), Touch::Own), (self.rules(subject), Touch::Add)]
     }
 
     /// A repost's item goes with its post; whether a thread is muted is told by the post.

@@ -25,8 +25,8 @@ pub struct Registry {
     versions: HashMap<u64, Vec<Vec<(u64, Touch)>>>,
     /// By the key of a post: how many replies to it are on their way.
     awaited: HashMap<u64, u32>,
-    /// By the key of a post: how many thread gates that look at follows or lists are on their way.
-    related: HashMap<u64, u32>,
+    /// By the key of a post: what its thread gates on their way look at, `rules` keys of accounts.
+    related: HashMap<u64, Vec<Vec<u64>>>,
     /// By uri of a post on its way: what it answers. Several versions may be on their way.
     parents: HashMap<String, Vec<String>>,
 }
@@ -59,12 +59,13 @@ impl Registry {
         }
         versions.push(claims_of_version(keys, change));
         let mut registered = Registered { record: Some(record), ..Registered::default() };
-        if let Some(post) = refs::gate_by_relations(change) {
+        if let Some((post, accounts)) = refs::gate_by_relations(change) {
             let post = keys.record(&post);
+            let rules: Vec<u64> = accounts.iter().map(|did| keys.rules(did)).collect();
             if self.awaited.contains_key(&post) {
-                claims.push(keys.rules(), Touch::Read);
+                rules.iter().for_each(|rules| claims.push(*rules, Touch::Read));
             }
-            *self.related.entry(post).or_default() += 1;
+            self.related.entry(post).or_default().push(rules);
             registered.gates = Some(post);
         }
         if change.collection.parts != PartsKind::Post {
@@ -75,9 +76,7 @@ impl Registry {
             // It judges them, whoever wrote them.
             let root = refs::root_of(change, content);
             claims.push(keys.thread(root), Touch::Own);
-            if self.related.contains_key(&keys.record(root)) {
-                claims.push(keys.rules(), Touch::Read);
-            }
+            self.related_to(keys.record(root)).for_each(|rules| claims.push(rules, Touch::Read));
             registered.is_awaited = true;
         }
         if let Some(ThreadRefs { parent, .. }) = ThreadRefs::of(change, content) {
@@ -102,11 +101,17 @@ impl Registry {
                 self.versions.remove(&record);
             }
         }
+        if let Some(post) = registered.gates
+            && let Some(gates) = self.related.get_mut(&post)
+        {
+            if gates.len() > 1 {
+                gates.remove(0);
+            } else {
+                self.related.remove(&post);
+            }
+        }
         if let Some(awaits) = registered.awaits {
             one_less(&mut self.awaited, awaits);
-        }
-        if let Some(gates) = registered.gates {
-            one_less(&mut self.related, gates);
         }
         if let Some((uri, parent)) = &registered.parent
             && let Some(parents) = self.parents.get_mut(uri)
@@ -118,6 +123,11 @@ impl Registry {
                 self.parents.remove(uri);
             }
         }
+    }
+
+    /// What the gates on their way of a thread look at, by its root's key.
+    fn related_to(&self, root: u64) -> impl Iterator<Item = u64> {
+        self.related.get(&root).into_iter().flatten().flatten().copied()
     }
 
     /// The posts above a reply, as far as they are on their way; the last ones of each branch are to be looked up.
@@ -150,13 +160,13 @@ impl Registry {
             let post = change.content().filter(|_| change.collection.parts == PartsKind::Post);
             let thread = post.map(|content| {
                 let root = refs::root_of(change, content).to_owned();
-                let is_related = self.related.contains_key(&keys.record(&root));
-                Thread { root, is_related, is_awaited: registered.is_awaited }
+                let related = self.related_to(keys.record(&root)).collect();
+                Thread { root, related, is_awaited: registered.is_awaited }
             });
             let place = Place { at, scope: keys.scope(change), thread };
             question.places.entry(change.uri.clone()).or_default().push(place);
-            if let Some(post) = refs::gate_by_relations(change) {
-                question.gates.push((at, post));
+            if let Some((post, accounts)) = refs::gate_by_relations(change) {
+                question.gates.push((at, post, accounts.iter().map(|did| keys.rules(did)).collect()));
             }
             if let Some(table) = change.collection.table {
                 question.tables.entry(table.name).or_default().push(change.uri.clone());
@@ -211,7 +221,7 @@ fn claims_of_facts(
             let reposted = (keys.reposted(&change.uri), Touch::Own);
             [(keys.thread(root), Touch::Add), reposted].into_iter().chain(shown).collect()
         }
-        (refs::FOLLOW, Some([creator, subject])) => vec![(keys.follow(creator, subject), Touch::Own)],
+        (refs::FOLLOW, Some([creator, subject])) => keys.of_follow(creator, subject).to_vec(),
         (refs::LIST_ITEM, Some([_, subject])) => vec![(keys.listed(subject), Touch::Own)],
         (refs::REPOST, Some([_, subject])) => vec![(keys.reposted(subject), Touch::Add)],
         _ => Vec::new(),
@@ -225,8 +235,8 @@ pub struct Question {
     tables: BTreeMap<&'static str, Vec<String>>,
     /// The entries that are about a uri.
     places: HashMap<String, Vec<Place>>,
-    /// Gates that look at follows or lists, and their posts.
-    gates: Vec<(usize, String)>,
+    /// Gates that look at follows or lists: their posts, and what they look at.
+    gates: Vec<(usize, String, Vec<u64>)>,
     /// Posts that may tell those above them: the ones that are known.
     tellers: Vec<(usize, Vec<String>)>,
 }
@@ -244,8 +254,8 @@ struct Place {
 #[derive(Debug)]
 struct Thread {
     root: String,
-    /// Whether a gate that looks at follows or lists is on its way.
-    is_related: bool,
+    /// What gates on their way look at.
+    related: Vec<u64>,
     /// Whether replies to the post are on their way.
     is_awaited: bool,
 }
@@ -308,7 +318,7 @@ impl Question {
                     claims.extend(shown.map(|shown| (keys.quoted(&shown), Touch::Own)));
                 }
                 ("follow", Some(creator), Some(subject)) => {
-                    claims.push((keys.follow(&creator, &subject), Touch::Own));
+                    claims.extend(keys.of_follow(&creator, &subject));
                 }
                 ("list_item", Some(subject), _) => claims.push((keys.listed(&subject), Touch::Own)),
                 ("repost", Some(subject), _) => claims.push((keys.reposted(&subject), Touch::Add)),
@@ -334,13 +344,13 @@ impl Question {
             if is_awaited {
                 looked.0.push((keys.thread(&thread.root), Touch::Own));
             }
-            if thread.is_related || related.contains(&thread.root) {
-                looked.0.push((keys.rules(), Touch::Read));
-            }
+            looked.0.extend(thread.related.iter().map(|rules| (*rules, Touch::Read)));
+            let stored = related.get(&thread.root).into_iter().flatten();
+            looked.0.extend(stored.map(|did| (keys.rules(did), Touch::Read)));
         }
-        for (at, post) in &self.gates {
+        for (at, post, rules) in &self.gates {
             if answered.contains(post) {
-                found.entry(*at).or_default().0.push((keys.rules(), Touch::Read));
+                found.entry(*at).or_default().0.extend(rules.iter().map(|rules| (*rules, Touch::Read)));
             }
         }
         let parents: HashMap<String, Option<String>> = parents.into_iter().collect();
@@ -392,13 +402,13 @@ impl Question {
             .map(|(_, thread)| thread.root.as_str())
             .collect();
         let roots = storable(roots.into_iter());
-        let related = refs::gated_by_relations(connection, statements, &roots).await?;
+        let related = refs::gated_by_relations(connection, statements, &roots).await?.into_iter().collect();
         let tops: HashSet<&str> =
             self.tellers.iter().flat_map(|(_, above)| above).map(String::as_str).collect();
         let tops = storable(tops.into_iter());
         let mut answered = HashSet::default();
         if !self.gates.is_empty() {
-            let posts = storable(self.gates.iter().map(|(_, post)| post.as_str()));
+            let posts = storable(self.gates.iter().map(|(_, post, _)| post.as_str()));
             for row in statements.query(ANSWERED).bind(posts).fetch_all(&mut *connection).await? {
                 answered.insert(row.try_get(0)?);
             }
@@ -419,8 +429,8 @@ struct Read {
     stored: Vec<Stored>,
     /// Posts that flagged replies wait for.
     awaited: HashSet<String>,
-    /// Roots of awaited posts whose gates look at follows or lists.
-    related: HashSet<String>,
+    /// By roots of awaited posts: the accounts whose follows or lists their gates look at.
+    related: HashMap<String, Vec<String>>,
     /// Posts with replies, of those with a gate that comes.
     answered: HashSet<String>,
     parents: Vec<(String, Option<String>)>,

@@ -71,21 +71,33 @@ pub(crate) fn root_of<'c>(change: &'c Change, content: &'c Content) -> &'c str {
     ThreadRefs::of(change, content).map_or(change.uri.as_str(), |thread| thread.root)
 }
 
-/// The post of a thread gate that looks at follows or lists: at those of whoever replies, if anybody does.
-pub(crate) fn gate_by_relations(change: &Change) -> Option<String> {
-    let content = change.content().filter(|_| change.collection.parts == PartsKind::ThreadGate)?;
-    content.parts.asks_for_relations().then(|| post_of_gate(change))
+/// The post of a thread gate that looks at follows or lists, and the accounts whose they are.
+pub(crate) fn gate_by_relations(change: &Change) -> Option<(String, Vec<String>)> {
+    let Parts::ThreadGate(gate) = &change.content()?.parts else { return None };
+    let accounts = accounts_of(gate, &change.did);
+    (!accounts.is_empty()).then(|| (post_of_gate(change), accounts))
 }
 
-/// Of these roots, those whose stored thread gates look at follows or lists. Index used: `record_pkey`.
+fn accounts_of(gate: &ThreadGate, owner: &str) -> Vec<String> {
+    let allow = gate.allow.iter().flat_map(|allow| allow.looks_at(owner));
+    allow.map(str::to_owned).collect()
+}
+
+/// Of these roots, those whose stored thread gates look at follows or lists, with the accounts whose they are. Index
+/// used: `record_pkey`.
 pub(crate) async fn gated_by_relations(
     connection: &mut PgConnection,
     statements: &Statements,
     roots: &[&str],
-) -> Result<HashSet<String>, sqlx::Error> {
-    let gates: HashMap<String, &str> =
-        roots.iter().filter_map(|root| Some((gate(root, THREAD_GATE)?.1, *root))).collect();
-    let mut related = HashSet::default();
+) -> Result<Vec<(String, Vec<String>)>, sqlx::Error> {
+    let gates: HashMap<String, (&str, &str)> = roots
+        .iter()
+        .filter_map(|root| {
+            let (owner, gate) = gate(root, THREAD_GATE)?;
+            Some((gate, (*root, owner)))
+        })
+        .collect();
+    let mut related = Vec::new();
     if gates.is_empty() {
         return Ok(related);
     }
@@ -93,12 +105,10 @@ pub(crate) async fn gated_by_relations(
     let sql = "SELECT uri, json FROM record WHERE uri = ANY($1) AND json <> ''";
     for row in statements.query(sql).bind(asked).fetch_all(connection).await? {
         let (uri, json): (String, String) = (row.try_get(0)?, row.try_get(1)?);
-        let Some(root) = gates.get(&uri) else { continue };
-        // What cannot be read is taken to look at everything: that costs a wait, never a wrong row.
-        let looks = Json::parse(&json)
-            .map_or(true, |record| Parts::ThreadGate(Box::new(ThreadGate::of(&record))).asks_for_relations());
-        if looks {
-            related.insert((*root).to_owned());
+        let (Some((root, owner)), Ok(record)) = (gates.get(&uri), Json::parse(&json)) else { continue };
+        let accounts = accounts_of(&ThreadGate::of(&record), owner);
+        if !accounts.is_empty() {
+            related.push(((*root).to_owned(), accounts));
         }
     }
     Ok(related)
@@ -124,12 +134,11 @@ pub(in crate::engine) struct Threads<'c> {
     answered: HashSet<Cow<'c, str>>,
     /// Posts that have quotes, or are quoted in the batch before they come.
     quoted: HashSet<Cow<'c, str>>,
-    /// Posts that are answered in the batch.
-    replied_to: HashSet<&'c str>,
     /// Posts with a thread gate in the batch that have replies.
     gated: HashSet<String>,
-    /// Roots of answered posts whose threads have a gate that looks at follows or lists, stored or in the batch.
-    related: HashSet<String>,
+    /// By root of an answered post: the accounts whose follows or lists the gates of the thread look at, those that are
+    /// stored and those of the batch.
+    related: HashMap<String, Vec<String>>,
 }
 
 impl<'c> Threads<'c> {
@@ -161,12 +170,12 @@ impl<'c> Threads<'c> {
 
     /// Whether a thread may have replies that its gate judges, by its root.
     pub(in crate::engine) fn has_replies(&self, root: &str) -> bool {
-        self.gated.contains(root) || self.replied_to.contains(root)
+        self.gated.contains(root)
     }
 
-    /// Whether who answers in a thread with an answered post may be judged by follows or lists, by its root.
-    pub(in crate::engine) fn asks_for_relations(&self, root: &str) -> bool {
-        self.related.contains(root)
+    /// The accounts by whose follows or lists it may be judged who answers in the thread of an answered post.
+    pub(in crate::engine) fn related(&self, root: &str) -> &[String] {
+        self.related.get(root).map_or(&[], Vec::as_slice)
     }
 
     /// Whether a post may have quotes that came before it.
@@ -183,17 +192,30 @@ impl<'c> Threads<'c> {
         known: &Known<'_>,
     ) -> Result<(), sqlx::Error> {
         let mut coming: Vec<&str> = Vec::new();
+        let mut gated: Vec<String> = Vec::new();
+        let mut replied_to: HashSet<&str> = HashSet::default();
         let mut quoted_before: HashSet<&str> = HashSet::default();
-        for change in changes.iter().filter(|change| change.collection.parts == PartsKind::Post) {
+        for change in changes {
             let Some(content) = change.content() else { continue };
-            if self.replied_to.contains(change.uri.as_str()) {
+            if change.collection.parts == PartsKind::ThreadGate {
+                let post = post_of_gate(change);
+                if replied_to.contains(post.as_str()) {
+                    self.gated.insert(post);
+                } else if !known.is_settled(change) {
+                    gated.push(post);
+                }
+            }
+            if change.collection.parts != PartsKind::Post {
+                continue;
+            }
+            if replied_to.contains(change.uri.as_str()) {
                 self.answered.insert(change.uri.as_str().into());
             }
             if quoted_before.contains(change.uri.as_str()) {
                 self.quoted.insert(change.uri.as_str().into());
             }
             if let Some(reply) = ThreadRefs::of(change, content) {
-                self.replied_to.insert(reply.parent);
+                replied_to.extend([reply.parent, reply.root]);
             }
             if let Some(quoted) = content.parts.post().and_then(|parts| parts.record.as_ref()) {
                 quoted_before.insert(&quoted.uri);
@@ -202,10 +224,7 @@ impl<'c> Threads<'c> {
                 coming.push(&change.uri);
             }
         }
-        let gates = changes.iter().filter(|change| change.collection.parts == PartsKind::ThreadGate);
-        let gated: Vec<String> =
-            gates.filter(|change| !known.is_settled(change)).map(|change| post_of_gate(change)).collect();
-        self.gated = earlier::with_replies(connection, statements, &gated).await?;
+        self.gated.extend(earlier::with_replies(connection, statements, &gated).await?);
         let (answered, quoted) = earlier::waited_for(connection, statements, &coming).await?;
         self.answered.extend(answered.into_iter().map(Cow::Owned));
         self.quoted.extend(quoted.into_iter().map(Cow::Owned));
@@ -217,10 +236,15 @@ impl<'c> Threads<'c> {
         if roots.is_empty() {
             return Ok(());
         }
-        let in_batch = changes.iter().filter_map(|change| gate_by_relations(change));
-        self.related = in_batch.filter(|root| roots.contains(root.as_str())).collect();
+        for (root, accounts) in changes.iter().filter_map(|change| gate_by_relations(change)) {
+            if roots.contains(root.as_str()) {
+                self.related.entry(root).or_default().extend(accounts);
+            }
+        }
         let roots: Vec<&str> = roots.into_iter().collect();
-        self.related.extend(gated_by_relations(connection, statements, &roots).await?);
+        for (root, accounts) in gated_by_relations(connection, statements, &roots).await? {
+            self.related.entry(root).or_default().extend(accounts);
+        }
         Ok(())
     }
 
