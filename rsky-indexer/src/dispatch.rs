@@ -78,9 +78,9 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    /// For lanes with batches of this size: some batches more than lanes, so that there is enough beside what waits.
+    /// For lanes with batches of this size: a batch more for each, so that there is enough beside what waits for others.
     pub fn of(batch: usize, lanes: usize) -> Self {
-        Self { batch, most: batch.saturating_mul(lanes.saturating_add(2)).max(4000) }
+        Self { batch, most: batch.saturating_mul(lanes).max(4000) }
     }
 }
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use foldhash::{HashMap, HashSet};
-use sqlx::{PgConnection, Row as _};
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+use sqlx::{PgConnection, Postgres, Row as _};
 
 use super::change::{SeenCommit, Work};
 use super::sql::Statements;
@@ -30,20 +32,38 @@ pub(super) async fn note(
     if newest.is_empty() {
         return Ok(0);
     }
-    let column =
-        |value: fn(&SeenCommit) -> &str| -> Vec<&str> { newest.values().map(|c| value(c)).collect() };
+    // Most repositories have a row and it is older: moving it costs half of what an insert that meets it does.
+    let sql = r#"UPDATE actor_sync a SET "commitCid" = v.cid, "repoRev" = v.rev
+        FROM unnest($1::text[], $2::text[], $3::text[]) AS v(did, cid, rev)
+        WHERE a.did = v.did AND (a."repoRev" IS NULL OR a."repoRev" < v.rev) RETURNING a.did"#;
+    let all: Vec<&SeenCommit> = newest.values().copied().collect();
+    let moved = bind(statements.query(sql), &all).fetch_all(&mut *connection).await?;
+    for row in &moved {
+        newest.remove(row.try_get::<&str, _>(0)?);
+    }
+    let left: Vec<&SeenCommit> = newest.into_values().collect();
+    if left.is_empty() {
+        return Ok(moved.len());
+    }
     let sql = r#"INSERT INTO actor_sync (did, "commitCid", "repoRev")
         SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
         ON CONFLICT (did) DO UPDATE SET "commitCid" = excluded."commitCid", "repoRev" = excluded."repoRev"
             WHERE actor_sync."repoRev" IS NULL OR actor_sync."repoRev" < excluded."repoRev""#;
-    let done = statements
-        .query(sql)
+    let done = bind(statements.query(sql), &left).execute(connection).await?;
+    Ok(moved.len().saturating_add(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX)))
+}
+
+fn bind<'q>(
+    query: Query<'q, Postgres, PgArguments>,
+    commits: &[&'q SeenCommit],
+) -> Query<'q, Postgres, PgArguments> {
+    let column = |value: fn(&SeenCommit) -> &str| -> Vec<&'q str> {
+        commits.iter().map(|commit| value(commit)).collect()
+    };
+    query
         .bind(column(|commit| &commit.did))
         .bind(column(|commit| &commit.commit))
         .bind(column(|commit| &commit.rev))
-        .execute(connection)
-        .await?;
-    Ok(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX))
 }
 
 /// Where `record` has no revs: the backfilled changes, as (uri, rev), that are older than what the pipeline has seen of

@@ -45,6 +45,11 @@ impl Claims {
         Self(claims)
     }
 
+    /// None yet, with room for some.
+    fn with_room(room: usize) -> Self {
+        Self(Vec::with_capacity(room))
+    }
+
     /// One more.
     pub fn push(&mut self, key: u64, touch: Touch) {
         self.0.push((key, touch));
@@ -134,7 +139,8 @@ impl Keys {
 
     /// What an entry claims by what it says itself.
     pub fn of_work(&self, work: &Work, rules: Rules) -> Claims {
-        let mut claims = Claims::default();
+        let is_post = |change: &Change| change.collection.parts == PartsKind::Post;
+        let mut claims = Claims::with_room(if work.change.as_ref().is_some_and(is_post) { 12 } else { 4 });
         if let Some(account) = &work.account
             && account.what != News::Commit
         {

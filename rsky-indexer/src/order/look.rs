@@ -6,7 +6,8 @@
 //!
 //! Indexes used: the primary keys of the typed tables and `post_embed_record`, and `post`'s on `"replyParent"`.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
 
 use foldhash::{HashMap, HashSet};
 use sqlx::{PgConnection, Row as _};
@@ -15,20 +16,30 @@ use super::claims::{Claims, Keys, Touch, may_tell};
 use crate::collections::PartsKind;
 use crate::engine::refs::{self, ThreadRefs};
 use crate::engine::{
-    Change, Content, EngineError, MOST_ANCESTORS, Notifications, Statements, Work, begin, end, load_parents,
+    Change, EngineError, MOST_ANCESTORS, Notifications, Statements, Work, begin, end, load_parents,
 };
 
 /// What an entry makes others claim that come after it, while it is on its way.
 #[derive(Debug, Default)]
 pub struct Registry {
     /// By a record's key: the claims that go with the versions on their way.
-    versions: HashMap<u64, Vec<Vec<(u64, Touch)>>>,
+    versions: HashMap<u64, Versions>,
     /// By the key of a post: how many replies to it are on their way.
     awaited: HashMap<u64, u32>,
     /// By the key of a post: what its thread gates on their way look at, `rules` keys of accounts.
     related: HashMap<u64, Vec<Vec<u64>>>,
     /// By uri of a post on its way: what it answers. Several versions may be on their way.
     parents: HashMap<String, Vec<String>>,
+}
+
+/// The claims that go with a version. Of none are there more.
+type Left = [Option<(u64, Touch)>; 3];
+
+/// The versions of a record that are on their way; mostly there is one.
+#[derive(Debug)]
+struct Versions {
+    first: Left,
+    later: VecDeque<Left>,
 }
 
 /// What the registry keeps of an entry until it is done.
@@ -53,11 +64,18 @@ impl Registry {
             return Registered::default();
         };
         let record = keys.record(&change.uri);
-        let versions = self.versions.entry(record).or_default();
-        for version in versions.iter() {
-            claims.extend(version);
+        let left = claims_of_version(keys, change);
+        match self.versions.entry(record) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(Versions { first: left, later: VecDeque::new() });
+            }
+            Entry::Occupied(mut occupied) => {
+                let versions = occupied.get_mut();
+                let before = [&versions.first].into_iter().chain(&versions.later);
+                before.flatten().flatten().for_each(|(key, touch)| claims.push(*key, *touch));
+                versions.later.push_back(left);
+            }
         }
-        versions.push(claims_of_version(keys, change));
         let mut registered = Registered { record: Some(record), ..Registered::default() };
         if let Some((post, accounts)) = refs::gate_by_relations(change) {
             let post = keys.record(&post);
@@ -95,10 +113,9 @@ impl Registry {
             && let Some(versions) = self.versions.get_mut(&record)
         {
             // The versions of one record are done with in order.
-            if versions.len() > 1 {
-                versions.remove(0);
-            } else {
-                self.versions.remove(&record);
+            match versions.later.pop_front() {
+                Some(next) => versions.first = next,
+                None => drop(self.versions.remove(&record)),
             }
         }
         if let Some(post) = registered.gates
@@ -161,10 +178,10 @@ impl Registry {
             let thread = post.map(|content| {
                 let root = refs::root_of(change, content).to_owned();
                 let related = self.related_to(keys.record(&root)).collect();
-                Thread { root, related, is_awaited: registered.is_awaited }
+                Box::new(Thread { root, related, is_awaited: registered.is_awaited })
             });
-            let place = Place { at, scope: keys.scope(change), thread };
-            question.places.entry(change.uri.clone()).or_default().push(place);
+            let record = keys.record(&change.uri);
+            question.places.push(Place { record, at, scope: keys.scope(change), thread });
             if let Some((post, accounts)) = refs::gate_by_relations(change) {
                 question.gates.push((at, post, accounts.iter().map(|did| keys.rules(did)).collect()));
             }
@@ -195,36 +212,30 @@ fn one_less(counts: &mut HashMap<u64, u32>, key: u64) {
     }
 }
 
-fn claims_of_version(keys: &Keys, change: &Change) -> Vec<(u64, Touch)> {
-    let Some(content) = change.content() else { return Vec::new() };
-    let values = change.duplicate_key();
-    let mut claims = claims_of_facts(keys, change, content, values.as_deref());
-    if change.collection.has_key() {
-        // Whoever replaces it frees its key.
-        claims.push((keys.scope(change), Touch::Own));
-    }
-    claims
-}
-
-fn claims_of_facts(
-    keys: &Keys,
-    change: &Change,
-    content: &Content,
-    values: Option<&[&str]>,
-) -> Vec<(u64, Touch)> {
-    match (change.collection.nsid, values) {
-        (refs::POST, _) => {
-            let root = refs::root_of(change, content);
-            let shown = content.parts.post().and_then(|parts| parts.record.as_ref());
-            let shown = shown.map(|shown| (keys.quoted(&shown.uri), Touch::Own));
+fn claims_of_version(keys: &Keys, change: &Change) -> Left {
+    let Some(content) = change.content() else { return Left::default() };
+    if change.collection.parts == PartsKind::Post {
+        let shown = content.parts.post().and_then(|parts| parts.record.as_ref());
+        return [
+            Some((keys.thread(refs::root_of(change, content)), Touch::Add)),
             // Another version of a post takes the items of its reposts along.
-            let reposted = (keys.reposted(&change.uri), Touch::Own);
-            [(keys.thread(root), Touch::Add), reposted].into_iter().chain(shown).collect()
+            Some((keys.reposted(&change.uri), Touch::Own)),
+            shown.map(|shown| (keys.quoted(&shown.uri), Touch::Own)),
+        ];
+    }
+    // Whoever replaces it frees its key.
+    let scope = change.collection.has_key().then(|| (keys.scope(change), Touch::Own));
+    if !matches!(change.collection.nsid, refs::FOLLOW | refs::LIST_ITEM | refs::REPOST) {
+        return [scope, None, None];
+    }
+    match (change.collection.nsid, change.duplicate_key().as_deref()) {
+        (refs::FOLLOW, Some([creator, subject])) => {
+            let [follow, rules] = keys.of_follow(creator, subject);
+            [scope, Some(follow), Some(rules)]
         }
-        (refs::FOLLOW, Some([creator, subject])) => keys.of_follow(creator, subject).to_vec(),
-        (refs::LIST_ITEM, Some([_, subject])) => vec![(keys.listed(subject), Touch::Own)],
-        (refs::REPOST, Some([_, subject])) => vec![(keys.reposted(subject), Touch::Add)],
-        _ => Vec::new(),
+        (refs::LIST_ITEM, Some([_, subject])) => [scope, Some((keys.listed(subject), Touch::Own)), None],
+        (_, Some([_, subject])) => [scope, Some((keys.reposted(subject), Touch::Add)), None],
+        _ => [scope, None, None],
     }
 }
 
@@ -233,8 +244,8 @@ fn claims_of_facts(
 pub struct Question {
     /// The uris that are asked about, by table.
     tables: BTreeMap<&'static str, Vec<String>>,
-    /// The entries that are about a uri.
-    places: HashMap<String, Vec<Place>>,
+    /// The entries that ask.
+    places: Vec<Place>,
     /// Gates that look at follows or lists: their posts, and what they look at.
     gates: Vec<(usize, String, Vec<u64>)>,
     /// Posts that may tell those above them: the ones that are known.
@@ -244,10 +255,12 @@ pub struct Question {
 /// An entry that asks.
 #[derive(Debug)]
 struct Place {
+    /// The key of its record.
+    record: u64,
     at: usize,
     scope: u64,
     /// Of a post that comes.
-    thread: Option<Thread>,
+    thread: Option<Box<Thread>>,
 }
 
 /// The thread of a post by its new version.
@@ -305,10 +318,15 @@ impl Question {
         keys: &Keys,
     ) -> Result<Vec<(usize, Looked)>, EngineError> {
         begin(connection).await?;
-        let read = self.read(connection, statements).await;
+        let read = self.read(connection, statements, keys).await;
         let Read { stored, awaited, related, answered, parents } =
             end(connection, read.map_err(EngineError::from)).await?;
         let mut found: HashMap<usize, Looked> = HashMap::default();
+        // Mostly nothing is stored, and nobody asks.
+        let mut places: HashMap<u64, Vec<&Place>> = HashMap::default();
+        for place in self.places.iter().filter(|_| !stored.is_empty()) {
+            places.entry(place.record).or_default().push(place);
+        }
         for Stored { table, uri, values: [first, second] } in stored {
             let mut claims: Vec<(u64, Touch)> = Vec::new();
             match (table, first, second) {
@@ -324,7 +342,7 @@ impl Question {
                 ("repost", Some(subject), _) => claims.push((keys.reposted(&subject), Touch::Add)),
                 _ => {}
             }
-            for place in self.places.get(&uri).into_iter().flatten() {
+            for place in places.get(&keys.record(&uri)).into_iter().flatten() {
                 let looked = found.entry(place.at).or_default();
                 looked.0.extend_from_slice(&claims);
                 if table != "post" {
@@ -332,11 +350,9 @@ impl Question {
                 }
             }
         }
-        for (uri, place) in
-            self.places.iter().flat_map(|(uri, places)| places.iter().map(move |place| (uri, place)))
-        {
+        for place in &self.places {
             let Some(thread) = &place.thread else { continue };
-            let is_awaited = awaited.contains(uri);
+            let is_awaited = awaited.contains(&place.record);
             if !is_awaited && !thread.is_awaited {
                 continue;
             }
@@ -372,6 +388,7 @@ impl Question {
         &self,
         connection: &mut PgConnection,
         statements: &Statements,
+        keys: &Keys,
     ) -> Result<Read, sqlx::Error> {
         let mut stored = Vec::new();
         for (table, uris) in &self.tables {
@@ -385,20 +402,16 @@ impl Question {
                 });
             }
         }
-        let mut awaited: HashSet<String> = HashSet::default();
+        let mut awaited: HashSet<u64> = HashSet::default();
         if let Some(posts) = self.tables.get("post") {
             let posts = storable(posts.iter().map(String::as_str));
             for row in statements.query(AWAITED).bind(posts).fetch_all(&mut *connection).await? {
-                awaited.insert(row.try_get(0)?);
+                awaited.insert(keys.record(row.try_get(0)?));
             }
         }
-        let roots: HashSet<&str> = self
-            .places
-            .iter()
-            .flat_map(|(uri, places)| {
-                places.iter().filter_map(move |place| Some((uri, place.thread.as_ref()?)))
-            })
-            .filter(|(uri, thread)| thread.is_awaited || awaited.contains(*uri))
+        let threads = self.places.iter().filter_map(|place| Some((place.record, place.thread.as_ref()?)));
+        let roots: HashSet<&str> = threads
+            .filter(|(record, thread)| thread.is_awaited || awaited.contains(record))
             .map(|(_, thread)| thread.root.as_str())
             .collect();
         let roots = storable(roots.into_iter());
@@ -427,8 +440,8 @@ fn storable<'q>(uris: impl Iterator<Item = &'q str>) -> Vec<&'q str> {
 /// What the database has.
 struct Read {
     stored: Vec<Stored>,
-    /// Posts that flagged replies wait for.
-    awaited: HashSet<String>,
+    /// Keys of posts that flagged replies wait for.
+    awaited: HashSet<u64>,
     /// By roots of awaited posts: the accounts whose follows or lists their gates look at.
     related: HashMap<String, Vec<String>>,
     /// Posts with replies, of those with a gate that comes.

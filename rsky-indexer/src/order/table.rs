@@ -1,8 +1,29 @@
 //! The table of claims: what is claimed by entries on their way, and whether a further entry gets in their way.
 
-use foldhash::HashMap;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use super::claims::{Claims, Touch};
+
+/// Keys are hashes already.
+#[derive(Debug, Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key;
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+}
 
 /// How many entries claim a key, by what they do to it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -14,7 +35,7 @@ struct Uses {
 
 /// The claims of a set of entries.
 #[derive(Debug, Default)]
-pub struct Table(HashMap<u64, Uses>);
+pub struct Table(HashMap<u64, Uses, BuildHasherDefault<AsItIs>>);
 
 impl Table {
     /// Whether an entry with these claims depends on one of the set, or one of the set on it.
