@@ -46,10 +46,13 @@ pub fn to_text(cid: &[u8]) -> Result<String, InvalidCid> {
     Ok(text)
 }
 
+/// Longest text of a CID, in bytes: a digest has at most 64, and base58 takes time by the square of the length.
+const MAX_TEXT: usize = 256;
+
 /// Whether the reference's parser takes `text` for a CID: base58 (`Q…`, `z…`) or base32 (`b…`), no other base.
 pub fn is_cid_text(text: &str) -> bool {
     // The crate looks for a path inside of the text, which a CID never has.
-    if !text.starts_with(['Q', 'z', 'b']) || text.contains('/') {
+    if text.len() > MAX_TEXT || !text.starts_with(['Q', 'z', 'b']) || text.contains('/') {
         return false;
     }
     let Ok(parsed) = cid::Cid::try_from(text) else { return false };

@@ -2,9 +2,13 @@
 
 use thiserror::Error;
 
-/// Entries of one frame, in bytes. Frames are at most 5 MB, and no byte of an honest one becomes more than six (a control
+/// Entries of one frame, in bytes; they are written in one transaction, a few times in memory meanwhile. A frame of the
+/// protocol has at most 5 MB, of which 2 MB are blocks, and no byte of an honest one becomes more than six (a control
 /// character); more comes only of operations that repeat a block, up to many gigabytes if nothing stopped it.
-pub const MAX_ENTRY_BYTES: usize = 32 << 20;
+pub const MAX_ENTRY_BYTES: usize = 16 << 20;
+
+/// Most operations of a commit. The protocol allows 200.
+pub const MAX_OPS: usize = 10_000;
 
 /// Rejected parts that are listed per frame; more are only counted, or a frame of a million bad labels would make a
 /// million dead letters.

@@ -56,4 +56,13 @@ pub enum RecordError {
     /// An object of exactly `cid` and `mimeType` whose `cid` is not a CID.
     #[error("legacy blob with an unparsable cid")]
     BadLegacyBlob,
+    /// Two equal keys in one map, which DAG-CBOR does not have.
+    #[error("a map has a key twice")]
+    DuplicateKey,
+    /// Far more members in maps than any record has.
+    #[error("too many members")]
+    TooManyMembers,
+    /// More bytes as text than the caller allows.
+    #[error("the text has more than {0} bytes")]
+    TooLong(usize),
 }

@@ -7,4 +7,4 @@ mod to_json;
 
 pub use error::{CborError, RecordError};
 pub use reader::{CID_TAG, Item, MAX_DEPTH, Mode, Reader};
-pub use to_json::{write_label_json, write_record_json};
+pub use to_json::{MAX_TEXT_BYTES, Scratch, write_label_json, write_record_json};

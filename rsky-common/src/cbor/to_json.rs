@@ -1,12 +1,13 @@
 //! A record block straight to its JSON text, as the reference writes it on its live stream (PIPELINE 3.5).
 //!
-//! One pass, no value tree: members are written as they come, and what must move (blobs, array indices as keys,
-//! duplicates) is moved as text when its map ends. Work is bounded by size times [`MAX_DEPTH`].
+//! One pass, no value tree: members are written as they come, and what must move (blobs, array indices as keys) is moved
+//! as text when its map ends. Work is bounded by size times [`MAX_DEPTH`], memory by the text that is allowed and by
+//! [`MAX_MEMBERS`](super::members::MAX_MEMBERS).
 
 use std::borrow::Cow;
 
 use super::error::{CborError, RecordError};
-use super::members::{self, Kind, Member};
+use super::members::{self, Keys, Kind, MAX_MEMBERS, Member};
 use super::reader::{CID_TAG, Item, MAX_DEPTH, Mode, Reader};
 use crate::atproto::cid;
 use crate::wire::json_text;
@@ -14,12 +15,20 @@ use crate::wire::json_text;
 /// 2^53 - 1, the largest integer that JavaScript holds exactly.
 const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
-/// Appends the JSON of a record block.
+/// Most bytes of text that a record or a label may become where nothing else is said. The network accepts records of a
+/// mebibyte, which become six if they are nothing but control characters.
+pub const MAX_TEXT_BYTES: usize = 8 << 20;
+
+/// Longest text that is written without its escapes being counted before: so little may exceed what is allowed.
+const UNCOUNTED: usize = 1 << 10;
+
+/// Appends the JSON of a record block, of at most [`MAX_TEXT_BYTES`].
 ///
 /// # Errors
-/// Blocks that the reference cannot convert either (PIPELINE 4.3). `out` is then as it was.
+/// Blocks that the reference cannot convert either (PIPELINE 4.3), equal keys in a map, and what has too many members or
+/// becomes too long. `out` is then as it was.
 pub fn write_record_json(block: &[u8], out: &mut String) -> Result<(), RecordError> {
-    write_map(block, out, Mode::Strict)
+    Scratch::default().write_record(block, out, MAX_TEXT_BYTES)
 }
 
 /// Appends the JSON of a label map out of a frame: key order kept, bytes as `{"$bytes":…}` (PIPELINE 3.4, DECISIONS 4),
@@ -28,24 +37,60 @@ pub fn write_record_json(block: &[u8], out: &mut String) -> Result<(), RecordErr
 /// # Errors
 /// As [`write_record_json`], with the tolerance of frames (PIPELINE 4.2).
 pub fn write_label_json(map: &[u8], out: &mut String) -> Result<(), RecordError> {
-    write_map(map, out, Mode::Lenient)
+    Scratch::default().write_label(map, out, MAX_TEXT_BYTES)
 }
 
-fn write_map(block: &[u8], out: &mut String, mode: Mode) -> Result<(), RecordError> {
-    let before = out.len();
-    let mut writer = Writer { reader: Reader::new(block, mode), mode, members: Vec::with_capacity(32), out };
-    let written = writer.top_level();
-    if written.is_err() {
-        out.truncate(before);
+/// What converting needs beside the text, kept from one block to the next. Never more than 2 MiB.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    members: Vec<Member>,
+}
+
+impl Scratch {
+    /// As [`write_record_json`], of at most `most` bytes. While it writes, `out` may grow by twice as many.
+    ///
+    /// # Errors
+    /// As [`write_record_json`].
+    pub fn write_record(&mut self, block: &[u8], out: &mut String, most: usize) -> Result<(), RecordError> {
+        self.write_map(block, out, Mode::Strict, most)
     }
-    written
+
+    /// As [`write_label_json`], of at most `most` bytes.
+    ///
+    /// # Errors
+    /// As [`write_label_json`].
+    pub fn write_label(&mut self, map: &[u8], out: &mut String, most: usize) -> Result<(), RecordError> {
+        self.write_map(map, out, Mode::Lenient, most)
+    }
+
+    fn write_map(
+        &mut self,
+        block: &[u8],
+        out: &mut String,
+        mode: Mode,
+        most: usize,
+    ) -> Result<(), RecordError> {
+        let before = out.len();
+        self.members.clear();
+        let reader = Reader::new(block, mode);
+        let mut writer = Writer { reader, mode, members: &mut self.members, before, most, out };
+        let written = writer.top_level();
+        if written.is_err() {
+            out.truncate(before);
+        }
+        written
+    }
 }
 
 struct Writer<'a, 'o> {
     reader: Reader<'a>,
     mode: Mode,
     /// Members of all maps that are open, innermost last.
-    members: Vec<Member<'a>>,
+    members: &'o mut Vec<Member>,
+    /// Length of the output before.
+    before: usize,
+    /// Most bytes to write.
+    most: usize,
     out: &'o mut String,
 }
 
@@ -55,7 +100,20 @@ impl<'a> Writer<'a, '_> {
             Item::Map(pairs) => self.map(pairs, 1)?,
             _ => return Err(RecordError::NotAMap),
         }
+        self.check_room(0)?;
         Ok(self.reader.finish()?)
+    }
+
+    /// Whether so many more bytes may be written.
+    fn check_room(&self, more: usize) -> Result<(), RecordError> {
+        let used = self.out.len().saturating_sub(self.before).saturating_add(more);
+        if used > self.most { Err(RecordError::TooLong(self.most)) } else { Ok(()) }
+    }
+
+    fn text(&mut self, text: &str) -> Result<(), RecordError> {
+        self.check_room(if text.len() > UNCOUNTED { json_text::string_length(text) } else { text.len() })?;
+        json_text::push_string(self.out, text);
+        Ok(())
     }
 
     fn next_item(&mut self) -> Result<Item<'a>, CborError> {
@@ -69,7 +127,7 @@ impl<'a> Writer<'a, '_> {
     fn value(&mut self, item: Item<'a>, depth: usize) -> Result<Kind, RecordError> {
         match item {
             Item::Text(text) => {
-                json_text::push_string(self.out, &to_text(text));
+                self.text(&to_text(text))?;
                 return Ok(Kind::Text);
             }
             Item::Uint(number) => {
@@ -90,7 +148,10 @@ impl<'a> Writer<'a, '_> {
             }
             Item::Map(pairs) => self.map(pairs, depth + 1)?,
             Item::Array(count) => self.array(count, depth + 1)?,
-            Item::Bytes(bytes) => json_text::push_bytes(self.out, bytes),
+            Item::Bytes(bytes) => {
+                self.check_room(bytes.len() / 3 * 4)?;
+                json_text::push_bytes(self.out, bytes);
+            }
             Item::Bool(true) => self.out.push_str("true"),
             Item::Bool(false) => self.out.push_str("false"),
             Item::Null | Item::Undefined => self.out.push_str("null"),
@@ -132,6 +193,7 @@ impl<'a> Writer<'a, '_> {
                 self.out.push(',');
             }
             self.value(item, depth)?;
+            self.check_room(0)?;
             written += 1;
         }
         self.out.push(']');
@@ -142,75 +204,79 @@ impl<'a> Writer<'a, '_> {
         check_depth(depth)?;
         let start = self.out.len();
         let base = self.members.len();
-        let mut plain = true;
-        let mut written = 0_u64;
+        let mut keys = Keys::default();
+        let mut read = 0_u64;
         self.out.push('{');
-        while pairs != Some(written) {
-            let key = match self.next_item()? {
-                Item::Text(text) => to_text(text),
+        while pairs != Some(read) {
+            let raw = match self.next_item()? {
+                Item::Text(text) => text,
                 Item::Break if pairs.is_none() => break,
                 _ => return Err(RecordError::NonTextKey),
             };
-            if plain {
-                let previous = if written > 0 { self.members.last() } else { None };
-                plain = !members::is_special_key(&key)
-                    && previous.is_none_or(|previous| members::in_canonical_order(&previous.key, &key));
-            }
-            if written > 0 {
-                self.out.push(',');
-            }
-            let member_start = self.out.len();
-            json_text::push_string(self.out, &key);
-            self.out.push(':');
-            let item = self.next_item()?;
-            let kind = self.value(item, depth)?;
-            self.members.push(Member { key, start: member_start, end: self.out.len(), kind });
-            written += 1;
+            self.member(raw, &mut keys, base, depth)?;
+            self.check_room(0)?;
+            read += 1;
         }
         self.out.push('}');
-        self.settle(start, base, plain)?;
+        self.finish_map(start, base, &keys)?;
         self.members.truncate(base);
         Ok(())
     }
 
-    /// Puts a finished map into its final form. `plain`: its keys came in canonical order and none is special.
-    fn settle(&mut self, start: usize, base: usize, plain: bool) -> Result<(), RecordError> {
-        let own = self.members.get(base..).unwrap_or_default();
-        if plain {
-            return match own {
-                [a, b] => self.check_legacy_blob([a, b]),
-                [a, b, c, d] if self.mode == Mode::Strict => {
-                    if let Some(blob) = members::typed_blob([a, b, c, d], self.out) {
-                        members::rewrite(self.out, start, &blob);
-                    }
-                    Ok(())
-                }
-                _ => Ok(()),
-            };
+    fn member(
+        &mut self,
+        raw: &'a [u8],
+        keys: &mut Keys<'a>,
+        base: usize,
+        depth: usize,
+    ) -> Result<(), RecordError> {
+        let key = to_text(raw);
+        let is_kept = keys.see(raw, &key)?;
+        if self.members.len() >= MAX_MEMBERS {
+            return Err(RecordError::TooManyMembers);
         }
-        let ordered = members::javascript_order(own);
-        let blob = match ordered.as_slice() {
-            [a, b, c, d] if self.mode == Mode::Strict => members::typed_blob([a, b, c, d], self.out),
-            _ => None,
-        };
-        if let [a, b] = ordered.as_slice() {
-            self.check_legacy_blob([a, b])?;
+        let before = self.out.len();
+        if self.members.len() > base {
+            self.out.push(',');
         }
-        match blob {
-            Some(blob) => members::rewrite(self.out, start, &blob),
-            None => members::rewrite(self.out, start, &ordered),
+        let start = self.out.len();
+        self.text(&key)?;
+        self.out.push(':');
+        let value = self.out.len();
+        let item = self.next_item()?;
+        let kind = self.value(item, depth)?;
+        if is_kept {
+            self.members.push(Member::new(&key, start, value, self.out.len(), kind));
+        } else {
+            // Its value must be one all the same.
+            self.out.truncate(before);
         }
         Ok(())
     }
 
-    fn check_legacy_blob(&self, members: [&Member<'_>; 2]) -> Result<(), RecordError> {
-        if self.mode == Mode::Lenient {
-            return Ok(());
+    /// Puts a finished map into its final form.
+    fn finish_map(&mut self, start: usize, base: usize, keys: &Keys<'_>) -> Result<(), RecordError> {
+        let own = self.members.get_mut(base..).unwrap_or_default();
+        let moves = keys.arrange(own, self.out)?;
+        match *own {
+            [a, b] if self.mode == Mode::Strict => {
+                let cid = members::legacy_blob_cid([a, b], self.out);
+                if cid.is_some_and(|text| !cid::is_cid_text(text)) {
+                    return Err(RecordError::BadLegacyBlob);
+                }
+            }
+            [a, b, c, d] if self.mode == Mode::Strict => {
+                if let Some(blob) = members::typed_blob([a, b, c, d], self.out) {
+                    members::rewrite(self.out, start, &blob);
+                    return Ok(());
+                }
+            }
+            _ => {}
         }
-        match members::legacy_blob_cid(members, self.out) {
-            Some(text) if !cid::is_cid_text(text) => Err(RecordError::BadLegacyBlob),
-            _ => Ok(()),
+        if moves {
+            members::rewrite(self.out, start, own);
         }
+        Ok(())
     }
 }
 

@@ -22,6 +22,19 @@ pub fn push_string(out: &mut String, text: &str) {
     out.push('"');
 }
 
+/// Bytes that [`push_string`] appends for `text`.
+pub fn string_length(text: &str) -> usize {
+    let escapes: usize = text
+        .bytes()
+        .map(|byte| match byte {
+            b'"' | b'\\' | 0x08..=0x0a | 0x0c | 0x0d => 1,
+            0..0x20 => 5,
+            _ => 0,
+        })
+        .sum();
+    text.len().saturating_add(escapes).saturating_add(2)
+}
+
 fn push_escape(out: &mut String, character: char) {
     let short = match character {
         '"' => "\\\"",
@@ -117,6 +130,14 @@ mod tests {
             "\"\\u0000\\b\\t\\n\\u000b\\f\\r\\u001f\u{7f}\""
         );
         assert_eq!(string("é\u{2028}\u{2029}🦀"), "\"é\u{2028}\u{2029}🦀\"");
+    }
+
+    #[test]
+    fn lengths_are_known_before() {
+        for character in (0..=0x80_u8).map(char::from).chain(['é', '🦀']) {
+            let text = format!("a{character}b{character}");
+            assert_eq!(string_length(&text), string(&text).len(), "{character:?}");
+        }
     }
 
     #[test]
