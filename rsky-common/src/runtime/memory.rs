@@ -1,7 +1,8 @@
 //! How much of the memory we may use is used: of the cgroup (v2 or v1) if it has a limit, else of the host.
 //!
-//! The file cache a kernel would drop under pressure is not counted as used: a host that reads many files is not
-//! short of memory.
+//! The file cache that a kernel would drop under pressure is not counted as used, and that is all of it: pages that were
+//! read twice are active and go as well, only later. A process that reads many files is not short of memory, and one that
+//! waits until there is some must not wait for its own cache.
 
 use std::path::{Path, PathBuf};
 
@@ -80,13 +81,13 @@ impl Source {
                 &text(directory.join("memory.max"))?,
                 &text(directory.join("memory.current"))?,
                 &text(directory.join("memory.stat"))?,
-                "inactive_file",
+                ["inactive_file", "active_file"],
             ),
             Self::CgroupV1(directory) => from_cgroup(
                 &text(directory.join("memory.limit_in_bytes"))?,
                 &text(directory.join("memory.usage_in_bytes"))?,
                 &text(directory.join("memory.stat"))?,
-                "total_inactive_file",
+                ["total_inactive_file", "total_active_file"],
             ),
             Self::Host(meminfo) => from_meminfo(&text(meminfo.clone())?),
         }
@@ -116,11 +117,14 @@ fn ancestors(base: &Path, path: &str) -> Vec<PathBuf> {
 }
 
 /// `None` without a limit: "max" in v2, a number near 2⁶³ in v1.
-fn from_cgroup(limit: &str, current: &str, stat: &str, cache_key: &str) -> Option<MemoryUsage> {
+fn from_cgroup(limit: &str, current: &str, stat: &str, cache_keys: [&str; 2]) -> Option<MemoryUsage> {
     const UNLIMITED: u64 = 1 << 60;
     let limit: u64 = limit.trim().parse().ok()?;
     let current: u64 = current.trim().parse().ok()?;
-    let cache = stat.lines().find_map(|line| line.strip_prefix(cache_key)?.trim().parse().ok()).unwrap_or(0);
+    let cache = |key: &str| -> Option<u64> {
+        stat.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
+    };
+    let cache = cache_keys.into_iter().filter_map(cache).fold(0, u64::saturating_add);
     (limit < UNLIMITED).then(|| MemoryUsage { used: current.saturating_sub(cache), limit })
 }
 
@@ -156,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_the_narrowest_cgroup_v2_limit_without_inactive_cache() {
+    fn takes_the_narrowest_cgroup_v2_limit_without_file_cache() {
         let root = tree(
             "v2",
             &[
@@ -170,13 +174,13 @@ mod tests {
                 ("sys/fs/cgroup/system.slice/ingester.service/memory.current", "500\n"),
                 (
                     "sys/fs/cgroup/system.slice/ingester.service/memory.stat",
-                    "anon 1\ninactive_file 100\nactive_file 3\n",
+                    "anon 1\ninactive_file 100\nactive_file 250\n",
                 ),
             ],
         );
         let probe = MemoryProbe::detect_below(&root);
         assert_eq!(probe.describe(), "cgroup v2");
-        assert_eq!(probe.read().unwrap(), MemoryUsage { used: 400, limit: 1000 });
+        assert_eq!(probe.read().unwrap(), MemoryUsage { used: 150, limit: 1000 });
         std::fs::remove_dir_all(root).unwrap();
     }
 
@@ -188,12 +192,15 @@ mod tests {
                 ("proc/self/cgroup", "12:cpu,cpuacct:/\n5:memory:/docker/abc\n"),
                 ("sys/fs/cgroup/memory/memory.limit_in_bytes", "2000\n"),
                 ("sys/fs/cgroup/memory/memory.usage_in_bytes", "1800\n"),
-                ("sys/fs/cgroup/memory/memory.stat", "inactive_file 7\ntotal_inactive_file 300\n"),
+                (
+                    "sys/fs/cgroup/memory/memory.stat",
+                    "inactive_file 7\ntotal_inactive_file 300\ntotal_active_file 500\n",
+                ),
             ],
         );
         let probe = MemoryProbe::detect_below(&root);
         assert_eq!(probe.describe(), "cgroup v1");
-        assert_eq!(probe.read().unwrap(), MemoryUsage { used: 1500, limit: 2000 });
+        assert_eq!(probe.read().unwrap(), MemoryUsage { used: 1000, limit: 2000 });
         std::fs::remove_dir_all(root).unwrap();
     }
 
@@ -219,8 +226,8 @@ mod tests {
 
     #[test]
     fn malformed_files_give_no_figure() {
-        assert_eq!(from_cgroup("max", "1", "", "inactive_file"), None);
-        assert_eq!(from_cgroup("10", "", "", "inactive_file"), None);
+        assert_eq!(from_cgroup("max", "1", "", ["inactive_file", "active_file"]), None);
+        assert_eq!(from_cgroup("10", "", "", ["inactive_file", "active_file"]), None);
         assert_eq!(from_meminfo("MemTotal: 1 kB\n"), None);
         assert_eq!(resident_bytes("VmPeak: 1 kB\nVmRSS:\t     12 kB\n"), Some(12 * 1024));
         assert_eq!(resident_bytes(""), None);
