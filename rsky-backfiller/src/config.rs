@@ -86,6 +86,8 @@ pub struct Config {
     pub memory_per_repo: u64,
     /// Largest repository.
     pub max_repo: u64,
+    /// Bytes of all temporary files together.
+    pub disk: u64,
     /// Directory of temporary files.
     pub temp_dir: PathBuf,
     /// Until a host begins to answer.
@@ -167,6 +169,7 @@ impl Config {
             unchanged_memory: s.bytes(&v::BACKFILLER_UNCHANGED_MEMORY, 64 << 10..=4 << 30),
             memory_per_repo: s.bytes(&v::BACKFILLER_MEMORY_PER_REPO, 64 << 10..=4 << 30),
             max_repo: s.bytes(&v::BACKFILLER_MAX_REPO_BYTES, 1 << 20..=64 << 30),
+            disk: s.bytes(&v::BACKFILLER_DISK_BYTES, 1 << 20..=1 << 50),
             temp_dir: directory,
             answer_timeout: s.seconds(&v::BACKFILLER_HTTP_TIMEOUT_SECS, 1..=3600),
             stall_timeout: s.seconds(&v::BACKFILLER_STALL_TIMEOUT_SECS, 1..=3600),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rsky_common::repo::{CarStreamError, CommitError, KeyError, MstError, SignatureError};
+use rsky_common::repo::{CarStreamError, CommitError, KeyError, MstError, NoDisk, SignatureError};
 
 /// Longest description of a failure, in bytes; it waits with its repository when Redis is full.
 const MOST_ERROR: usize = 1024;
@@ -32,6 +32,7 @@ pub enum Class {
     TakenDown,
     RateLimited,
     KeptWaiting,
+    NoDisk,
     Overloaded,
     Unreachable,
     Timeout,
@@ -65,6 +66,7 @@ pub const TABLE: &[(Class, &str, Action, bool)] = &[
     (Class::TakenDown, "takendown", Action::Done, false),
     (Class::RateLimited, "rate_limited", Action::Wait, false),
     (Class::KeptWaiting, "kept_waiting", Action::Wait, false),
+    (Class::NoDisk, "no_disk", Action::Wait, false),
     (Class::Overloaded, "overloaded", Action::Retry, true),
     (Class::Unreachable, "unreachable", Action::Retry, true),
     (Class::Timeout, "timeout", Action::Retry, true),
@@ -183,8 +185,19 @@ impl From<MstError> for Failure {
     }
 }
 
+/// How long a host is left alone whose repository found no room on the disk.
+const DISK_WAIT: Duration = Duration::from_secs(10);
+
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
+        match NoDisk::behind(&error) {
+            Some(no_disk) if no_disk.is_for_ever() => return Self::new(Class::TooLarge, no_disk.to_string()),
+            Some(no_disk) => {
+                let wait = Some(DISK_WAIT);
+                return Self { wait, ..Self::new(Class::NoDisk, no_disk.to_string()) };
+            }
+            None => {}
+        }
         Self::new(Class::LocalFailure, format!("temporary file: {error}"))
     }
 }

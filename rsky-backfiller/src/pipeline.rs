@@ -10,6 +10,7 @@ use rsky_common::redis::consumer::Consumer;
 use rsky_common::redis::gate_metrics::GateMetrics;
 use rsky_common::redis::startup::{StartupError, check_eviction};
 use rsky_common::redis::{Gate, GateConfig, LinkError, RedisLink, RedisServer, StreamWriter, overview};
+use rsky_common::repo::DiskBudget;
 use rsky_common::runtime::daemon::Context;
 use rsky_common::runtime::memory::MemoryProbe;
 use rsky_common::runtime::stages::Stages;
@@ -72,6 +73,7 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
         consumer = config.consumer,
         concurrency = config.concurrency,
         memory_per_repo = config.memory_per_repo,
+        disk_mib = config.disk >> 20,
         "memory is bounded by {} MiB",
         bound >> 20
     );
@@ -229,6 +231,7 @@ fn worker(
         metrics: Arc::clone(metrics),
         slow: AtomicUsize::new(0),
         slots: Arc::new(Semaphore::new(config.concurrency)),
+        disk: DiskBudget::new(config.disk),
         waiting: AtomicUsize::new(0),
         stop: stop.clone(),
     })

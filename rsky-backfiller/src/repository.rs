@@ -306,6 +306,7 @@ fn letter(leaf: &Leaf, repo: &BackfilledRepo<'_>, block: &[u8], error: &str) -> 
 
 #[cfg(test)]
 mod tests {
+    use rsky_common::repo::DiskBudget;
     use rsky_testnet::network::repos::{Tree, block_cid, block_section, commit, header, key, path, record};
 
     use super::*;
@@ -329,7 +330,8 @@ mod tests {
         let (sender, mut pieces) = mpsc::channel(1);
         sender.try_send(car.into()).unwrap();
         drop(sender);
-        let limits = StoreLimits { memory: 1 << 24, directory: std::env::temp_dir() };
+        let disk = DiskBudget::unlimited();
+        let limits = StoreLimits { memory: 1 << 24, directory: std::env::temp_dir(), disk };
         receive(&mut pieces, limits, 1 << 24).unwrap()
     }
 

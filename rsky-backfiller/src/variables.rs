@@ -43,7 +43,8 @@ variables! {
     BACKFILLER_UNCHANGED_MEMORY: "bytes, e.g. 128MiB; 64KiB to 4GiB", Some("128MiB"), "Redis memory for remembering revisions, 16 bytes a repository; when it is full the oldest are forgotten and fetched again.";
     BACKFILLER_MEMORY_PER_REPO: "bytes, 64KiB to 4GiB", Some("32MiB"), "Memory for the blocks of one repository; larger ones go through a temporary file.";
     BACKFILLER_MAX_REPO_BYTES: "bytes, 1MiB to 64GiB", Some("1GiB"), "Largest repository, after decompression. Larger ones become dead letters.";
-    BACKFILLER_TEMP_DIR: "a directory on a disk (not a tmpfs, which is memory)", None, "Where large repositories are kept while they are read, up to about twice their size each. Unset: the system's temporary directory.";
+    BACKFILLER_DISK_BYTES: "bytes, 1MiB to 1024TiB", Some("16GiB"), "Disk that the temporary files of all repositories may take together. One that finds no room is put off; one that needs more alone becomes a dead letter (too_large).";
+    BACKFILLER_TEMP_DIR: "a directory on a disk (not a tmpfs, which is memory)", None, "Where large repositories are kept while they are read, up to BACKFILLER_DISK_BYTES in all. Unset: the system's temporary directory.";
     BACKFILLER_HTTP_TIMEOUT_SECS: "seconds, 1 to 3600", Some("60"), "Time until a host begins to answer.";
     BACKFILLER_STALL_TIMEOUT_SECS: "seconds, 1 to 3600", Some("30"), "Time without progress (less than 1 KiB counts as none) after which a download is given up.";
     BACKFILLER_TOTAL_TIMEOUT_SECS: "seconds, 1 to 86400", Some("3600"), "Time for a whole download.";

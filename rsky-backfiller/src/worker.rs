@@ -8,7 +8,7 @@ use std::time::Duration;
 use reqwest::Client;
 use rsky_common::identity::{DidDocument, DidResolver, DocumentCache, ResolveError, Resolved, redis_cache};
 use rsky_common::redis::RedisLink;
-use rsky_common::repo::StoreLimits;
+use rsky_common::repo::{DiskBudget, StoreLimits};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
@@ -96,6 +96,8 @@ pub struct Worker {
     pub slow: AtomicUsize,
     /// Repositories that may be in memory.
     pub slots: Arc<Semaphore>,
+    /// What their temporary files may take.
+    pub disk: DiskBudget,
     /// Repositories that wait for such a place.
     pub waiting: AtomicUsize,
     /// The wish to stop: downloads end at once, writing goes on.
@@ -245,7 +247,8 @@ impl Worker {
         };
         // The semaphore is never closed.
         let slot = slot.map_err(|error| Failure::new(Class::LocalFailure, error.to_string()))?;
-        let limits = StoreLimits { memory: config.memory_per_repo, directory: config.temp_dir.clone() };
+        let (directory, disk) = (config.temp_dir.clone(), self.disk.clone());
+        let limits = StoreLimits { memory: config.memory_per_repo, directory, disk };
         let most = config.max_repo;
         let (sender, mut pieces) = mpsc::channel(PIECES);
         let receiving = spawn_blocking(move || receive(&mut pieces, limits, most));

@@ -8,7 +8,7 @@ use rsky_backfiller::outcome::{Class, Failure};
 use rsky_backfiller::repository::{Making, Received, make_entries, receive};
 use rsky_common::atproto::CollectionFilter;
 use rsky_common::identity::DidDocument;
-use rsky_common::repo::{SignatureError, StoreLimits, VerifyingKey, key_layer};
+use rsky_common::repo::{DiskBudget, SignatureError, StoreLimits, VerifyingKey, key_layer};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
@@ -33,7 +33,11 @@ fn take(car: &[u8], memory: u64) -> Result<Received, Failure> {
             }
         }
     });
-    let received = receive(&mut pieces, StoreLimits { memory, directory: std::env::temp_dir() }, 1 << 30);
+    let received = receive(
+        &mut pieces,
+        StoreLimits { memory, directory: std::env::temp_dir(), disk: DiskBudget::unlimited() },
+        1 << 30,
+    );
     drop(pieces);
     feeding.join().unwrap();
     received

@@ -5,14 +5,18 @@ use std::io::Read as _;
 use std::path::Path;
 
 use rsky_common::atproto::cid;
-use rsky_common::repo::{BlockStore, CarStream, CarStreamError, StoreLimits, Walk};
+use rsky_common::repo::{BlockStore, CarStream, CarStreamError, DiskBudget, StoreLimits, Walk};
 use serde_json::Value;
 
 type Records = BTreeMap<String, String>;
 
 fn records(car: &[u8]) -> Records {
     let (mut stream, mut records) = (CarStream::new(), Records::new());
-    let mut store = BlockStore::new(StoreLimits { memory: u64::MAX, directory: std::env::temp_dir() });
+    let mut store = BlockStore::new(StoreLimits {
+        memory: u64::MAX,
+        directory: std::env::temp_dir(),
+        disk: DiskBudget::unlimited(),
+    });
     stream
         .feed(car, |digest, data| store.insert(digest, data).map_err(|_| CarStreamError::Truncated))
         .unwrap();

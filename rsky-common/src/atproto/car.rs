@@ -9,6 +9,9 @@ use crate::cbor::{CID_TAG, CborError, Item, Mode, Reader};
 /// Above this many blocks a lookup uses an index; below, comparing one by one is quicker than building it.
 const LINEAR_LOOKUP_BLOCKS: usize = 24;
 
+/// Most roots of a CAR; those of the protocol have one.
+const MAX_ROOTS: u64 = 64;
+
 /// A CAR that cannot be trusted.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum CarError {
@@ -120,7 +123,11 @@ impl<'a> CarReader<'a> {
     }
 }
 
-fn read_header(header: &[u8]) -> Result<Vec<&[u8]>, CarError> {
+/// The roots that the header of a CAR names, given without its length.
+///
+/// # Errors
+/// Not the header of version 1.
+pub(crate) fn read_header(header: &[u8]) -> Result<Vec<&[u8]>, CarError> {
     let mut reader = Reader::new(header, Mode::Strict);
     let Item::Map(Some(pairs)) = reader.item()? else { return Err(CarError::BadHeader) };
     let mut roots = None;
@@ -143,6 +150,9 @@ fn read_header(header: &[u8]) -> Result<Vec<&[u8]>, CarError> {
 }
 
 fn read_roots<'a>(reader: &mut Reader<'a>, count: u64) -> Result<Vec<&'a [u8]>, CarError> {
+    if count > MAX_ROOTS {
+        return Err(CarError::BadHeader);
+    }
     let mut roots = Vec::new();
     for _ in 0..count {
         match (reader.item()?, reader.item()?) {
@@ -283,5 +293,8 @@ mod tests {
         assert_eq!(CarReader::new(b"\x0a\xa1gversion\x02").map(|_| ()), Err(CarError::Version(2)));
         assert_eq!(CarReader::new(b"\x0a\xa1gversion\x01").map(|_| ()), Err(CarError::BadHeader));
         assert_eq!(CarReader::new(&[1, 2, 3]).map(|_| ()), Err(CarError::BadHeader));
+        let roots = b"\xd8\x2a\x41\x00".repeat(65);
+        let many = section(&[b"\xa2eroots\x98\x41", &roots, b"gversion\x01"]);
+        assert_eq!(CarReader::new(&many).map(|_| ()), Err(CarError::BadHeader));
     }
 }

@@ -10,12 +10,17 @@ use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use super::disk_budget::DiskShare;
+
 /// Bytes of an entry: digest, offset, length.
 const ENTRY: usize = 32 + 8 + 4;
 /// Entries of a run: 4 MiB in memory.
 const RUN: usize = (4 << 20) / 48;
-/// Bytes read ahead of each run while they are merged.
-const READ_AHEAD: usize = 8 << 10;
+/// Bytes read ahead while runs are merged: of all together, and the least and the most of one.
+const READ_AHEAD: usize = 2 << 20;
+const READ_AHEAD_OF_ONE: (usize, usize) = (16 * ENTRY, 8 << 10);
+/// Bytes written at once.
+const WRITE: usize = 256 << 10;
 /// Entries read by one step of a look-up.
 const WINDOW: u64 = 64;
 /// Steps that guess by value; the next ones bisect.
@@ -60,14 +65,21 @@ impl IndexBuilder {
         Ok(Self { run: Vec::with_capacity(RUN), file: tempfile::tempfile_in(directory)?, runs: Vec::new() })
     }
 
-    pub(super) fn add(&mut self, digest: [u8; 32], offset: u64, length: u32) -> io::Result<()> {
+    pub(super) fn add(
+        &mut self,
+        digest: [u8; 32],
+        offset: u64,
+        length: u32,
+        disk: &mut DiskShare,
+    ) -> io::Result<()> {
         self.run.push(Entry { digest, offset, length });
-        if self.run.len() >= RUN { self.end_run() } else { Ok(()) }
+        if self.run.len() >= RUN { self.end_run(disk) } else { Ok(()) }
     }
 
-    fn end_run(&mut self) -> io::Result<()> {
+    fn end_run(&mut self, disk: &mut DiskShare) -> io::Result<()> {
+        disk.take(bytes_of(self.run.len() as u64))?;
         self.run.sort_unstable();
-        let mut out = BufWriter::with_capacity(256 << 10, &self.file);
+        let mut out = BufWriter::with_capacity(WRITE, &self.file);
         self.run.iter().try_for_each(|entry| entry.write(&mut out))?;
         out.flush()?;
         drop(out);
@@ -77,23 +89,35 @@ impl IndexBuilder {
     }
 
     /// Merges the runs; of two entries of one digest the first added stays.
-    pub(super) fn finish(mut self, directory: &Path) -> io::Result<BlockIndex> {
-        self.end_run()?;
+    pub(super) fn finish(mut self, directory: &Path, disk: &mut DiskShare) -> io::Result<BlockIndex> {
+        self.end_run(disk)?;
         self.run = Vec::new();
+        let in_runs = bytes_of(self.runs.iter().fold(0, |sum, run| sum.saturating_add(*run)));
+        disk.take(in_runs)?;
+        let merged = self.merge(directory)?;
+        drop(self);
+        // The runs are gone; equal digests made the merged file smaller.
+        let kept = bytes_of(merged.entries);
+        disk.give_back(in_runs.saturating_mul(2).saturating_sub(kept));
+        Ok(merged)
+    }
+
+    fn merge(&self, directory: &Path) -> io::Result<BlockIndex> {
+        let (least, most) = READ_AHEAD_OF_ONE;
+        let ahead = (READ_AHEAD / self.runs.len().max(1)).clamp(least, most);
         let mut readers = Vec::with_capacity(self.runs.len());
         let mut start = 0;
         for entries in &self.runs {
-            let bytes = entries.saturating_mul(ENTRY as u64);
-            let part = Part { file: self.file.try_clone()?, at: start, end: start.saturating_add(bytes) };
-            readers.push(BufReader::with_capacity(READ_AHEAD, part));
-            start = start.saturating_add(bytes);
+            let end = bytes_of(*entries).saturating_add(start);
+            readers.push(BufReader::with_capacity(ahead, Part { file: &self.file, at: start, end }));
+            start = end;
         }
         let mut heads = BinaryHeap::new();
         for (number, reader) in readers.iter_mut().enumerate() {
             heads.extend(next(reader)?.map(|entry| Reverse((entry, number))));
         }
         let merged = tempfile::tempfile_in(directory)?;
-        let mut out = BufWriter::with_capacity(256 << 10, &merged);
+        let mut out = BufWriter::with_capacity(WRITE, &merged);
         let (mut last, mut entries) = (None, 0_u64);
         while let Some(Reverse((entry, number))) = heads.pop() {
             if last != Some(entry.digest) {
@@ -111,6 +135,11 @@ impl IndexBuilder {
     }
 }
 
+/// Bytes of so many entries.
+fn bytes_of(entries: u64) -> u64 {
+    entries.saturating_mul(ENTRY as u64)
+}
+
 fn next(reader: &mut impl Read) -> io::Result<Option<Entry>> {
     let mut bytes = [0; ENTRY];
     match reader.read_exact(&mut bytes) {
@@ -121,13 +150,13 @@ fn next(reader: &mut impl Read) -> io::Result<Option<Entry>> {
 }
 
 /// A part of a file, read by position: the runs share one file.
-struct Part {
-    file: File,
+struct Part<'f> {
+    file: &'f File,
     at: u64,
     end: u64,
 }
 
-impl Read for Part {
+impl Read for Part<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = usize::try_from(self.end.saturating_sub(self.at)).unwrap_or(usize::MAX);
         let wanted = buffer.len().min(left);
@@ -196,34 +225,46 @@ pub(super) struct BlockFile {
     written: u64,
 }
 
-/// Bytes written at once.
-const WRITE: usize = 256 << 10;
-
 impl BlockFile {
     pub(super) fn new(directory: &Path) -> io::Result<Self> {
         Ok(Self { file: tempfile::tempfile_in(directory)?, pending: Vec::with_capacity(WRITE), written: 0 })
     }
 
     /// Appends a block and says where it lies.
-    pub(super) fn append(&mut self, data: &[u8]) -> io::Result<u64> {
-        let offset = self.written + self.pending.len() as u64;
-        self.pending.extend_from_slice(data);
-        if self.pending.len() >= WRITE {
-            self.flush()?;
+    pub(super) fn append(&mut self, data: &[u8], disk: &mut DiskShare) -> io::Result<u64> {
+        if self.pending.len().saturating_add(data.len()) > WRITE {
+            self.flush(disk)?;
+        }
+        let offset = self.written.saturating_add(self.pending.len() as u64);
+        if data.len() > WRITE {
+            self.write(data, disk)?;
+        } else {
+            self.pending.extend_from_slice(data);
         }
         Ok(offset)
     }
 
-    pub(super) fn flush(&mut self) -> io::Result<()> {
+    pub(super) fn flush(&mut self, disk: &mut DiskShare) -> io::Result<()> {
+        let mut pending = std::mem::take(&mut self.pending);
+        self.write(&pending, disk)?;
+        pending.clear();
+        self.pending = pending;
+        Ok(())
+    }
+
+    fn write(&mut self, data: &[u8], disk: &mut DiskShare) -> io::Result<()> {
+        disk.take(data.len() as u64)?;
         self.file.seek(SeekFrom::Start(self.written))?;
-        self.file.write_all(&self.pending)?;
-        self.written += self.pending.len() as u64;
-        self.pending.clear();
+        self.file.write_all(data)?;
+        self.written = self.written.saturating_add(data.len() as u64);
         Ok(())
     }
 
     pub(super) fn read(&self, offset: u64, length: u32, out: &mut Vec<u8>) -> io::Result<()> {
-        out.resize(usize::try_from(length).unwrap_or(usize::MAX), 0);
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        out.clear();
+        out.reserve_exact(length);
+        out.resize(length, 0);
         self.file.read_exact_at(out, offset)
     }
 }

@@ -5,9 +5,11 @@ use std::io;
 use std::path::PathBuf;
 
 use super::block_index::{BlockFile, BlockIndex, IndexBuilder};
+use super::disk_budget::{DiskBudget, DiskShare};
 
-/// What a block takes in memory beside its bytes: its place in the table, and the room the table grows into.
-const BLOCK_COST: u64 = 112;
+/// What a block takes in memory beside its bytes: 45 in the table, of which there are three times as many at the moment
+/// when it has just doubled, seven eighths full, and the former is not gone yet.
+const BLOCK_COST: u64 = 45 * 3 * 8 / 7 + 1;
 /// Smallest and largest piece that memory is taken in.
 const FIRST_SEGMENT: usize = 16 << 10;
 const SEGMENT: usize = 1 << 20;
@@ -19,13 +21,18 @@ pub struct StoreLimits {
     pub memory: u64,
     /// Directory of the temporary files (they have no name there, and vanish with the process).
     pub directory: PathBuf,
+    /// What the files of all repositories may take together.
+    pub disk: DiskBudget,
 }
 
 /// The blocks of one repository.
 pub struct BlockStore {
     limits: StoreLimits,
+    /// Before `disk`: files go first, then what they were charged.
     kept: Kept,
+    disk: DiskShare,
     blocks: u64,
+    /// Bytes of memory.
     cost: u64,
 }
 
@@ -51,14 +58,21 @@ struct Memory {
 }
 
 impl Memory {
+    /// Bytes of the segment that a block of `length` bytes needs; `None` if it fits into the last.
+    fn next_segment(&self, length: usize) -> Option<usize> {
+        let Some(last) = self.segments.last() else { return Some(FIRST_SEGMENT.max(length)) };
+        let room = last.capacity().saturating_sub(last.len());
+        (room < length).then(|| last.capacity().saturating_mul(2).min(SEGMENT).max(length))
+    }
+
+    /// Bytes of memory that a block of `length` bytes adds.
+    fn cost_of(&self, length: usize) -> u64 {
+        BLOCK_COST.saturating_add(self.next_segment(length).unwrap_or(0) as u64)
+    }
+
     fn insert(&mut self, digest: [u8; 32], data: &[u8]) {
-        let room = |segment: &Vec<u8>| segment.capacity() - segment.len() >= data.len();
-        if !self.segments.last().is_some_and(room) {
-            let grown = self
-                .segments
-                .last()
-                .map_or(FIRST_SEGMENT, |last| last.capacity().saturating_mul(2).min(SEGMENT));
-            self.segments.push(Vec::with_capacity(grown.max(data.len())));
+        if let Some(bytes) = self.next_segment(data.len()) {
+            self.segments.push(Vec::with_capacity(bytes));
         }
         let number = u32::try_from(self.segments.len().saturating_sub(1)).unwrap_or(u32::MAX);
         if let Some(segment) = self.segments.last_mut() {
@@ -77,7 +91,8 @@ impl Memory {
 impl BlockStore {
     /// An empty store.
     pub fn new(limits: StoreLimits) -> Self {
-        Self { limits, kept: Kept::Memory(Memory::default()), blocks: 0, cost: 0 }
+        let disk = limits.disk.share();
+        Self { limits, kept: Kept::Memory(Memory::default()), disk, blocks: 0, cost: 0 }
     }
 
     /// Blocks added, repeated ones included.
@@ -93,24 +108,30 @@ impl BlockStore {
     /// Adds a block whose digest was checked.
     ///
     /// # Errors
-    /// A temporary file cannot be made or written.
+    /// A temporary file cannot be made or written, or all of them take too much ([`super::NoDisk`]).
     pub fn insert(&mut self, digest: &[u8; 32], data: &[u8]) -> io::Result<()> {
         self.blocks = self.blocks.saturating_add(1);
-        self.cost = self.cost.saturating_add(BLOCK_COST).saturating_add(data.len() as u64);
-        if self.cost > self.limits.memory && matches!(self.kept, Kept::Memory(_)) {
+        if let Kept::Memory(memory) = &mut self.kept {
+            if memory.places.contains_key(digest) {
+                return Ok(());
+            }
+            let cost = self.cost.saturating_add(memory.cost_of(data.len()));
+            if cost <= self.limits.memory {
+                self.cost = cost;
+                memory.insert(*digest, data);
+                return Ok(());
+            }
             self.spill()?;
         }
         match &mut self.kept {
-            Kept::Memory(memory) => {
-                if !memory.places.contains_key(digest) {
-                    memory.insert(*digest, data);
-                }
-            }
             Kept::Filling { blocks, index } => {
-                let offset = blocks.append(data)?;
-                index.add(*digest, offset, u32::try_from(data.len()).unwrap_or(u32::MAX))?;
+                let offset = blocks.append(data, &mut self.disk)?;
+                let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
+                index.add(*digest, offset, length, &mut self.disk)?;
             }
-            Kept::File { .. } | Kept::Nothing => return Err(io::Error::other("the block store is finished")),
+            Kept::Memory(_) | Kept::File { .. } | Kept::Nothing => {
+                return Err(io::Error::other("the block store is finished"));
+            }
         }
         Ok(())
     }
@@ -121,8 +142,8 @@ impl BlockStore {
         let mut index = IndexBuilder::new(&self.limits.directory)?;
         for (digest, place) in &memory.places {
             let data = memory.slice(*place).unwrap_or_default();
-            let offset = blocks.append(data)?;
-            index.add(*digest, offset, place.2)?;
+            let offset = blocks.append(data, &mut self.disk)?;
+            index.add(*digest, offset, place.2, &mut self.disk)?;
         }
         self.kept = Kept::Filling { blocks, index };
         Ok(())
@@ -135,8 +156,8 @@ impl BlockStore {
     pub fn finish(&mut self) -> io::Result<()> {
         self.kept = match std::mem::replace(&mut self.kept, Kept::Nothing) {
             Kept::Filling { mut blocks, index } => {
-                blocks.flush()?;
-                Kept::File { blocks, index: index.finish(&self.limits.directory)? }
+                blocks.flush(&mut self.disk)?;
+                Kept::File { blocks, index: index.finish(&self.limits.directory, &mut self.disk)? }
             }
             other => other,
         };
@@ -164,6 +185,7 @@ impl BlockStore {
         match &mut self.kept {
             Kept::Memory(memory) => match memory.places.get(digest).and_then(|place| memory.slice(*place)) {
                 Some(data) => {
+                    out.reserve_exact(data.len());
                     out.extend_from_slice(data);
                     Ok(true)
                 }
@@ -190,14 +212,19 @@ impl std::fmt::Debug for BlockStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::repo::NoDisk;
     use sha2::{Digest as _, Sha256};
 
     fn digest(data: &[u8]) -> [u8; 32] {
         Sha256::digest(data).as_slice().try_into().unwrap()
     }
 
+    fn limits(memory: u64, disk: &DiskBudget) -> StoreLimits {
+        StoreLimits { memory, directory: std::env::temp_dir(), disk: disk.clone() }
+    }
+
     fn filled(memory: u64, count: u32) -> BlockStore {
-        let mut store = BlockStore::new(StoreLimits { memory, directory: std::env::temp_dir() });
+        let mut store = BlockStore::new(limits(memory, &DiskBudget::unlimited()));
         for number in 0..count {
             let data = number.to_be_bytes().repeat(usize::try_from(number % 50).unwrap());
             store.insert(&digest(&data), &data).unwrap();
@@ -224,7 +251,7 @@ mod tests {
 
     #[test]
     fn uneven_digests_are_found_as_well() {
-        let mut store = BlockStore::new(StoreLimits { memory: 0, directory: std::env::temp_dir() });
+        let mut store = BlockStore::new(limits(0, &DiskBudget::unlimited()));
         let crooked = |number: u32| {
             let mut digest = [0xab; 32];
             digest[28..].copy_from_slice(&number.to_be_bytes());
@@ -242,5 +269,32 @@ mod tests {
         assert!(!store.contains(&crooked(5000)).unwrap());
         assert!(!store.contains(&[0; 32]).unwrap());
         assert!(!store.contains(&[255; 32]).unwrap());
+    }
+
+    #[test]
+    fn files_are_charged_with_what_they_hold() {
+        let disk = DiskBudget::new(1 << 30);
+        let mut store = BlockStore::new(limits(0, &disk));
+        let data = [7; 1000];
+        for number in 0..5000_u32 {
+            store.insert(&digest(&number.to_be_bytes()), &data).unwrap();
+        }
+        store.finish().unwrap();
+        assert_eq!(disk.used(), 5000 * (1000 + 44));
+        drop(store);
+        assert_eq!(disk.used(), 0);
+        // One repository too many gives up what it took; the others are not touched.
+        let disk = DiskBudget::new(3_000_000);
+        let mut stores = [(); 2].map(|()| BlockStore::new(limits(0, &disk)));
+        let mut refused = 0;
+        for number in 0..2_500_u32 {
+            for store in &mut stores {
+                let inserted = store.insert(&digest(&number.to_be_bytes()), &data);
+                refused += u32::from(inserted.is_err_and(|error| NoDisk::behind(&error).is_some()));
+            }
+        }
+        assert!(refused > 0 && disk.used() <= 3_000_000);
+        drop(stores);
+        assert_eq!(disk.used(), 0);
     }
 }

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::atproto::car::{CarError, CarReader, verify_block};
+use crate::atproto::car::{CarError, read_header, verify_block};
 use crate::atproto::cid::{self, BLOCK_CID_LENGTH};
 
 /// Largest block, in bytes. Records are at most 1 MiB on the network, tree nodes far smaller.
@@ -28,10 +28,19 @@ pub enum CarStreamError {
 /// Takes blocks out of the pieces of a CAR.
 #[derive(Debug, Default)]
 pub struct CarStream {
-    buffer: Vec<u8>,
-    /// Bytes of the file that have left the buffer.
-    passed: usize,
+    /// The beginning of a section that no piece so far has ended.
+    begun: Vec<u8>,
+    /// Where that section, or else the next, begins in the file.
+    at: usize,
     root: Option<Vec<u8>>,
+}
+
+/// How far a section can be read.
+enum Section<'a> {
+    /// Its body and all its bytes.
+    Whole(&'a [u8], usize),
+    /// So many bytes at least are missing.
+    Lacks(usize),
 }
 
 impl CarStream {
@@ -45,37 +54,59 @@ impl CarStream {
         self.root.as_deref()
     }
 
-    /// Takes the next piece and gives every block that is complete, verified, as digest and content.
+    /// Takes the next piece and gives every block that is complete, verified, as digest and content. Only a section that
+    /// the piece begins and does not end is copied.
     ///
     /// # Errors
     /// A bad CAR, or what `block` returns. Feeding on makes no sense then.
     pub fn feed<E: From<CarStreamError>>(
         &mut self,
-        piece: &[u8],
+        mut piece: &[u8],
         mut block: impl FnMut(&[u8; 32], &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.buffer.extend_from_slice(piece);
-        let buffer = std::mem::take(&mut self.buffer);
-        let mut at = 0;
-        while let Some((body, end)) = section(&buffer, at, self.passed)? {
-            if self.root.is_none() {
-                self.root = Some(read_root(buffer.get(at..end).unwrap_or_default())?);
-            } else {
-                let start = self.passed.saturating_add(at);
-                let (cid, data) = body
-                    .split_at_checked(BLOCK_CID_LENGTH)
-                    .ok_or(CarStreamError::Car(CarError::UnsupportedCid(start)))?;
-                verify_block(cid, data, start).map_err(CarStreamError::Car)?;
-                let digest =
-                    cid::block_digest(cid).ok_or(CarStreamError::Car(CarError::UnsupportedCid(start)))?;
-                block(digest, data)?;
+        let mut begun = std::mem::take(&mut self.begun);
+        while !begun.is_empty() {
+            match section(&begun, self.at)? {
+                Section::Whole(body, bytes) => {
+                    self.section(body, &mut block)?;
+                    self.at = self.at.saturating_add(bytes);
+                    begun.clear();
+                }
+                Section::Lacks(_) if piece.is_empty() => {
+                    self.begun = begun;
+                    return Ok(());
+                }
+                Section::Lacks(bytes) => {
+                    begun.reserve_exact(bytes);
+                    let (taken, rest) = piece.split_at_checked(bytes).unwrap_or((piece, &[]));
+                    begun.extend_from_slice(taken);
+                    piece = rest;
+                }
             }
-            at = end;
         }
-        self.buffer = buffer;
-        self.buffer.drain(..at);
-        self.passed = self.passed.saturating_add(at);
+        while let Section::Whole(body, bytes) = section(piece, self.at)? {
+            self.section(body, &mut block)?;
+            self.at = self.at.saturating_add(bytes);
+            piece = piece.get(bytes..).unwrap_or_default();
+        }
+        begun.extend_from_slice(piece);
+        self.begun = begun;
         Ok(())
+    }
+
+    fn section<E: From<CarStreamError>>(
+        &mut self,
+        body: &[u8],
+        block: &mut impl FnMut(&[u8; 32], &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if self.root.is_none() {
+            self.root = Some(read_root(body)?);
+            return Ok(());
+        }
+        let unsupported = || CarStreamError::Car(CarError::UnsupportedCid(self.at));
+        let (cid, data) = body.split_at_checked(BLOCK_CID_LENGTH).ok_or_else(unsupported)?;
+        verify_block(cid, data, self.at).map_err(CarStreamError::Car)?;
+        block(cid::block_digest(cid).ok_or_else(unsupported)?, data)
     }
 
     /// The file has ended.
@@ -86,36 +117,37 @@ impl CarStream {
         if self.root.is_none() {
             return Err(CarError::BadHeader.into());
         }
-        if self.buffer.is_empty() { Ok(()) } else { Err(CarStreamError::Truncated) }
+        if self.begun.is_empty() { Ok(()) } else { Err(CarStreamError::Truncated) }
     }
 }
 
-/// The section that starts at `at`, and where it ends; `None` if it is not complete yet.
-fn section(buffer: &[u8], at: usize, passed: usize) -> Result<Option<(&[u8], usize)>, CarStreamError> {
+/// The section that `bytes` begin with; it stands at `at` in the file.
+fn section(bytes: &[u8], at: usize) -> Result<Section<'_>, CarStreamError> {
     let mut length = 0_u64;
     let mut shift = 0;
-    let mut next = at;
+    let mut rest = bytes;
     loop {
-        let Some(byte) = buffer.get(next) else { return Ok(None) };
-        next += 1;
+        let Some((byte, after)) = rest.split_first() else { return Ok(Section::Lacks(1)) };
+        rest = after;
         length |= u64::from(byte & 0x7f) << shift;
         if byte & 0x80 == 0 {
             break;
         }
         shift += 7;
         if shift >= 63 {
-            return Err(CarError::BadVarint(passed.saturating_add(at)).into());
+            return Err(CarError::BadVarint(at).into());
         }
     }
     let fits = usize::try_from(length).ok().filter(|length| *length <= MAX_BLOCK_BYTES + BLOCK_CID_LENGTH);
     let length = fits.ok_or(CarStreamError::LargeBlock(length))?;
-    let end = next + length;
-    Ok(buffer.get(next..end).map(|body| (body, end)))
+    Ok(match rest.get(..length) {
+        Some(body) => Section::Whole(body, bytes.len().saturating_sub(rest.len()).saturating_add(length)),
+        None => Section::Lacks(length.saturating_sub(rest.len())),
+    })
 }
 
-fn read_root(section: &[u8]) -> Result<Vec<u8>, CarStreamError> {
-    let reader = CarReader::new(section)?;
-    match reader.roots() {
+fn read_root(header: &[u8]) -> Result<Vec<u8>, CarStreamError> {
+    match read_header(header)?.as_slice() {
         [root] => Ok(root.to_vec()),
         roots => Err(CarStreamError::Roots(roots.len())),
     }

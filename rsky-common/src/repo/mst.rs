@@ -15,8 +15,8 @@ use crate::cbor::CborError;
 
 /// Deepest tree: a layer is half the leading zero bits of a SHA-256 hash.
 const MAX_LAYERS: usize = 128;
-/// Bytes of all nodes that are open at a time.
-const MAX_OPEN_BYTES: usize = 4 << 20;
+/// Bytes of all nodes that are open at a time. Real nodes have some hundred bytes, and the largest ten thousand.
+const MAX_OPEN_BYTES: usize = 2 << 20;
 
 /// A tree that is not as the protocol says.
 #[derive(Debug, Error)]

@@ -1,4 +1,5 @@
 use super::*;
+use crate::repo::DiskBudget;
 use crate::repo::StoreLimits;
 
 /// A tree written by hand: entries are (shared, suffix, right).
@@ -36,7 +37,11 @@ fn cid_of(data: &[u8]) -> [u8; 36] {
 }
 
 fn walk(root: &[u8], others: &[&[u8]]) -> Result<Vec<String>, MstError> {
-    let mut store = BlockStore::new(StoreLimits { memory: u64::MAX, directory: std::env::temp_dir() });
+    let mut store = BlockStore::new(StoreLimits {
+        memory: u64::MAX,
+        directory: std::env::temp_dir(),
+        disk: DiskBudget::unlimited(),
+    });
     for block in others.iter().chain([&root]) {
         store.insert(&cid_of(block)[4..].try_into().unwrap(), block).unwrap();
     }

@@ -26,7 +26,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use rsky_common::config::{self, Environment, parse_size};
-use rsky_common::repo::StoreLimits;
+use rsky_common::repo::{DiskBudget, StoreLimits};
 use rsky_common::runtime::daemon;
 
 use crate::database::Database;
@@ -121,7 +121,9 @@ async fn index_repo(command: &IndexRepo, settings: &Settings) -> anyhow::Result<
         bytes: command.max_size,
     };
     let directory = command.temp_dir.clone().unwrap_or_else(std::env::temp_dir);
-    let fetcher = Fetcher::new(settings.outbound, limits, StoreLimits { memory: MEMORY, directory })?;
+    // One repository at a time: the limit on its size bounds its files as well.
+    let store = StoreLimits { memory: MEMORY, directory, disk: DiskBudget::unlimited() };
+    let fetcher = Fetcher::new(settings.outbound, limits, store)?;
     let mut repository = fetcher.fetch(&account).await?;
     let repository = tokio::task::spawn_blocking({
         let account = account.clone();
