@@ -155,10 +155,7 @@ impl<'a> Writer<'a, '_> {
             Item::Bool(true) => self.out.push_str("true"),
             Item::Bool(false) => self.out.push_str("false"),
             Item::Null | Item::Undefined => self.out.push_str("null"),
-            Item::Tag(tag) => return Err(RecordError::Tag(tag)),
-            Item::Simple(_) => return Err(CborError::Simple.into()),
-            Item::Chunked => return Err(CborError::Indefinite.into()),
-            Item::Break => return Err(CborError::StrayBreak.into()),
+            Item::Tag(_) | Item::Simple(_) | Item::Chunked | Item::Break => check_scalar(item)?,
         }
         Ok(Kind::Other)
     }
@@ -231,11 +228,13 @@ impl<'a> Writer<'a, '_> {
         depth: usize,
     ) -> Result<(), RecordError> {
         let key = to_text(raw);
-        let is_kept = keys.see(raw, &key)?;
+        if !keys.see(raw, &key)? {
+            let item = self.next_item()?;
+            return self.pass_over(item, depth);
+        }
         if self.members.len() >= MAX_MEMBERS {
             return Err(RecordError::TooManyMembers);
         }
-        let before = self.out.len();
         if self.members.len() > base {
             self.out.push(',');
         }
@@ -245,11 +244,36 @@ impl<'a> Writer<'a, '_> {
         let value = self.out.len();
         let item = self.next_item()?;
         let kind = self.value(item, depth)?;
-        if is_kept {
-            self.members.push(Member::new(&key, start, value, self.out.len(), kind));
-        } else {
-            // Its value must be one all the same.
-            self.out.truncate(before);
+        self.members.push(Member::new(&key, start, value, self.out.len(), kind));
+        Ok(())
+    }
+
+    /// Reads the value that begins with `item` and is not written: it must be one all the same.
+    fn pass_over(&mut self, item: Item<'a>, depth: usize) -> Result<(), RecordError> {
+        let (count, is_map) = match item {
+            Item::Array(count) => (count, false),
+            Item::Map(pairs) => (pairs, true),
+            Item::Tag(CID_TAG) => {
+                let is_link = matches!(self.reader.item()?, Item::Bytes([0, ..]));
+                return if is_link { Ok(()) } else { Err(RecordError::BadLink) };
+            }
+            other => return check_scalar(other),
+        };
+        check_depth(depth + 1)?;
+        let mut read = 0_u64;
+        while count != Some(read) {
+            let mut next = self.next_item()?;
+            if count.is_none() && next == Item::Break {
+                break;
+            }
+            if is_map {
+                if !matches!(next, Item::Text(_)) {
+                    return Err(RecordError::NonTextKey);
+                }
+                next = self.next_item()?;
+            }
+            self.pass_over(next, depth + 1)?;
+            read += 1;
         }
         Ok(())
     }
@@ -278,6 +302,17 @@ impl<'a> Writer<'a, '_> {
         }
         Ok(())
     }
+}
+
+/// Refuses the items that are no value of a record.
+fn check_scalar(item: Item<'_>) -> Result<(), RecordError> {
+    Err(match item {
+        Item::Tag(tag) => RecordError::Tag(tag),
+        Item::Simple(_) => CborError::Simple.into(),
+        Item::Chunked => CborError::Indefinite.into(),
+        Item::Break => CborError::StrayBreak.into(),
+        _ => return Ok(()),
+    })
 }
 
 fn check_depth(depth: usize) -> Result<(), CborError> {

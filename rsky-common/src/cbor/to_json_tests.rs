@@ -139,6 +139,18 @@ fn keys_that_javascript_treats_in_its_own_way() {
     assert_eq!(json(&map(&[("__proto__", &[0xf6])])).as_deref(), Ok("{}"));
     assert_eq!(json(&map(&[("__proto__", &[0xf6]), ("a", &[1])])).as_deref(), Ok(r#"{"a":1}"#));
     assert_eq!(json(&map(&[("__proto__", &[0xc1, 0])])), Err(RecordError::Tag(1)), "a value all the same");
+    let deep = [vec![0x81; MAX_DEPTH], vec![0]].concat();
+    let lost: [(&[u8], RecordError); 4] = [
+        (&[0xa1, 1, 1], RecordError::NonTextKey),
+        (&[0x81, 0xd8, 42, 0x41, 1], RecordError::BadLink),
+        (&[0x82, 0xa1, 0x61, b'a', 0xf6, 0xe0], CborError::Simple.into()),
+        (&deep, CborError::TooDeep.into()),
+    ];
+    for (value, error) in lost {
+        assert_eq!(json(&map(&[("__proto__", value)])), Err(error), "{value:x?}");
+    }
+    let nested = [&[0x82, 0xa1, 0x61, b'a', 0xd8, 42, 0x41, 0, 0x62, b'x'][..], b"y"].concat();
+    assert_eq!(json(&map(&[("__proto__", &nested), ("a", &[1])])).as_deref(), Ok(r#"{"a":1}"#));
     // What is lost does not count as a member.
     let members: [(&str, &[u8]); 3] = [("__proto__", &[1]), ("cid", b"\x61x"), ("mimeType", b"\x61y")];
     assert_eq!(json(&map(&members)), Err(RecordError::BadLegacyBlob));
@@ -243,7 +255,7 @@ fn text_is_bounded_before_it_is_written() {
             record(4, &[]).into_iter().take(3).chain(head(4, 100_000)).chain(vec![0x40; 100_000]).collect(),
             false,
         ),
-        (map(&[("__proto__", &[head(2, most), vec![0; most]].concat())]), false),
+        (map(&[("__proto__", &[head(2, most), vec![0; most]].concat())]), true),
     ] {
         let mut out = String::new();
         let written = Scratch::default().write_record(&block, &mut out, most);
