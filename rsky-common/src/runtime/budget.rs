@@ -32,13 +32,17 @@ impl ByteBudget {
     /// Waits until `bytes` are free and charges them. An item larger than the whole budget takes all of it, so it
     /// passes alone rather than never.
     pub async fn charge(&self, bytes: usize) -> Charge {
-        let permits = u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, self.total);
+        let permits = self.permits(bytes);
         // The semaphore is never closed; without a permit the item would merely not be counted.
         let permit = Arc::clone(&self.free).acquire_many_owned(permits).await.ok();
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         self.held.items.fetch_add(1, Ordering::Relaxed);
         self.held.bytes.fetch_add(bytes, Ordering::Relaxed);
-        Charge { _permit: permit, bytes, held: Arc::clone(&self.held) }
+        Charge { permit, bytes, budget: self.clone() }
+    }
+
+    fn permits(&self, bytes: usize) -> u32 {
+        u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, self.total)
     }
 
     /// Whether `bytes` could be charged at once at this moment.
@@ -51,7 +55,7 @@ impl ByteBudget {
         self.held.items.load(Ordering::Relaxed)
     }
 
-    /// Bytes charged and not yet released; above [`ByteBudget::total`] only while one oversized item passes.
+    /// Bytes charged and not yet released; above [`ByteBudget::total`] only while oversized items pass.
     pub fn bytes(&self) -> u64 {
         self.held.bytes.load(Ordering::Relaxed)
     }
@@ -65,15 +69,43 @@ impl ByteBudget {
 /// What one item was charged; dropping it gives the bytes back.
 #[derive(Debug)]
 pub struct Charge {
-    _permit: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
     bytes: u64,
-    held: Arc<Held>,
+    budget: ByteBudget,
+}
+
+impl Charge {
+    /// Bytes charged.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Changes the charge to what the item takes, now that this is known. Less is given back at once. More is counted, but
+    /// not waited for, since the bytes are there already: what the budget has left is taken, and whoever comes next waits.
+    pub fn settle(&mut self, bytes: usize) {
+        let wanted = usize::try_from(self.budget.permits(bytes)).unwrap_or(usize::MAX);
+        if let Some(permit) = &mut self.permit {
+            let has = permit.num_permits();
+            drop(permit.split(has.saturating_sub(wanted)));
+            let free = self.budget.free.available_permits();
+            let more = u32::try_from(wanted.saturating_sub(has).min(free)).unwrap_or(u32::MAX);
+            if more > 0
+                && let Ok(more) = Arc::clone(&self.budget.free).try_acquire_many_owned(more)
+            {
+                permit.merge(more);
+            }
+        }
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.budget.held.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.budget.held.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.bytes = bytes;
+    }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        self.held.items.fetch_sub(1, Ordering::Relaxed);
-        self.held.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.budget.held.items.fetch_sub(1, Ordering::Relaxed);
+        self.budget.held.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -91,6 +123,21 @@ mod tests {
         drop(first);
         assert!(budget.charge(60).now_or_never().is_some());
         assert_eq!((budget.items(), budget.bytes()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_charge_follows_what_the_item_turns_out_to_take() {
+        let budget = ByteBudget::new(100);
+        let mut first = budget.charge(60).await;
+        first.settle(20);
+        assert_eq!((budget.bytes(), budget.has_room(80), budget.has_room(81)), (20, true, false));
+        let second = budget.charge(70).await;
+        first.settle(500);
+        assert_eq!((budget.bytes(), budget.has_room(1)), (570, false));
+        drop(first);
+        assert_eq!((budget.bytes(), budget.has_room(30)), (70, true));
+        drop(second);
+        assert_eq!((budget.items(), budget.bytes(), budget.has_room(100)), (0, 0, true));
     }
 
     #[tokio::test]
