@@ -1,5 +1,5 @@
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 use thiserror::Error;
 use url::Url;
 
@@ -35,14 +35,14 @@ enum KeyKind {
 }
 
 #[derive(Deserialize)]
-struct Members {
+struct Members<'a> {
     id: String,
     #[serde(rename = "alsoKnownAs", default)]
     also_known_as: Vec<String>,
     #[serde(rename = "verificationMethod", default)]
     methods: Vec<Method>,
-    #[serde(default)]
-    service: Vec<Service>,
+    #[serde(default, borrow)]
+    service: Vec<Service<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -57,12 +57,13 @@ struct Method {
 }
 
 #[derive(Deserialize)]
-struct Service {
+struct Service<'a> {
     id: String,
     #[serde(rename = "type")]
     kind: String,
-    #[serde(rename = "serviceEndpoint")]
-    endpoint: Value,
+    /// Of any shape; only text is looked at.
+    #[serde(rename = "serviceEndpoint", borrow)]
+    endpoint: &'a RawValue,
 }
 
 impl DidDocument {
@@ -71,7 +72,7 @@ impl DidDocument {
     /// # Errors
     /// See [`DocumentError`].
     pub fn parse(json: &[u8], did: &str) -> Result<Self, DocumentError> {
-        let members: Members =
+        let members: Members<'_> =
             serde_json::from_slice(json).map_err(|error| DocumentError::Malformed(error.to_string()))?;
         if members.id != did {
             return Err(DocumentError::OtherDid(members.id));
@@ -83,7 +84,7 @@ impl DidDocument {
             .into_iter()
             .find(|service| named(&service.id, "#atproto_pds"))
             .filter(|service| service.kind == "AtprotoPersonalDataServer")
-            .and_then(|service| service.endpoint.as_str().map(str::to_owned))
+            .and_then(|service| serde_json::from_str::<String>(service.endpoint.get()).ok())
             .filter(|url| {
                 (url.starts_with("http://") || url.starts_with("https://")) && Url::parse(url).is_ok()
             });

@@ -11,6 +11,7 @@
 mod car_files;
 mod corpus;
 mod dag_cbor_suites;
+mod meter;
 mod poison;
 mod production_frames;
 mod properties;

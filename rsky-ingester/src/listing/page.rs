@@ -1,7 +1,10 @@
 //! One page of `listRepos`, checked.
 
+use std::fmt;
+
 use rsky_common::redis::DeadLetter;
-use serde::Deserialize;
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::source::Source;
@@ -45,7 +48,37 @@ pub(super) struct Repo {
 struct Answer<'a> {
     cursor: Option<String>,
     #[serde(borrow)]
-    repos: Vec<&'a RawValue>,
+    repos: Items<'a>,
+}
+
+/// The items of a page, not yet looked at. More than [`MOST_ITEMS`] are refused before they take memory.
+struct Items<'a>(Vec<&'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Items<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ItemsVisitor;
+
+        impl<'de> Visitor<'de> for ItemsVisitor {
+            type Value = Vec<&'de RawValue>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(formatter, "at most {MOST_ITEMS} repositories")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+                let mut read = Vec::new();
+                while let Some(item) = items.next_element()? {
+                    if read.len() >= MOST_ITEMS {
+                        return Err(A::Error::invalid_length(read.len().saturating_add(1), &self));
+                    }
+                    read.push(item);
+                }
+                Ok(read)
+            }
+        }
+
+        deserializer.deserialize_seq(ItemsVisitor).map(Self)
+    }
 }
 
 #[derive(Deserialize)]
@@ -64,14 +97,11 @@ impl Page {
     /// The answer is no page at all.
     pub(super) fn parse(body: &[u8]) -> Result<Self, String> {
         let answer: Answer<'_> = serde_json::from_slice(body).map_err(|error| error.to_string())?;
-        if answer.repos.len() > MOST_ITEMS {
-            return Err(format!("{} repositories", answer.repos.len()));
-        }
         if answer.cursor.as_ref().is_some_and(|cursor| cursor.len() > MOST_CURSOR) {
             return Err(format!("a cursor of more than {MOST_CURSOR} bytes"));
         }
         let mut page = Self { cursor: answer.cursor.filter(|cursor| !cursor.is_empty()), ..Self::default() };
-        for raw in answer.repos {
+        for raw in answer.repos.0 {
             match Repo::parse(raw.get()) {
                 Ok(repo) => page.repos.push(repo),
                 Err(why) => page.invalid.push((raw.get().to_owned(), why)),
@@ -184,11 +214,36 @@ mod tests {
         let of =
             |count: usize| Page::parse(format!("{{\"repos\":[{}]}}", vec!["1"; count].join(",")).as_bytes());
         assert_eq!(of(10_000).unwrap().invalid.len(), 10_000);
-        assert!(of(10_001).is_err());
+        let error = of(10_001).unwrap_err();
+        assert!(error.contains("at most 10000 repositories"), "{error}");
         let cursor = |length: usize| {
             Page::parse(format!("{{\"repos\":[],\"cursor\":\"{}\"}}", "1".repeat(length)).as_bytes())
         };
         assert!(cursor(4096).is_ok() && cursor(4097).is_err());
+    }
+
+    #[test]
+    fn hostile_pages_take_a_small_multiple_of_their_bytes() {
+        let of = |items: String| format!("{{\"repos\":[{items}]}}");
+        let many = |item: &str| vec![item; (8 << 20) / (item.len() + 1)].join(",");
+        let long = |item: &str| vec![item.replace('?', &"x".repeat(800)); 10_000].join(",");
+        let cursor = format!("{{\"repos\":[],\"cursor\":\"{}\"}}", "1".repeat(8 << 20));
+        for body in [
+            of(many("1")),
+            of(many("{}")),
+            of(long("\"?\"")),
+            of(long("{\"did\":\"?\"}")),
+            of(long(&GOOD.replace("\"more\":1", "\"more\":\"?\""))),
+            of(format!("\"{}\"", "\\u0001".repeat(8 << 17))),
+            of(format!("{}1{}", "[".repeat(100), "]".repeat(100))),
+            of("[".repeat(8 << 20)),
+            cursor,
+        ] {
+            let mut read = None;
+            let info = allocation_counter::measure(|| read = Some(Page::parse(body.as_bytes())));
+            println!("{} bytes of {}: peak {}", body.len(), &body[..20], info.bytes_max);
+            assert!(info.bytes_max <= 4 * body.len() as u64 + (1 << 20), "{}", info.bytes_max);
+        }
     }
 
     #[test]
