@@ -11,15 +11,16 @@ use url::Url;
 
 use crate::download::FIRST_BYTES;
 use crate::intake::MOST_PAYLOAD;
-use crate::repository::MAX_ENTRY_BYTES;
+use crate::records::MAX_ENTRY_BYTES;
 use crate::variables as v;
 use crate::worker::{KEPT_DOCUMENT, MOST_DOCUMENT};
 
 /// What the process takes whatever it does: code, runtime, connections, caches' tables.
 const BASE_MEMORY: u64 = 64 << 20;
 /// What a repository in work takes beside its blocks: while it comes in, a block, pieces of the answer and a run of the
-/// index; while it is read, open nodes and the largest record as text.
-const REPO_OVERHEAD: u64 = 12 << 20;
+/// index; while it is read, open nodes, a block, its text while it is written, its members, and records that are remembered
+/// as text.
+pub(crate) const REPO_OVERHEAD: u64 = 12 << 20;
 /// Chunks of a repository's entries: one made, one waiting, one being written.
 const CHUNKS_PER_REPO: u64 = 3;
 /// Copies of a batch while it is written: entries, commands, their wire form.

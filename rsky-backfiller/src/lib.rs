@@ -7,7 +7,7 @@
 //! | which need not be fetched | [`known`], [`remembered`], [`indexed`] |
 //! | which repository is next, and how much a host is asked | [`dispatch`], [`hosts`] |
 //! | its DID document, its CAR | [`worker`], [`download`], `headers` |
-//! | blocks, signature and tree are checked, entries made | [`repository`] |
+//! | blocks, signature and tree are checked, entries made | [`repository`], [`records`] |
 //! | for what was lost: the records the AppView has | [`reconcile`], [`database`] |
 //! | entries are written behind the gate | [`output`] |
 //! | acknowledged, put off, or a dead letter | [`outcome`], [`ledger`], [`delayed`] |
@@ -33,6 +33,7 @@ pub mod worker;
 
 pub mod database;
 pub mod reconcile;
+pub mod records;
 pub mod repository;
 
 pub mod output;

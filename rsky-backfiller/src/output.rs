@@ -1,7 +1,8 @@
 //! The one writer of the output stream: chunks of all repositories, behind the stream's gate.
 
 use redis::Cmd;
-use rsky_common::redis::{Batch, Gate, LinkError, StreamWriter};
+use rsky_common::redis::{Batch, DeadLetter, Gate, LinkError, StreamWriter};
+use rsky_common::wire::Entry;
 use rsky_common::wire::names::FIELD_EVENT;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -140,5 +141,6 @@ impl OutputTask {
 }
 
 fn size(order: &Order) -> usize {
-    order.chunk.entries.iter().map(String::len).sum()
+    let letters = order.chunk.letters.iter().map(DeadLetter::size);
+    order.chunk.entries.iter().map(Entry::len).chain(letters).fold(0, usize::saturating_add)
 }

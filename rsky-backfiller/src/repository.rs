@@ -2,19 +2,16 @@
 
 use bytes::Bytes;
 use rsky_common::atproto::{CollectionFilter, cid};
-use rsky_common::cbor::write_record_json;
 use rsky_common::redis::DeadLetter;
 use rsky_common::repo::{BlockStore, CarStream, Commit, Leaf, MstError, StoreLimits, Walk};
-use rsky_common::wire::{BackfilledRepo, LiveCommit, LiveCommitWriter, names};
+use rsky_common::wire::{BackfilledRepo, Entry, LiveCommit, LiveCommitWriter, names};
 use tokio::sync::mpsc;
 
 use crate::outcome::{Class, Failure};
 use crate::reconcile::Paths;
+use crate::records::{Made, Records};
 use crate::remembered::{Remembered, revision_of_now};
 
-/// Largest entry. A record of a mebibyte, the most the network accepts, becomes less; more comes only of a block that is
-/// made to grow as text.
-pub const MAX_ENTRY_BYTES: usize = 2 << 20;
 /// Bytes of entries a repository may make: so much, and so many times its size. Keys may share a record, and a large one
 /// under very many keys would fill the output stream, where entries are counted and not weighed.
 const ENTRY_BYTES: u64 = 16 << 20;
@@ -98,7 +95,7 @@ impl Received {
 #[derive(Debug, Default)]
 pub struct Chunk {
     /// In tree order.
-    pub entries: Vec<String>,
+    pub entries: Vec<Entry>,
     /// Records that cannot be converted.
     pub letters: Vec<DeadLetter>,
     /// Whether the repository ends with it.
@@ -150,11 +147,19 @@ pub fn make_entries(
         rev: &received.rev,
         time: &making.time,
     };
-    let mut maker =
-        Maker { repo, making, out, chunk: Chunk::default(), bytes: 0, made: 0, summary: Summary::default() };
+    let records = Records::new(received.bytes);
+    let mut maker = Maker {
+        repo,
+        making,
+        out,
+        records,
+        chunk: Chunk::default(),
+        bytes: 0,
+        made: 0,
+        summary: Summary::default(),
+    };
     let most = received.bytes.saturating_mul(ENTRY_BYTES_PER_BYTE).saturating_add(ENTRY_BYTES);
     let mut known = Known { paths: known, next: None };
-    let mut block = Vec::new();
     while let Some(leaf) = walk.next(&mut received.store)? {
         while let Some(path) = known.before(&leaf.path)? {
             if !maker.delete(&path) {
@@ -166,10 +171,7 @@ pub fn make_entries(
             maker.summary.filtered += 1;
             continue;
         }
-        if !received.store.read(&leaf.digest, &mut block)? {
-            return Err(MstError::MissingRecord(leaf.path).into());
-        }
-        if !maker.create(&leaf, &block) {
+        if !maker.create(&mut received.store, &leaf)? {
             return Ok(maker.summary);
         }
         if maker.made > most {
@@ -229,7 +231,9 @@ struct Maker<'a> {
     repo: BackfilledRepo<'a>,
     making: &'a Making,
     out: &'a mpsc::Sender<Chunk>,
+    records: Records,
     chunk: Chunk,
+    /// Of the chunk, dead letters included.
     bytes: usize,
     /// Bytes of all entries so far.
     made: u64,
@@ -238,29 +242,24 @@ struct Maker<'a> {
 
 impl Maker<'_> {
     /// `false`: nobody listens any more.
-    fn create(&mut self, leaf: &Leaf, block: &[u8]) -> bool {
-        let (collection, rkey) = leaf.split();
-        let mut entry = String::with_capacity(320 + block.len() + block.len() / 4);
-        let record_cid = cid::to_text(&leaf.cid).unwrap_or_default();
-        match self
-            .repo
-            .push_create(&mut entry, collection, rkey, &record_cid, |out| write_record_json(block, out))
-        {
-            Ok(()) if entry.len() <= MAX_ENTRY_BYTES => {
+    fn create(&mut self, store: &mut BlockStore, leaf: &Leaf) -> Result<bool, Failure> {
+        match self.records.make(store, leaf, &self.repo)? {
+            Made::Entry(entry) => {
                 self.summary.queued += 1;
-                self.add(entry)
+                Ok(self.add(entry))
             }
-            Ok(()) => self.refuse(leaf, block, &format!("the record has {} bytes as text", entry.len())),
-            Err(error) => self.refuse(leaf, block, &error.to_string()),
+            Made::Bad(error) => {
+                self.summary.bad += 1;
+                if self.summary.bad > MOST_LETTERS {
+                    return Ok(true);
+                }
+                let block = self.records.read(store, leaf)?;
+                let letter = letter(leaf, &self.repo, block, &error.to_string());
+                self.bytes = self.bytes.saturating_add(letter.size());
+                self.chunk.letters.push(letter);
+                Ok(self.send_if_full())
+            }
         }
-    }
-
-    fn refuse(&mut self, leaf: &Leaf, block: &[u8], error: &str) -> bool {
-        self.summary.bad += 1;
-        if self.summary.bad <= MOST_LETTERS {
-            self.chunk.letters.push(letter(leaf, &self.repo, block, error));
-        }
-        true
     }
 
     fn delete(&mut self, path: &str) -> bool {
@@ -274,13 +273,17 @@ impl Maker<'_> {
         let mut entry = String::with_capacity(writer.overhead());
         writer.delete(&mut entry, collection, rkey);
         self.summary.deleted += 1;
-        self.add(entry)
+        self.add(entry.into())
     }
 
-    fn add(&mut self, entry: String) -> bool {
-        self.bytes += entry.len();
+    fn add(&mut self, entry: Entry) -> bool {
+        self.bytes = self.bytes.saturating_add(entry.len());
         self.made = self.made.saturating_add(entry.len() as u64);
         self.chunk.entries.push(entry);
+        self.send_if_full()
+    }
+
+    fn send_if_full(&mut self) -> bool {
         if self.chunk.entries.len() < self.making.entries && self.bytes < self.making.bytes {
             return true;
         }
@@ -291,7 +294,7 @@ impl Maker<'_> {
     fn finish(mut self) -> Summary {
         let mut entry = String::with_capacity(256);
         self.repo.push_repo(&mut entry);
-        self.chunk.entries.push(entry);
+        self.chunk.entries.push(entry.into());
         self.chunk.last = true;
         // A listener that is gone has given the repository up: there is nobody to tell.
         drop(self.out.blocking_send(self.chunk));
@@ -303,6 +306,10 @@ fn letter(leaf: &Leaf, repo: &BackfilledRepo<'_>, block: &[u8], error: &str) -> 
     let source = format!("at://{}/{}@{}", repo.did, leaf.path, repo.rev);
     DeadLetter::binary(names::FIELD_EVENT, block, "bad_record", error, &source)
 }
+
+#[cfg(test)]
+#[path = "repository_meter_tests.rs"]
+mod meter;
 
 #[cfg(test)]
 mod tests {
@@ -342,7 +349,7 @@ mod tests {
         let counting = std::thread::spawn(move || {
             let mut bytes = 0;
             while let Some(chunk) = chunks.blocking_recv() {
-                bytes += chunk.entries.iter().map(String::len).sum::<usize>();
+                bytes += chunk.entries.iter().map(Entry::len).sum::<usize>();
             }
             bytes
         });

@@ -19,7 +19,7 @@ fn commit(seq: i64, entries: usize) -> Decoded {
         seq: Some(seq),
         did: Some("did:plc:a".to_owned()),
         rev: Some(format!("rev{seq}")),
-        entries: vec!["0123456789".to_owned(); entries],
+        entries: vec!["0123456789".into(); entries],
         rejected: Vec::new(),
         counted: true,
         ..base

@@ -3,8 +3,9 @@
 //! The reader hands over chunks of frames and puts the handle of each into the queue to the writer, which awaits them
 //! in that order. A permit per core bounds how many chunks are decoded at a time over all sources.
 //!
-//! What is decoded ahead of its turn is bounded, too: a frame that becomes many times its size (one large record under
-//! hundreds of names, thousands of empty labels) is put back, and decoded when the writer has nothing else in hand.
+//! What is decoded ahead of its turn is bounded, too: a frame that becomes many times its size (thousands of empty
+//! labels) is put back, and decoded when the writer has nothing else in hand. A chunk is charged for its frames and for
+//! what they may become before it is decoded ([`reserve`]), and for what it really holds afterwards.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -13,15 +14,27 @@ use bytes::Bytes;
 use rsky_common::atproto::{CollectionFilter, Converted, FrameKind};
 use rsky_common::redis::DeadLetter;
 use rsky_common::runtime::Charge;
+use rsky_common::wire::Entry;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::source::Source;
 
-/// Bytes that the frames of a chunk may take ahead of their turn, beside twice their own size.
-const AHEAD: usize = 1 << 20;
-/// What an entry takes in memory beside its text, about.
-const ENTRY_OVERHEAD: usize = 64;
+/// Bytes that what the frames of a chunk become may take ahead of its turn, beside twice their own size. Many deletions in
+/// one commit take some dozens of KiB.
+const AHEAD: usize = 256 << 10;
+
+/// What a dead letter takes beside its size, about: strings that grew while they were put together.
+const LETTER_OVERHEAD: usize = 512;
+
+/// What a chunk of so many bytes of frames is charged until it is decoded.
+pub fn reserve(bytes: usize) -> usize {
+    bytes.saturating_add(most_ahead(bytes))
+}
+
+fn most_ahead(bytes: usize) -> usize {
+    bytes.saturating_mul(2).saturating_add(AHEAD)
+}
 
 /// A frame whose conversion panicked: a bug of ours that must not stop the frames after it.
 const PANIC: &str = "panic";
@@ -45,9 +58,16 @@ impl Decoded {
 
     /// Bytes of what will be written for it.
     pub fn bytes(&self) -> usize {
-        let entries =
-            self.converted.iter().flat_map(|converted| &converted.entries).map(String::len).sum::<usize>();
-        entries + self.letter.as_ref().map_or(0, DeadLetter::size)
+        let entries = self.converted.iter().flat_map(|converted| &converted.entries).map(Entry::len);
+        let letter = self.letter.as_ref().map(DeadLetter::size);
+        entries.chain(letter).fold(0, usize::saturating_add)
+    }
+
+    /// Bytes of memory it takes.
+    pub fn held_bytes(&self) -> usize {
+        let converted = self.converted.as_ref().map_or(0, Converted::held_bytes);
+        let letter = self.letter.as_ref().map_or(0, |letter| letter.size().saturating_add(LETTER_OVERHEAD));
+        size_of::<Self>().saturating_add(converted).saturating_add(letter)
     }
 }
 
@@ -125,30 +145,40 @@ impl DecodePool {
 fn decode_chunk(
     source: &Source,
     mut raw: Vec<Bytes>,
-    charge: Charge,
+    mut charge: Charge,
     turn: Turn,
     filter: &CollectionFilter,
 ) -> Chunk {
-    let most = AHEAD.saturating_add(raw.iter().map(|frame| frame.len().saturating_mul(2)).sum());
+    let all = bytes_of(&raw);
+    let most = most_ahead(all);
     let mut frames: Vec<Decoded> = Vec::with_capacity(raw.len());
-    let mut bytes = 0_usize;
+    let mut held = 0_usize;
     for frame in &raw {
         let decoded = decode(source, frame, filter);
-        bytes = bytes.saturating_add(decoded.bytes() + decoded.entries() * ENTRY_OVERHEAD);
+        let more = decoded.held_bytes();
         let needed = turn == Turn::Now && frames.is_empty();
-        if bytes > most && !needed {
+        if held.saturating_add(more) > most && !needed {
             break;
         }
+        held = held.saturating_add(more);
         frames.push(decoded);
     }
     let rest = raw.split_off(frames.len());
+    drop(raw);
     if !rest.is_empty() {
+        // Both are charged: the rest, and what is ahead of it.
+        charge.settle(reserve(all).max(held.saturating_add(bytes_of(&rest))));
         return Chunk { frames, rest: Some((rest, charge)) };
     }
+    charge.settle(held);
     if let Some(last) = frames.last_mut() {
         last.charge = Some(charge);
     }
     Chunk { frames, rest: None }
+}
+
+fn bytes_of(frames: &[Bytes]) -> usize {
+    frames.iter().map(Bytes::len).fold(0, usize::saturating_add)
 }
 
 fn decode(source: &Source, frame: &Bytes, filter: &CollectionFilter) -> Decoded {
@@ -214,6 +244,10 @@ pub fn error_of(source: &Source, frame: &[u8]) -> Option<(String, String)> {
 }
 
 #[cfg(test)]
+#[path = "decode_meter_tests.rs"]
+mod meter;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::host::Host;
@@ -240,10 +274,11 @@ mod tests {
         let pool = DecodePool::new(CollectionFilter::all());
         let budget = ByteBudget::new(1000);
         let frames = vec![Bytes::from_static(b"junk"), Bytes::from_static(ERROR_FRAME)];
-        let handle = pool.submit(&source(), frames, budget.charge(10).await).await;
+        let handle = pool.submit(&source(), frames, budget.charge(1000).await).await;
         let Chunk { frames: decoded, rest } = handle.await.unwrap();
         assert!(rest.is_none());
-        assert_eq!(budget.bytes(), 10);
+        let held: usize = decoded.iter().map(Decoded::held_bytes).sum();
+        assert_eq!(budget.bytes(), held as u64);
         let kinds: Vec<_> = decoded.iter().map(|one| one.converted.as_ref().unwrap().kind.label()).collect();
         assert_eq!(kinds, ["undecodable", "error"]);
         assert_eq!(decoded[0].letter.as_ref().unwrap().reason(), "bad_frame");
@@ -277,10 +312,12 @@ mod tests {
             steps.push(seqs.collect::<Vec<_>>());
             let Some((rest, charge)) = chunk.rest.take() else { break };
             assert!(chunk.frames.iter().all(|frame| frame.charge.is_none()), "the rest holds it");
+            let held = chunk.frames.iter().map(Decoded::held_bytes).sum::<usize>() + bytes_of(&rest);
+            assert!(charge.bytes() >= held as u64, "{} {held}", charge.bytes());
             chunk = pool.decode_now(&labels, rest, charge).await.await.unwrap();
         }
         assert_eq!(steps, [vec![1], vec![2], vec![3], vec![4]]);
-        assert_eq!(budget.bytes(), 100);
+        assert_eq!(budget.bytes(), chunk.frames[0].held_bytes() as u64);
         drop(chunk);
         assert_eq!(budget.bytes(), 0);
     }

@@ -208,7 +208,7 @@ impl Writing {
         cut.reasons.iter().for_each(|reason| metrics.rejected(source, reason));
         cut.kinds.iter().for_each(|(kind, count)| metrics.frames(source, kind, *count));
         metrics.batch(source, &cut.written);
-        let lag = cut.batch.entries.last().and_then(|entry| report::age_seconds(entry));
+        let lag = cut.batch.entries.last().and_then(|entry| report::age_seconds(entry.end()));
         metrics.position(source, self.cursor, lag);
         source.note(|state| {
             state.entries += cut.written.entries;

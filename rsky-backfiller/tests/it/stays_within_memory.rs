@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rsky_testnet::network::hostile;
 use rsky_testnet::servers::Redis;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -149,6 +150,61 @@ async fn a_million_empty_nodes() {
     let peak = backfiller.peak_memory();
     println!("peak {} MiB, bound {} MiB", peak >> 20, bound >> 20);
     assert!(peak <= bound);
+}
+
+/// Records that are made to grow: in memory as members, as text, or under many keys.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hostile_records() {
+    let hosts = Hosts::start().await;
+    let redis = Redis::start().unwrap();
+    let blocks = hostile::blocks();
+    let repository = |(number, (_, block)): (usize, &(&str, Vec<u8>))| {
+        let car = hostile::repository(&did(number), std::slice::from_ref(block), 50);
+        hosts.add(number, Host::Car(car.into()), 1)
+    };
+    let dids: Vec<String> = blocks.iter().enumerate().map(repository).collect();
+    queue(&redis, &hosts.url(), &dids);
+    let settings = [
+        ("BACKFILLER_MEMORY_PER_REPO", "1MiB"),
+        ("BACKFILLER_CONCURRENCY", "4"),
+        ("BACKFILLER_FIREHOSE_STREAM_HIGH_WATER_MARK", "1000000"),
+    ];
+    let backfiller = Backfiller::start(&redis.url(), &hosts.url(), &settings);
+    wait_until("all are settled", || left(&redis) == 0);
+    assert!(dead(&redis).is_empty(), "{:?}", dead(&redis));
+    let bound = backfiller.metric("backfiller_memory_bound_bytes", "").unwrap() as u64;
+    let peak = backfiller.peak_memory();
+    println!("peak {} MiB, bound {} MiB", peak >> 20, bound >> 20);
+    assert!(peak <= bound);
+}
+
+/// While nothing is taken from the output, repositories keep their files: others find no room, and come back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn repositories_share_the_disk() {
+    let hosts = Hosts::start().await;
+    let redis = Redis::start().unwrap();
+    let mut dids = Vec::new();
+    for number in 0..6 {
+        let car = synthetic::car(&did(number), 2000, 400, &synthetic::key(1));
+        dids.push(hosts.add(number, Host::Car(car.into()), 1));
+    }
+    let large = hosts.add(6, Host::Car(synthetic::car(&did(6), 6000, 800, &synthetic::key(1)).into()), 1);
+    dids.push(large.clone());
+    queue(&redis, &hosts.url(), &dids);
+    let settings = [
+        ("BACKFILLER_MEMORY_PER_REPO", "64KiB"),
+        ("BACKFILLER_DISK_BYTES", "3MiB"),
+        ("BACKFILLER_CONCURRENCY", "8"),
+        ("BACKFILLER_FIREHOSE_STREAM_HIGH_WATER_MARK", "1"),
+    ];
+    let backfiller = Backfiller::start(&redis.url(), &hosts.url(), &settings);
+    wait_until("one finds no room", || backfiller.class("no_disk") >= 1.0);
+    wait_until("all are settled", || {
+        redis.command(&["DEL", "firehose_backfill"]).unwrap();
+        left(&redis) == 0
+    });
+    assert_eq!(dead(&redis), [(large, "too_large".to_owned())].into());
+    assert_eq!(backfiller.class("queued"), 6.0);
 }
 
 /// Minutes in a debug build; run with `-- --ignored`.

@@ -56,7 +56,7 @@ fn records(car: &[u8], memory: u64) -> Result<Vec<(String, String)>, Failure> {
         assert_eq!(repos, 0, "the repo event is the last");
         letters += chunk.letters.len();
         for entry in chunk.entries {
-            let event: Value = serde_json::from_str(&entry).unwrap();
+            let event: Value = serde_json::from_str(&entry.to_string()).unwrap();
             if event["type"] == "repo" {
                 repos += 1;
                 continue;

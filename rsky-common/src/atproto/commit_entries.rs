@@ -6,12 +6,15 @@
 use super::car::{CarBlocks, CarError};
 use super::cid;
 use super::collection_filter::CollectionFilter;
+use super::commit_records::{Named, Records};
 use super::frame::{Account, Commit, Frame, FrameError, Identity, Op, decode_frame};
 use super::frame_parts::{repos_type, shown};
 use super::path::split_path;
 use super::reject::{FrameKind, MAX_ENTRY_BYTES, MAX_LISTED, Rejected, TooLarge, reason};
-use crate::cbor::{RecordError, write_record_json};
-use crate::wire::{LiveCommit, LiveCommitWriter, RecordAction, push_account, push_identity};
+use crate::cbor::RecordError;
+use crate::wire::{
+    Entry, LiveCommit, LiveCommitWriter, RecordAction, heap_bytes, push_account, push_identity,
+};
 
 /// What became of one frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +28,9 @@ pub struct Converted {
     /// The revision of a commit or sync.
     pub rev: Option<String>,
     /// Values of the `event` field, in order.
-    pub entries: Vec<String>,
+    pub entries: Vec<Entry>,
+    /// Bytes of the records that entries share.
+    pub shared_bytes: usize,
     /// What was not written although it should have been: the first [`MAX_LISTED`].
     pub rejected: Vec<Rejected>,
     /// How many more were rejected.
@@ -64,6 +69,7 @@ impl Converted {
             did: None,
             rev: None,
             entries: Vec::new(),
+            shared_bytes: 0,
             rejected: Vec::new(),
             rejected_unlisted: 0,
             resync: None,
@@ -78,7 +84,30 @@ impl Converted {
             return;
         }
         let did = self.did.clone();
-        self.rejected.push(Rejected { reason, error: error.to_string(), did, path: path.map(str::to_owned) });
+        self.rejected.push(Rejected { reason, error: error.to_string(), did, path: path.map(shown) });
+    }
+
+    /// Bytes of memory it takes, beside itself.
+    pub fn held_bytes(&self) -> usize {
+        let text = |text: &Option<String>| text.as_ref().map_or(0, |text| heap_bytes(text.capacity()));
+        let unused = self.entries.capacity().saturating_sub(self.entries.len());
+        let entries = self.entries.iter().map(Entry::own_bytes).fold(0, usize::saturating_add);
+        let rejected = self
+            .rejected
+            .iter()
+            .map(|one| heap_bytes(one.error.capacity()) + text(&one.did) + text(&one.path));
+        [
+            entries,
+            unused.saturating_mul(size_of::<Entry>()),
+            self.shared_bytes,
+            self.rejected.capacity().saturating_mul(size_of::<Rejected>()),
+            rejected.fold(0, usize::saturating_add),
+            text(&self.did),
+            text(&self.rev),
+            text(&self.resync),
+        ]
+        .into_iter()
+        .fold(0, usize::saturating_add)
     }
 }
 
@@ -135,7 +164,7 @@ fn actor(kind: FrameKind, seq: i64, did: &str, entry: String) -> Converted {
     Converted {
         seq: Some(seq),
         did: Some(did.to_owned()),
-        entries: vec![entry],
+        entries: vec![entry.into()],
         counted: true,
         ..Converted::new(kind)
     }
@@ -174,7 +203,7 @@ fn convert_commit(commit: &Commit<'_>, filter: &CollectionFilter) -> Converted {
     converted
 }
 
-fn write_ops(commit: &Commit<'_>, selected: &[(&Op<'_>, &str, &str)], converted: &mut Converted) {
+fn write_ops<'a>(commit: &Commit<'a>, selected: &[(&Op<'a>, &'a str, &'a str)], converted: &mut Converted) {
     let blocks = match CarBlocks::parse(commit.blocks) {
         Ok(blocks) => blocks,
         Err(error) => {
@@ -197,12 +226,14 @@ fn write_ops(commit: &Commit<'_>, selected: &[(&Op<'_>, &str, &str)], converted:
         commit: &commit_cid,
         rev: commit.rev,
     });
+    let named = selected.iter().filter_map(|(op, ..)| action_of(op).and(op.cid));
+    let mut records = Records::new(&writer, named.collect());
     converted.entries.reserve_exact(selected.len());
-    let mut entry_bytes = 0;
+    let mut entry_bytes = 0_usize;
     for (op, collection, rkey) in selected {
-        match write_op(&writer, &blocks, op, collection, rkey, &mut converted.ops) {
+        match write_op(&mut records, &blocks, op, collection, rkey, &mut converted.ops) {
             Ok(entry) => {
-                entry_bytes += entry.as_ref().map_or(0, String::len);
+                entry_bytes = entry_bytes.saturating_add(entry.as_ref().map_or(0, Entry::len));
                 converted.entries.extend(entry);
             }
             Err(error) => converted.reject(reason::BAD_RECORD, &error, Some(op.path)),
@@ -213,53 +244,43 @@ fn write_ops(commit: &Commit<'_>, selected: &[(&Op<'_>, &str, &str)], converted:
             return converted.reject(reason::TOO_LARGE, &TooLarge, None);
         }
     }
+    converted.entries.shrink_to_fit();
+    converted.shared_bytes = records.shared_bytes();
+}
+
+/// What an operation that makes a record does.
+fn action_of(op: &Op<'_>) -> Option<RecordAction> {
+    match op.action {
+        "create" => Some(RecordAction::Create),
+        "update" => Some(RecordAction::Update),
+        _ => None,
+    }
 }
 
 /// The entry of one operation; `None` for those that the reference skips.
-fn write_op(
-    writer: &LiveCommitWriter,
-    blocks: &CarBlocks<'_>,
-    op: &Op<'_>,
-    collection: &str,
-    rkey: &str,
+fn write_op<'a>(
+    records: &mut Records<'a, '_>,
+    blocks: &CarBlocks<'a>,
+    op: &Op<'a>,
+    collection: &'a str,
+    rkey: &'a str,
     counts: &mut OpCounts,
-) -> Result<Option<String>, RecordError> {
-    let (action, count) = match op.action {
-        "create" => (RecordAction::Create, &mut counts.creates),
-        "update" => (RecordAction::Update, &mut counts.updates),
-        "delete" => {
-            let mut entry = String::with_capacity(writer.overhead());
-            writer.delete(&mut entry, collection, rkey);
-            counts.deletes += 1;
-            return Ok(Some(entry));
-        }
-        _ => {
-            counts.unknown += 1;
-            return Ok(None);
-        }
+) -> Result<Option<Entry>, RecordError> {
+    let Some(action) = action_of(op) else {
+        let is_delete = op.action == "delete";
+        *if is_delete { &mut counts.deletes } else { &mut counts.unknown } += 1;
+        return Ok(is_delete.then(|| records.delete(collection, rkey)));
     };
-    let Some((record_cid, block)) = op.cid.and_then(|cid| Some((cid, blocks.get(cid)?))) else {
+    let Some((cid, block)) = op.cid.and_then(|cid| Some((cid, blocks.get(cid)?))) else {
         counts.missing += 1;
         return Ok(None);
     };
-    let entry = write_record(writer, action, collection, rkey, record_cid, block)?;
-    *count += 1;
+    let entry = records.create(Named { action, collection, rkey, cid, block })?;
+    match action {
+        RecordAction::Create => counts.creates += 1,
+        RecordAction::Update => counts.updates += 1,
+    }
     Ok(Some(entry))
-}
-
-fn write_record(
-    writer: &LiveCommitWriter,
-    action: RecordAction,
-    collection: &str,
-    rkey: &str,
-    record_cid: &[u8],
-    block: &[u8],
-) -> Result<String, RecordError> {
-    // JSON of a record is about a fifth longer than its CBOR: quotes, and links as text.
-    let mut entry = String::with_capacity(writer.overhead() + block.len() + block.len() / 4);
-    let record_cid = cid::to_text(record_cid).map_err(|_| RecordError::BadLink)?;
-    writer.record(&mut entry, action, collection, rkey, &record_cid, |out| write_record_json(block, out))?;
-    Ok(entry)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::frame::{Account, Commit, Frame, FrameErrorKind, Identity, Op, Sync};
 use super::frame_parts::{Fields, Header, repos_type};
+use super::reject::MAX_OPS;
 use crate::cbor::{CID_TAG, CborError, Item, Reader};
 
 /// Longest DID, in bytes: what the protocol's syntax allows.
@@ -78,7 +79,14 @@ impl<'a> Body<'a> {
             left = left.map(|left| left - 1);
             match reader.item_past_tags()? {
                 Item::Break if count.is_none() => break,
-                Item::Map(pairs) => ops.extend(self.op(pairs, reader)?),
+                Item::Map(pairs) => {
+                    let op = self.op(pairs, reader)?;
+                    if ops.len() < MAX_OPS {
+                        ops.extend(op);
+                    } else {
+                        self.bad_field.get_or_insert("ops");
+                    }
+                }
                 other => self.refuse("ops", other, reader)?,
             }
         }

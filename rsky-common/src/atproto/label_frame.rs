@@ -4,7 +4,7 @@ use super::commit_entries::{Converted, undecodable};
 use super::frame::{FrameError, FrameErrorKind};
 use super::frame_parts::{Fields, Header, short_type, shown, split};
 use super::reject::{FrameKind, MAX_ENTRY_BYTES, TooLarge, reason};
-use crate::cbor::{Item, Reader, write_label_json};
+use crate::cbor::{Item, MAX_TEXT_BYTES, Reader, Scratch};
 use crate::wire::push_label_entry;
 
 const SUBSCRIBE_LABELS: &str = "com.atproto.label.subscribeLabels";
@@ -117,13 +117,14 @@ impl<'a> Body<'a> {
         let seq = self.seq.ok_or(FrameErrorKind::MissingField("seq"))?;
         let labels = self.labels.take().ok_or(FrameErrorKind::MissingField("labels"))?;
         let mut converted = Converted { seq: Some(seq), counted: true, ..Converted::new(FrameKind::Labels) };
-        let mut bytes = 0;
+        converted.entries.reserve_exact(labels.len());
+        let (mut scratch, mut text, mut bytes) = (Scratch::default(), String::new(), 0_usize);
         for label in labels {
-            let mut entry = String::with_capacity(64 + label.len() * 3 / 2);
-            match push_label_entry(&mut entry, |out| write_label_json(label, out)) {
+            text.clear();
+            match push_label_entry(&mut text, |out| scratch.write_label(label, out, MAX_TEXT_BYTES)) {
                 Ok(()) => {
-                    bytes += entry.len();
-                    converted.entries.push(entry);
+                    bytes = bytes.saturating_add(text.len());
+                    converted.entries.push(text.as_str().into());
                 }
                 Err(error) => converted.reject(reason::BAD_LABEL, &error, None),
             }
@@ -134,6 +135,7 @@ impl<'a> Body<'a> {
                 break;
             }
         }
+        converted.entries.shrink_to_fit();
         Ok(converted)
     }
 }

@@ -4,6 +4,7 @@ pub mod car;
 pub mod cid;
 mod collection_filter;
 mod commit_entries;
+mod commit_records;
 pub mod frame;
 mod frame_body;
 mod frame_parts;

@@ -4,10 +4,11 @@
 //! return (a stop, a crash), Redis holds either all of it or nothing, so the next start reads the same input again and
 //! nothing is skipped. Input may be written twice (at least once), never half.
 
-use redis::{Cmd, Value};
+use redis::{Cmd, ToRedisArgs, Value};
 
 use super::dead_letters::DeadLetter;
 use super::{LinkError, RedisLink};
+use crate::wire::Entry;
 
 /// What is written in one transaction.
 #[derive(Debug, Default)]
@@ -15,7 +16,7 @@ pub struct Batch {
     /// The field of the entries (`event`, `repo`).
     pub field: &'static str,
     /// The entries' JSON, in order.
-    pub entries: Vec<String>,
+    pub entries: Vec<Entry>,
     /// What could not be turned into entries.
     pub dead_letters: Vec<DeadLetter>,
     /// Entries of other streams: (stream, field, JSON).
@@ -113,10 +114,10 @@ impl StreamWriter {
         let mut pipeline = redis::Pipeline::with_capacity(batch.entries.len() + others + 2);
         pipeline.atomic();
         for entry in &batch.entries {
-            pipeline.add_command(xadd(&self.stream, batch.field, entry));
+            pipeline.add_command(xadd(&self.stream, batch.field, entry, entry.len()));
         }
         for (stream, field, entry) in &batch.elsewhere {
-            pipeline.add_command(xadd(stream, field, entry));
+            pipeline.add_command(xadd(stream, field, entry.as_str(), entry.len()));
         }
         for letter in &batch.dead_letters {
             letter.append(&mut pipeline, &self.stream, self.dlq_max_len);
@@ -149,8 +150,9 @@ impl StreamWriter {
     }
 }
 
-fn xadd(stream: &str, field: &str, entry: &str) -> Cmd {
-    let mut command = Cmd::with_capacity(5, 16 + stream.len() + field.len() + entry.len());
+/// `length`: bytes of the entry.
+fn xadd(stream: &str, field: &str, entry: impl ToRedisArgs, length: usize) -> Cmd {
+    let mut command = Cmd::with_capacity(5, 16 + stream.len() + field.len() + length);
     command.arg("XADD").arg(stream).arg("*").arg(field).arg(entry);
     command
 }

@@ -1,6 +1,7 @@
 //! The JSON that travels through Redis: reading what TypeScript and old rsky write, writing what TypeScript writes.
 
 mod backfill_event;
+mod entry;
 mod error;
 pub mod json_text;
 mod label_event;
@@ -10,6 +11,7 @@ mod text;
 mod write;
 
 pub use backfill_event::{BackfillEvent, parse_backfill};
+pub use entry::{Entry, heap_bytes};
 pub use error::WireError;
 pub use label_event::{Label, LabelEntry, parse_labels, push_label_entry};
 pub use stream_event::{

@@ -42,7 +42,7 @@ fn the_same_operations_come_out() {
     // The other implementation does not keep the order of frames of different accounts.
     let expected = fs::read_to_string(folder.join("expected_v1.jsonl")).unwrap();
     let expected = expected.lines().map(|line| theirs(&serde_json::from_str(line).unwrap()));
-    let ours = converted.iter().flat_map(|one| &one.entries).map(|entry| ours(entry));
+    let ours = converted.iter().flat_map(|one| &one.entries).map(|entry| ours(&entry.to_string()));
     let sorted = |events: &mut dyn Iterator<Item = (String, Value)>| events.collect::<BTreeMap<_, _>>();
     let (expected, ours) = (sorted(&mut expected.into_iter()), sorted(&mut ours.into_iter()));
     assert_eq!(ours.len() as u64, manifest["v1_events"].as_u64().unwrap());

@@ -175,7 +175,7 @@ async fn write(
         let (now, later) = left.split_at(permit.entries.min(left.len()));
         let mut batch = Batch {
             field: source.field(),
-            entries: now.iter().map(|repo| entry(repo, &host)).collect(),
+            entries: now.iter().map(|repo| entry(repo, &host).into()).collect(),
             also: remembered.map(|remembered| remembered.remember(now)).unwrap_or_default(),
             ..Batch::default()
         };

@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::socket::{Socket, open};
 use super::{SEND_TIMEOUT, Subscription};
-use crate::decode::error_of;
+use crate::decode::{error_of, reserve};
 use crate::metrics::Connected;
 use crate::sink::Job;
 
@@ -273,7 +273,7 @@ impl Reader<'_> {
         let (frames, bytes) = (std::mem::take(&mut self.chunk), std::mem::take(&mut self.chunk_bytes));
         let started = Instant::now();
         let hand_over = async {
-            let charge = budget.charge(bytes).await;
+            let charge = budget.charge(reserve(bytes)).await;
             let decoding = pool.submit(source, frames, charge).await;
             queue.send(Job::Frames(decoding)).await
         };

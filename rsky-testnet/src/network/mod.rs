@@ -26,6 +26,7 @@ mod control;
 pub mod corpus;
 mod directory;
 pub mod frames;
+pub mod hostile;
 mod http;
 mod list_repos;
 pub mod load;
