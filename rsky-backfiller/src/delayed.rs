@@ -7,11 +7,10 @@ use std::time::Duration;
 use redis::Value;
 use rsky_common::redis::{LinkError, RedisLink};
 use rsky_common::runtime::backoff::sleep_or_stop;
-use rsky_common::wire::names::FIELD_REPO;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::now_ms;
-use crate::ledger::read_delayed;
+use crate::put_off::PutOff;
 
 /// Time between two looks.
 const EVERY: Duration = Duration::from_millis(500);
@@ -20,7 +19,7 @@ const MOST: usize = 200;
 
 /// Moves one member, unless another backfiller has just done so. A script, because only one of several may add the entry.
 const MOVE: &str = "if redis.call('ZREM', KEYS[1], ARGV[1]) == 1 then \
-return redis.call('XADD', KEYS[2], '*', ARGV[2], ARGV[3], 'attempts', ARGV[4]) end return false";
+return redis.call('XADD', KEYS[2], '*', unpack(ARGV, 2)) end return false";
 
 /// The mover.
 #[derive(Debug)]
@@ -72,7 +71,7 @@ impl Delayed {
         command.arg(&self.key).arg("-inf").arg(now_ms()).arg("LIMIT").arg(0).arg(MOST);
         let due: Vec<String> = self.link.query(&command).await?;
         for member in &due {
-            let Some((queue, attempts, payload)) = read_delayed(member) else {
+            let Some(put_off) = PutOff::read(member) else {
                 tracing::warn!(
                     key = self.key,
                     "not an entry that was put off; removed: {}",
@@ -82,8 +81,10 @@ impl Delayed {
                 continue;
             };
             let mut script = redis::cmd("EVAL");
-            script.arg(MOVE).arg(2).arg(&self.key).arg(queue.pick(&self.streams));
-            script.arg(member).arg(FIELD_REPO).arg(payload).arg(attempts);
+            script.arg(MOVE).arg(2).arg(&self.key).arg(put_off.queue.pick(&self.streams)).arg(member);
+            for (name, value) in put_off.fields() {
+                script.arg(name).arg(value);
+            }
             self.link.query::<Value>(&script).await?;
         }
         Ok(due.len())

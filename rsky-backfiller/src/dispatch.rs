@@ -25,6 +25,7 @@ use crate::job::Job;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::outcome::{Class, Failure};
+use crate::troubles::Troubles;
 use crate::worker::{Step, Worker};
 
 /// Longest time between two looks at everything.
@@ -98,6 +99,7 @@ pub struct Dispatcher {
     /// Places for jobs of each queue: priority, normal.
     places: [Arc<Semaphore>; 2],
     delayed: Arc<AtomicU64>,
+    troubles: Troubles,
     stop: CancellationToken,
     finish: CancellationToken,
 }
@@ -110,6 +112,7 @@ impl Dispatcher {
         jobs: mpsc::Receiver<Job>,
         places: [Arc<Semaphore>; 2],
         delayed: Arc<AtomicU64>,
+        troubles: Troubles,
         finish: CancellationToken,
     ) -> Self {
         let plc = worker.config.plc.as_ref().map(host_key).unwrap_or_default();
@@ -129,6 +132,7 @@ impl Dispatcher {
             running: PerPool::default(),
             places,
             delayed,
+            troubles,
             finish,
         }
     }
@@ -175,7 +179,7 @@ impl Dispatcher {
         let key = if job.document.is_none() && self.worker.needs_document() {
             let host = self.worker.resolver.host_of(&job.did);
             host.map(|host| (Role::Directory, host.into()))
-                .map_err(|error| Failure::new(Class::Unresolvable, error.to_string()))
+                .map_err(|error| Failure::new(Class::UnsupportedDid, error.to_string()))
         } else {
             self.worker.url_of(&job).map(|url| (Role::Repositories, host_key(&url).into()))
         };

@@ -6,14 +6,12 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use reqwest::header;
 use reqwest::{Client, Response};
-use rsky_common::net::{Outbound, Refused, refusal};
-use serde::Deserialize;
+use rsky_common::net::{Outbound, Refused, asked_to_wait, exhausted, refusal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 use url::Url;
 
-use crate::headers::{asked_to_wait, exhausted};
-use crate::outcome::{Class, Failure, of_answer};
+use crate::outcome::{Class, Failure, Refusal, of_answer};
 
 /// Less than this within the stall time is no progress.
 const PROGRESS: usize = 1024;
@@ -247,13 +245,6 @@ fn shown(error: &reqwest::Error) -> String {
 }
 
 async fn refused_answer(mut answer: Response, patience: Duration) -> Failure {
-    #[derive(Deserialize, Default)]
-    struct XrpcError {
-        #[serde(default)]
-        error: String,
-        #[serde(default)]
-        message: String,
-    }
     let status = answer.status().as_u16();
     let wait = asked_to_wait(answer.headers());
     let mut body = Vec::new();
@@ -267,9 +258,9 @@ async fn refused_answer(mut answer: Response, patience: Duration) -> Failure {
     };
     // What has come by then is what there is to look at.
     let _in_time = timeout(patience, read).await.is_ok();
-    let said: XrpcError = serde_json::from_slice(&body).unwrap_or_default();
-    let class = of_answer(status, &said.error);
-    let error = format!("HTTP {status} {} {}", said.error, said.message);
+    let said = Refusal::parse(&body);
+    let class = of_answer(status, &said);
+    let error = format!("HTTP {status} {} {}", said.name, said.message);
     Failure { wait, ..Failure::new(class, error.trim_end()) }
 }
 

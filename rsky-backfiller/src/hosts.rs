@@ -170,7 +170,8 @@ impl Host {
         }
     }
 
-    /// It asked to be left alone, perhaps for a time it named. To the second: no jitter before what it named.
+    /// It asked to be left alone, perhaps for a time it named: for that long, to the second, or for our own growing pause
+    /// if that is longer.
     pub fn asked_for_patience(&mut self, now: Instant, wait: Option<Duration>) {
         // Several answers of the same moment are one wish.
         let again = self.not_before.is_some_and(|time| time > now);
@@ -179,7 +180,8 @@ impl Host {
             self.limited = self.limited.saturating_add(1);
         }
         let own = FIRST_PAUSE.saturating_mul(1 << self.limited.saturating_sub(1).min(16)).min(LONGEST_PAUSE);
-        self.hold_until(now + wait.unwrap_or_else(|| jittered(own)));
+        // Whatever it names, the pause grows: a time that has passed, or none at all, would be a request without a pause.
+        self.hold_until(now + wait.unwrap_or_default().max(jittered(own)));
     }
 
     /// It failed in a way that speaks against it.
@@ -281,16 +283,19 @@ mod tests {
     }
 
     #[test]
-    fn without_a_named_time_pauses_grow() {
-        let (mut host, mut now) = (Host::new(8), Instant::now());
-        for seconds in [1_u64, 2, 4, 8] {
-            host.asked_for_patience(now, None);
-            let until = host.waits_until(now).unwrap();
-            let waited = until.duration_since(now).as_secs_f64();
-            assert!((waited / seconds as f64 - 1.0).abs() <= 0.26, "{waited} for {seconds}");
-            now = until;
+    fn pauses_grow_whatever_the_host_names() {
+        // Nothing, a date that has passed or `0`, the same short time again and again.
+        for named in [None, Some(Duration::ZERO), Some(Duration::from_millis(700))] {
+            let (mut host, mut now) = (Host::new(8), Instant::now());
+            for seconds in [1_u64, 2, 4, 8] {
+                host.asked_for_patience(now, named);
+                let until = host.waits_until(now).unwrap();
+                let waited = until.duration_since(now).as_secs_f64();
+                assert!((waited / seconds as f64 - 1.0).abs() <= 0.26, "{waited} for {seconds}");
+                now = until;
+            }
+            assert_eq!(host.allowed(), 1);
         }
-        assert_eq!(host.allowed(), 1);
     }
 
     #[test]
@@ -323,9 +328,9 @@ mod tests {
             did: did.to_owned(),
             listed_by: String::new(),
             attempts: 0,
+            suspected: None,
             document: None,
             fresh: false,
-            refreshed: false,
             held: (mark, place),
         }
     }

@@ -68,13 +68,15 @@ impl Indexed {
             None => self.database.connect().await?,
         };
         let (dids, revs): (Vec<&str>, Vec<&str>) = listed.iter().copied().unzip();
+        let mut transaction = self.database.reading(&mut connection).await.context("begin")?;
         let found = sqlx::query_as::<_, (String, String)>(SQL)
             .bind(dids)
             .bind(revs)
             .persistent(false)
-            .fetch_all(&mut connection)
+            .fetch_all(&mut *transaction)
             .await
             .context("read actor_sync")?;
+        transaction.commit().await.context("end")?;
         self.connection = Some(connection);
         Ok(found)
     }

@@ -15,11 +15,12 @@ use rsky_common::wire::parse_backfill;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::job::{InFlight, Job, Queue};
+use crate::job::{InFlight, Job, QUEUES, Queue};
 use crate::known::Known;
-use crate::ledger::{Ledger, Verdict};
+use crate::ledger::{Death, Ledger, Verdict};
 use crate::metrics::Metrics;
 use crate::outcome::Class;
+use crate::put_off::tried;
 
 /// Most entries of a read.
 const COUNT: usize = 250;
@@ -90,7 +91,7 @@ impl Intake {
     }
 
     async fn read_until_error(&mut self) -> Result<(), LinkError> {
-        for queue in [Queue::Priority, Queue::Normal] {
+        for queue in QUEUES {
             self.read_own_pending(queue).await?;
         }
         let (mut claim_at, mut keep_at) = (Instant::now(), Instant::now());
@@ -164,7 +165,7 @@ impl Intake {
     }
 
     async fn claim_stale(&mut self) -> Result<(), LinkError> {
-        for queue in [Queue::Priority, Queue::Normal] {
+        for queue in QUEUES {
             let consumer = self.consumer(queue);
             let mut start = "0-0".to_owned();
             while !self.stop.is_cancelled() && self.free(queue) > 0 {
@@ -184,7 +185,7 @@ impl Intake {
     /// Says of everything in flight that it is being worked on: a large repository may take longer than the time after
     /// which entries are taken over.
     async fn keep_what_is_ours(&mut self) -> Result<(), LinkError> {
-        for queue in [Queue::Priority, Queue::Normal] {
+        for queue in QUEUES {
             let consumer = self.consumer(queue);
             for ids in self.in_flight.ids(queue).chunks(500) {
                 let mut command = redis::cmd("XCLAIM");
@@ -209,7 +210,7 @@ impl Intake {
             // There is a place for each: no more were asked for, and nobody else takes places.
             let place =
                 Arc::clone(self.places(queue)).acquire_owned().await.map_err(|_| LinkError::Stopped)?;
-            let attempts = entry.field("attempts").and_then(|text| str::from_utf8(text).ok()?.parse().ok());
+            let (attempts, suspected) = tried(&entry);
             let has_body = !entry.fields.is_empty();
             let payload = entry.take_field(FIELD_REPO).unwrap_or_default();
             let mut job = Job {
@@ -218,10 +219,11 @@ impl Intake {
                 payload: String::from_utf8_lossy(&payload).into_owned(),
                 did: String::new(),
                 listed_by: String::new(),
-                attempts: attempts.unwrap_or(0),
+                attempts,
+                suspected,
                 document: None,
-                fresh: false,
-                refreshed: false,
+                // What failed before is judged by the document of now.
+                fresh: attempts > 0,
                 held: (mark, place),
             };
             if !has_body {
@@ -260,7 +262,8 @@ impl Intake {
     async fn bury(&self, job: Job, error: String) {
         self.metrics.outcome(Class::BadEntry);
         self.metrics.dead.inc();
-        self.ledger.settle(job, Verdict::Dead { reason: Class::BadEntry.name(), error }).await;
+        let death = Death { reason: Class::BadEntry.name(), error };
+        self.ledger.settle(job, Verdict::Dead(death)).await;
     }
 
     /// Which of them need not be fetched.

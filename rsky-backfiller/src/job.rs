@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rsky_common::identity::DidDocument;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::outcome::Class;
+
 /// Which stream an entry came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Queue {
@@ -14,6 +16,9 @@ pub enum Queue {
     /// The others.
     Normal,
 }
+
+/// Both, in the order of everything that there is one of for each.
+pub const QUEUES: [Queue; 2] = [Queue::Priority, Queue::Normal];
 
 impl Queue {
     /// Its stream of [`crate::config::Config::streams`].
@@ -78,12 +83,12 @@ pub struct Job {
     pub listed_by: String,
     /// Failed tries so far.
     pub attempts: u32,
+    /// What the last try found wrong with its content, to be confirmed by another.
+    pub suspected: Option<Class>,
     /// Its DID document, once known.
     pub document: Option<Arc<DidDocument>>,
     /// Whether the document was asked for on this job's behalf, past the cache.
     pub fresh: bool,
-    /// Whether it was asked for again because the signature did not fit.
-    pub refreshed: bool,
     /// Mark and place in the bounded set of jobs.
     pub held: (Mark, OwnedSemaphorePermit),
 }

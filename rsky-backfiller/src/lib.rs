@@ -10,7 +10,7 @@
 //! | blocks, signature and tree are checked, entries made | [`repository`], [`records`] |
 //! | for what was lost: the records the AppView has | [`reconcile`], [`database`] |
 //! | entries are written behind the gate | [`output`] |
-//! | acknowledged, put off, or a dead letter | [`outcome`], [`ledger`], [`delayed`] |
+//! | acknowledged, put off, or a dead letter | [`outcome`], [`troubles`], [`ledger`], [`put_off`], [`delayed`] |
 //! | what is told about it | [`report`], [`metrics`] |
 //! | the queue by hand | [`tools`] |
 
@@ -28,7 +28,6 @@ pub mod dispatch;
 pub mod hosts;
 
 pub mod download;
-mod headers;
 pub mod worker;
 
 pub mod database;
@@ -41,6 +40,8 @@ pub mod output;
 pub mod delayed;
 pub mod ledger;
 pub mod outcome;
+pub mod put_off;
+pub mod troubles;
 
 pub mod tools;
 

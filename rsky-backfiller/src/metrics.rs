@@ -9,12 +9,12 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::hosts::HostState;
-use crate::outcome::{Action, Class, TABLE};
+use crate::outcome::{Action, Class};
 
 /// Repositories by outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ClassLabel {
-    /// See [`TABLE`].
+    /// See [`Class`].
     pub class: &'static str,
 }
 
@@ -68,8 +68,8 @@ impl Metrics {
     /// Makes and registers all of them, so that every series is there from the start.
     pub fn register(registry: &mut Registry) -> Arc<Self> {
         let m = Self::default();
-        for (_, class, ..) in TABLE {
-            drop(m.outcomes.get_or_create(&ClassLabel { class }));
+        for class in Class::ALL {
+            drop(m.outcomes.get_or_create(&ClassLabel { class: class.name() }));
         }
         for state in HostState::ALL {
             drop(m.hosts.get_or_create(&StateLabel { state: state.name() }));
@@ -109,8 +109,8 @@ impl Metrics {
         self.outcomes.get_or_create(&ClassLabel { class: class.name() }).inc();
         match class.action() {
             Action::Done => drop(self.processed.inc()),
-            Action::Wait => {}
-            Action::Retry | Action::Bury => drop(self.failed.inc()),
+            Action::Wait | Action::Later => {}
+            Action::Again | Action::Confirm | Action::Bury => drop(self.failed.inc()),
         }
     }
 }

@@ -26,12 +26,13 @@ use crate::indexed::Indexed;
 use crate::intake::{BLOCK, Intake};
 use crate::job::InFlight;
 use crate::known::Known;
-use crate::ledger::{Writing, ledger};
+use crate::ledger::{Settings, Writing, ledger};
 use crate::metrics::Metrics;
 use crate::output::output;
 use crate::reconcile::Reconciler;
 use crate::remembered::Remembered;
 use crate::report;
+use crate::troubles::Troubles;
 use crate::worker::Worker;
 
 /// The daemon's name, in logs and on the pages.
@@ -117,14 +118,18 @@ fn spawn_stages(
     // Every job holds one of these.
     let places = config.places();
     let writing = |purpose| Writing { link: lasting(purpose), consumers: consumers.clone() };
-    let (ledger, acknowledging, putting_off) = ledger(
-        [writing("acknowledgements"), writing("dead letters and delays")],
-        config.delayed_key(),
-        config.common.dlq_max_len,
-        places.iter().sum(),
-    );
-    stages.spawn("acknowledgements", acknowledging.run());
-    stages.spawn("dead letters and delays", putting_off.run());
+    let settings = Settings {
+        delayed: config.delayed_key(),
+        dlq_max_len: config.common.dlq_max_len,
+        jobs: places.iter().sum(),
+        stop: stop.clone(),
+    };
+    let (ledger, sides) = ledger(settings, writing);
+    stages.spawn("acknowledgements", sides.acknowledging.run());
+    stages.spawn("delays", sides.putting_off.run());
+    let [urgent, normal] = sides.burying;
+    stages.spawn("dead letters of the priority stream", urgent.run());
+    stages.spawn("dead letters", normal.run());
     let delayed = Delayed {
         link: link("delayed"),
         key: config.delayed_key(),
@@ -151,6 +156,7 @@ fn spawn_stages(
         inbox,
         places.clone(),
         Arc::clone(&delayed_length),
+        Troubles::new(health, config.retry.0),
         finish.clone(),
     );
     stages.spawn("dispatcher", dispatcher.run());
@@ -224,6 +230,7 @@ fn worker(
         client,
         resolver,
         documents: DocumentCache::new(config.did_cache, DOCUMENT_AGE),
+        witness: std::sync::Mutex::default(),
         shared: shared.map(Mutex::new),
         output,
         reconciler: database.map(|database| Arc::new(Reconciler::new(database))),

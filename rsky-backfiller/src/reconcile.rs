@@ -6,8 +6,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use futures::TryStreamExt as _;
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::clock::iso;
@@ -15,9 +14,11 @@ use crate::database::Database;
 
 /// Connections at a time: resynchronisations are rare.
 const CONNECTIONS: usize = 2;
-/// Longest wait for a row.
-const ROW_TIMEOUT: Duration = Duration::from_secs(120);
-/// Paths on their way.
+/// Longest wait for a page.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(120);
+/// Rows of a page. A page is a statement of its own: while the output is held up, no snapshot of the database stays open.
+const PAGE: usize = 2000;
+/// Paths on their way, beside those of a page.
 const WAITING: usize = 256;
 /// How far the clocks of an indexer and of this process may differ, in milliseconds.
 const CLOCKS_MS: u64 = 300_000;
@@ -26,8 +27,8 @@ const CLOCKS_MS: u64 = 300_000;
 const HAS_REV: &str = "SELECT attnotnull FROM pg_attribute WHERE attrelid = to_regclass('record') AND attname = 'rev' AND NOT attisdropped";
 
 /// Bytewise order is the tree's. What is deleted is a tombstone with an empty `json`, or gone.
-const SELECT: &str = "SELECT substr(uri, length($1) + 7) FROM record WHERE did = $1 AND json <> '' AND ";
-const ORDER: &str = " ORDER BY uri COLLATE \"C\"";
+const SELECT: &str = "SELECT uri FROM record WHERE did = $1 AND json <> '' AND uri COLLATE \"C\" > $4 AND ";
+const ORDER: &str = " ORDER BY uri COLLATE \"C\" LIMIT $5";
 /// What is newer than the repository was when it was read is none of its business: its commit had not been made yet.
 const BY_REV: &str = "rev COLLATE \"C\" <= $2";
 /// A row without a revision is older if it was indexed before the repository was asked for.
@@ -41,12 +42,14 @@ pub type Paths = mpsc::Receiver<Result<String, String>>;
 pub struct Reconciler {
     database: Database,
     turns: Semaphore,
+    /// Those of [`Reconciler::check`], which does not wait for the output as others do.
+    checks: Semaphore,
 }
 
 impl Reconciler {
     /// No connection is made.
     pub fn new(database: Database) -> Self {
-        Self { database, turns: Semaphore::new(CONNECTIONS) }
+        Self { database, turns: Semaphore::new(CONNECTIONS), checks: Semaphore::new(CONNECTIONS) }
     }
 
     /// A channel for [`Reconciler::send_paths`].
@@ -79,28 +82,77 @@ impl Reconciler {
         paths: &mpsc::Sender<Result<String, String>>,
     ) -> anyhow::Result<()> {
         let mut connection = self.database.connect().await?;
-        let sql = tokio::time::timeout(ROW_TIMEOUT, statement(&mut connection)).await.context("look")??;
-        let mut rows = sqlx::query_scalar::<_, String>(sqlx::AssertSqlSafe(sql))
-            .bind(did)
-            .bind(rev)
-            .bind(iso(asked_ms.saturating_sub(CLOCKS_MS)))
-            .persistent(false)
-            .fetch(&mut connection);
-        while let Some(path) =
-            tokio::time::timeout(ROW_TIMEOUT, rows.try_next()).await.context("read records")??
-        {
-            if paths.send(Ok(path)).await.is_err() {
-                break;
+        let (prefix, mut after) = (format!("at://{did}/"), String::new());
+        loop {
+            let older = Older { did, rev, before: &iso(asked_ms.saturating_sub(CLOCKS_MS)) };
+            let page = tokio::time::timeout(PAGE_TIMEOUT, self.page(&mut connection, &older, &after, PAGE));
+            let page = page.await.context("read records in time")?.context("read records")?;
+            for uri in &page {
+                // A uri of another form is none that the repository could have.
+                let Some(path) = uri.strip_prefix(&prefix) else { continue };
+                if paths.send(Ok(path.to_owned())).await.is_err() {
+                    return Ok(());
+                }
+            }
+            match page.into_iter().next_back() {
+                Some(last) => after = last,
+                None => return Ok(()),
             }
         }
-        Ok(())
+    }
+
+    /// Whether records can be read.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn check(&self) -> anyhow::Result<()> {
+        let _turn = self.checks.acquire().await.ok();
+        let look = async {
+            let mut connection = self.database.connect().await?;
+            let nobody = Older { did: "", rev: "", before: "" };
+            self.page(&mut connection, &nobody, "", 1).await.context("read records")?;
+            // Whether it ends politely is of no consequence.
+            drop(connection.close().await);
+            Ok(())
+        };
+        tokio::time::timeout(PAGE_TIMEOUT, look).await.context("read records in time")?
+    }
+
+    /// The uris that come next, in order; empty at the end.
+    async fn page(
+        &self,
+        connection: &mut PgConnection,
+        older: &Older<'_>,
+        after: &str,
+        most: usize,
+    ) -> Result<Vec<String>, sqlx::Error> {
+        let mut transaction = self.database.reading(connection).await?;
+        let sql = statement(&mut transaction).await?;
+        let uris = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
+            .bind(older.did)
+            .bind(older.rev)
+            .bind(older.before)
+            .bind(after)
+            .bind(i64::try_from(most).unwrap_or(i64::MAX))
+            .persistent(false)
+            .fetch_all(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(uris)
     }
 }
 
-/// The statement for the schema that is there. All three parameters have a place in each.
-async fn statement(connection: &mut PgConnection) -> Result<String, sqlx::Error> {
+/// Whose records, and which of them: of this revision or older, or, where there is none, indexed before this time.
+struct Older<'a> {
+    did: &'a str,
+    rev: &'a str,
+    before: &'a str,
+}
+
+/// The statement for the schema that is there. All parameters have a place in each.
+async fn statement(transaction: &mut PgConnection) -> Result<String, sqlx::Error> {
     let not_null: Option<bool> =
-        sqlx::query_scalar(HAS_REV).persistent(false).fetch_optional(connection).await?;
+        sqlx::query_scalar(HAS_REV).persistent(false).fetch_optional(transaction).await?;
     let older = match not_null {
         Some(true) => format!("{BY_REV} AND $3::text IS NOT NULL"),
         Some(false) => format!("(CASE WHEN rev IS NULL THEN {BY_TIME} ELSE {BY_REV} END)"),

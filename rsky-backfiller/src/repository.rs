@@ -218,10 +218,8 @@ impl Known {
         if self.next.is_none()
             && let Some(paths) = &mut self.paths
         {
-            self.next = paths
-                .blocking_recv()
-                .transpose()
-                .map_err(|error| Failure::new(Class::LocalFailure, error))?;
+            self.next =
+                paths.blocking_recv().transpose().map_err(|error| Failure::new(Class::Database, error))?;
         }
         Ok(self.next.as_deref())
     }

@@ -1,8 +1,8 @@
 //! One step of one repository: its DID document, or the whole way from its PDS to the output stream.
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use reqwest::Client;
@@ -20,7 +20,7 @@ use crate::config::{Config, Source};
 use crate::download::{Download, Patience, ask, repo_url};
 use crate::job::{Job, Queue};
 use crate::metrics::Metrics;
-use crate::outcome::{Class, Failure};
+use crate::outcome::{Class, Directory, Failure, of_document};
 use crate::output::Output;
 use crate::reconcile::{Paths, Reconciler};
 use crate::remembered::Remembered;
@@ -39,6 +39,10 @@ pub const KEPT_DOCUMENT: usize = 2 << 10;
 const SLOW_START: Duration = Duration::from_millis(250);
 /// An answer that breaks off after we did not listen for this long has not failed: hosts close what nobody reads.
 const KEPT_WAITING: Duration = Duration::from_secs(5);
+
+/// Asked about when nothing else is known that the PLC directory could answer about: that it is not registered is an
+/// answer, too.
+const NOBODY: &str = "did:plc:222222222222222222222222";
 
 /// How a step ended well.
 #[derive(Debug)]
@@ -82,6 +86,8 @@ pub struct Worker {
     pub resolver: DidResolver,
     /// Documents of this process.
     pub documents: DocumentCache,
+    /// The account that the PLC directory has answered about last.
+    pub witness: std::sync::Mutex<Option<String>>,
     /// Documents shared in Redis, if that is configured.
     pub shared: Option<Mutex<RedisLink>>,
     /// The output stream.
@@ -137,15 +143,26 @@ impl Worker {
         if !fresh && let Some(document) = self.shared_document(did).await {
             return Ok(Step::Resolved { document, fresh: false });
         }
-        let resolved = tokio::select! {
-            () = self.stop.cancelled() => return Ok(Step::Stopped),
-            resolved = self.resolver.resolve(did) => resolved,
-        };
+        tokio::select! {
+            () = self.stop.cancelled() => Ok(Step::Stopped),
+            step = self.ask_directory(did) => step,
+        }
+    }
+
+    async fn ask_directory(&self, did: &str) -> Result<Step, Failure> {
+        let mut directory = if is_plc(did) { Directory::PlcDown } else { Directory::Web };
+        let mut resolved = self.resolver.resolve(did).await;
+        if directory == Directory::PlcDown && is_failure(&resolved) && self.answers_about_others(did).await {
+            // Once more: it may have recovered just now.
+            directory = Directory::PlcOfOthers;
+            resolved = self.resolver.resolve(did).await;
+        }
         match resolved {
             Ok(Resolved { json, .. }) if json.len() > MOST_DOCUMENT => {
                 Err(Failure::new(Class::Unresolvable, format!("a DID document of {} bytes", json.len())))
             }
             Ok(Resolved { document, json }) => {
+                self.note_witness(did);
                 let document = Arc::new(document);
                 self.keep(&document, &json);
                 self.share(&redis_cache::put(did, &json)).await;
@@ -159,11 +176,26 @@ impl Worker {
                     format!("{{\"id\":{}}}", serde_json::Value::from(did)).as_bytes(),
                     did,
                 );
-                let document = nobody.map_err(|error| resolve_failure(error.into()))?;
+                let document = nobody.map_err(Failure::internal)?;
                 Ok(Step::Resolved { document: Arc::new(document), fresh: true })
             }
-            Err(error) => Err(resolve_failure(error)),
+            Err(error) => Err(of_document(&error, directory)),
         }
+    }
+
+    fn note_witness(&self, did: &str) {
+        if is_plc(did) {
+            let mut witness = self.witness.lock().unwrap_or_else(PoisonError::into_inner);
+            witness.replace(did.to_owned());
+        }
+    }
+
+    /// Whether the PLC directory, which failed for `did`, answers about another account. An outage must not be counted
+    /// against accounts, and an account for which it always fails must not wait for ever.
+    async fn answers_about_others(&self, did: &str) -> bool {
+        let witness = self.witness.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let other = witness.filter(|witness| witness != did).unwrap_or_else(|| NOBODY.to_owned());
+        !is_failure(&self.resolver.resolve(&other).await)
     }
 
     async fn shared_document(&self, did: &str) -> Option<Arc<DidDocument>> {
@@ -198,6 +230,11 @@ impl Worker {
     /// # Errors
     /// Why it is not in the output stream.
     pub async fn fetch(&self, job: &Job, url: Url, slow: &AtomicUsize) -> Result<Step, Failure> {
+        if let Some(reconciler) = self.compared(job) {
+            // What cannot be compared is not fetched in vain.
+            let checked = reconciler.check().await;
+            checked.map_err(|error| Failure::new(Class::Database, format!("{error:#}")))?;
+        }
         let asked_ms = now_ms();
         let (received, pace, _slot) = tokio::select! {
             () = self.stop.cancelled() => return Ok(Step::Stopped),
@@ -246,7 +283,7 @@ impl Worker {
             Arc::clone(&self.slots).acquire_owned().await
         };
         // The semaphore is never closed.
-        let slot = slot.map_err(|error| Failure::new(Class::LocalFailure, error.to_string()))?;
+        let slot = slot.map_err(Failure::internal)?;
         let (directory, disk) = (config.temp_dir.clone(), self.disk.clone());
         let limits = StoreLimits { memory: config.memory_per_repo, directory, disk };
         let most = config.max_repo;
@@ -254,8 +291,7 @@ impl Worker {
         let receiving = spawn_blocking(move || receive(&mut pieces, limits, most));
         let idle = idle_from.elapsed();
         let sent = download.send(sender, &self.waiting, idle).await;
-        let received =
-            receiving.await.map_err(|error| Failure::new(Class::LocalFailure, error.to_string()))?;
+        let received = receiving.await.map_err(Failure::internal)?;
         // What the host did wrong explains what the reader found.
         let pace = sent.map_err(|failure| match failure.class {
             Class::Interrupted if idle >= KEPT_WAITING => Failure { class: Class::KeptWaiting, ..failure },
@@ -310,20 +346,20 @@ impl Worker {
             }
             ended |= last;
         }
-        let summary =
-            making.await.map_err(|error| Failure::new(Class::LocalFailure, error.to_string()))??;
-        if ended {
-            Ok(Some(summary))
-        } else {
-            Err(Failure::new(Class::LocalFailure, "the entries ended early"))
-        }
+        let summary = making.await.map_err(Failure::internal)??;
+        if ended { Ok(Some(summary)) } else { Err(Failure::internal("the entries ended early")) }
     }
 }
 
 impl Worker {
+    /// Accounts of the priority stream are compared with the AppView, where its database is known.
+    fn compared(&self, job: &Job) -> Option<&Arc<Reconciler>> {
+        self.reconciler.as_ref().filter(|_| job.queue == Queue::Priority)
+    }
+
     /// What the AppView has of an account that is resynchronised.
     fn known_paths(&self, job: &Job, rev: &str, asked_ms: u64) -> Option<Paths> {
-        let reconciler = self.reconciler.as_ref().filter(|_| job.queue == Queue::Priority)?;
+        let reconciler = self.compared(job)?;
         let (sender, paths) = Reconciler::channel();
         let (reconciler, did, rev) = (Arc::clone(reconciler), job.did.clone(), rev.to_owned());
         // It ends when the receiver is dropped.
@@ -332,18 +368,11 @@ impl Worker {
     }
 }
 
-fn resolve_failure(error: ResolveError) -> Failure {
-    let text = format!("DID document: {error}");
-    match error {
-        ResolveError::Busy { status, retry_after } => {
-            let class = if status == 429 { Class::RateLimited } else { Class::Overloaded };
-            Failure { wait: retry_after, ..Failure::new(class, text) }
-        }
-        ResolveError::Unsupported(_)
-        | ResolveError::NotFound
-        | ResolveError::Document(_)
-        | ResolveError::TooLarge => Failure::new(Class::Unresolvable, text),
-        ResolveError::Refused(_) => Failure::new(Class::RefusedAddress, text),
-        ResolveError::Status(_) | ResolveError::Network(_) => Failure::new(Class::Directory, text),
-    }
+fn is_plc(did: &str) -> bool {
+    did.starts_with("did:plc:")
+}
+
+/// Whether the directory failed; that there is no such account is an answer.
+fn is_failure(resolved: &Result<Resolved, ResolveError>) -> bool {
+    !matches!(resolved, Ok(_) | Err(ResolveError::NotFound))
 }

@@ -6,9 +6,9 @@ use tokio::task::{Id, JoinError};
 
 use super::{Dispatcher, Finished, Key};
 use crate::clock::{jittered, now_ms};
-use crate::job::Job;
-use crate::ledger::{Verdict, retry_delay};
-use crate::outcome::{Action, Class, Failure};
+use crate::job::{Job, Queue};
+use crate::ledger::{Death, Until, Verdict, retry_delay};
+use crate::outcome::{Action, Class, Failure, Speaks};
 use crate::worker::Step;
 
 impl Dispatcher {
@@ -39,6 +39,9 @@ impl Dispatcher {
             Step::Stopped => {}
             Step::Resolved { document, fresh } => {
                 self.answered(key, now, None);
+                if *key == self.plc {
+                    self.troubles.over(Class::DirectoryDown);
+                }
                 job.document = Some(document);
                 job.fresh = fresh;
                 self.place(job).await;
@@ -46,6 +49,9 @@ impl Dispatcher {
             Step::Queued(pace) => {
                 self.answered(key, now, pace);
                 self.metrics.outcome(Class::Queued);
+                if job.queue == Queue::Priority {
+                    self.troubles.over(Class::Database);
+                }
                 self.ledger.settle(job, Verdict::Done).await;
             }
         }
@@ -60,40 +66,34 @@ impl Dispatcher {
     pub(super) async fn fail(&mut self, key: Option<Key>, mut job: Job, failure: Failure) {
         let now = Instant::now();
         let class = failure.class;
-        let host = key.as_ref().and_then(|key| self.hosts.get_mut(key));
-        if let Some(host) = host {
-            match class {
-                Class::RateLimited => host.asked_for_patience(now, failure.wait),
-                Class::Overloaded => {
-                    host.asked_for_patience(now, failure.wait);
-                    host.failed(now, self.worker.config.host_backoff);
-                }
-                _ if class.blames_host() => host.failed(now, self.worker.config.host_backoff),
-                _ => host.answered(now, failure.wait),
-            }
-        }
+        self.speak(key.as_ref(), &failure, now);
+        self.troubles.seen(class, &failure.error, now);
         if self.asks_again(&mut job, class) {
             return Box::pin(self.place(job)).await;
         }
         self.metrics.outcome(class);
+        let retry = self.worker.config.retry;
         match class.action() {
             Action::Done => self.ledger.settle(job, Verdict::Done).await,
             Action::Wait => match key {
                 Some(key) => self.wait_for(key, job),
-                None => self.later(job).await,
+                None => self.put_off(job, retry.0).await,
             },
+            Action::Later => self.put_off(job, retry.0).await,
             Action::Bury => self.bury(job, class, failure.error).await,
-            Action::Retry => {
+            Action::Again | Action::Confirm => {
                 job.attempts = job.attempts.saturating_add(1);
                 if let Some(error) = key.as_ref().and_then(|key| self.given_up(key, now)) {
                     let error = format!("{error}; {}", failure.error);
                     self.bury(job, Class::HostGivenUp, error).await;
-                } else if job.attempts >= self.worker.config.max_attempts {
+                } else if is_final(class, &job, self.worker.config.max_attempts) {
                     self.bury(job, class, failure.error).await;
                 } else {
                     tracing::debug!(did = job.did, attempts = job.attempts, "{failure}; trying again later");
                     self.metrics.retries.inc();
-                    self.later(job).await;
+                    job.suspected = (class.action() == Action::Confirm).then_some(class);
+                    let delay = retry_delay(job.attempts, retry);
+                    self.put_off(job, delay).await;
                 }
                 if let Some(key) = key {
                     self.give_up_on(&key, now).await;
@@ -102,19 +102,36 @@ impl Dispatcher {
         }
     }
 
+    /// What the failure says of the host that was asked.
+    fn speak(&mut self, key: Option<&Key>, failure: &Failure, now: Instant) {
+        let Some(host) = key.and_then(|key| self.hosts.get_mut(key)) else { return };
+        let row = failure.class.row();
+        let first_pause = self.worker.config.host_backoff;
+        match row.speaks {
+            Speaks::For => host.answered(now, failure.wait),
+            Speaks::Neither => {}
+            Speaks::Against => {
+                if failure.wait.is_some() {
+                    host.asked_for_patience(now, failure.wait);
+                }
+                host.failed(now, first_pause);
+            }
+            Speaks::Asks => {
+                host.asked_for_patience(now, failure.wait);
+                // One that only asks for patience works; one that is counted as a try has failed, too.
+                if row.action != Action::Wait {
+                    host.failed(now, first_pause);
+                }
+            }
+        }
+    }
+
     /// Whether the failure may come of an outdated DID document: the key was changed, or the account has moved.
     fn asks_again(&self, job: &mut Job, class: Class) -> bool {
-        let outdated = match class {
-            Class::BadSignature | Class::NoKey => self.worker.needs_document() && !job.refreshed,
-            Class::Gone | Class::Deactivated | Class::ClientError | Class::Unreachable => {
-                job.document.is_some() && !job.fresh
-            }
-            _ => false,
-        };
+        let outdated = class.may_be_outdated() && job.document.is_some() && !job.fresh;
         if outdated {
             self.worker.documents.remove(&job.did);
             job.document = None;
-            job.refreshed = class == Class::BadSignature || class == Class::NoKey;
             job.fresh = true;
         }
         outdated
@@ -127,16 +144,16 @@ impl Dispatcher {
         }
     }
 
-    async fn later(&self, job: Job) {
-        let delay = jittered(retry_delay(job.attempts, self.worker.config.retry));
+    async fn put_off(&self, job: Job, delay: Duration) {
+        let delay = jittered(delay);
         let due = now_ms().saturating_add(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
-        self.ledger.settle(job, Verdict::Later(due)).await;
+        self.ledger.settle(job, Verdict::Later(Until::Due(due))).await;
     }
 
     async fn bury(&self, job: Job, class: Class, error: String) {
         tracing::info!(did = job.did, reason = class.name(), "dead letter: {error}");
         self.metrics.dead.inc();
-        self.ledger.settle(job, Verdict::Dead { reason: class.name(), error }).await;
+        self.ledger.settle(job, Verdict::Dead(Death { reason: class.name(), error })).await;
     }
 
     /// Why nothing is expected of a host any more, if so. Of the PLC directory it always is: that it is not reached for
@@ -159,4 +176,13 @@ impl Dispatcher {
             self.bury(job, Class::HostGivenUp, error.clone()).await;
         }
     }
+}
+
+/// Whether a counted failure is the last one. What is wrong with the content has to be found twice, by fetches apart in
+/// time; a host that gives something else each time has the tries that everybody has.
+fn is_final(class: Class, job: &Job, max_attempts: u32) -> bool {
+    if class.action() != Action::Confirm {
+        return job.attempts >= max_attempts;
+    }
+    job.suspected == Some(class) || job.attempts >= max_attempts.max(2)
 }

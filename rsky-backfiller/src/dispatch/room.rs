@@ -8,7 +8,7 @@ use super::{Dispatcher, Key, Role};
 use crate::clock::now_ms;
 use crate::hosts::{Host, HostState};
 use crate::job::Queue;
-use crate::ledger::Verdict;
+use crate::ledger::{Until, Verdict};
 use crate::metrics::StateLabel;
 
 /// Hosts that are remembered beside those that something waits for, a kilobyte each at most.
@@ -20,6 +20,7 @@ impl Dispatcher {
     pub(super) async fn look_around(&mut self) {
         let now = Instant::now();
         self.line_up_all();
+        self.troubles.look(now);
         forget(&mut self.hosts, MOST_HOSTS, now);
         let mut states = HashMap::new();
         let mut waiting = 0_usize;
@@ -67,7 +68,7 @@ impl Dispatcher {
         for (job, delay) in parked {
             self.metrics.parked.inc();
             let due = now_ms().saturating_add(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
-            self.ledger.settle(job, Verdict::Later(due)).await;
+            self.ledger.settle(job, Verdict::Later(Until::Due(due))).await;
         }
     }
 }

@@ -10,6 +10,7 @@ use rsky_common::wire::parse_backfill;
 
 use super::Redis;
 use crate::config::Config;
+use crate::outcome::Class;
 
 /// Letters read at a time.
 const PAGE: usize = 500;
@@ -90,7 +91,7 @@ impl DeadLetters {
             Self::List(_) | Self::Show(_) => {}
         }
         let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-        let mut done = 0_u64;
+        let (mut done, mut kept) = (0_u64, 0);
         let mut shown = 0;
         for stream in &config.streams {
             let dead = dead_letter_stream(stream);
@@ -128,7 +129,13 @@ impl DeadLetters {
                             shown += 1;
                         }
                     }
-                    Self::Retry(_) => done += settle(redis, &dead, Some(stream), &chosen).await?,
+                    Self::Retry(_) => {
+                        // Such a letter says what could not be listed: put back, it would only be lost.
+                        let (some, none): (Vec<&Letter>, Vec<&Letter>) =
+                            chosen.into_iter().partition(|letter| !letter.field(FIELD_REPO).is_empty());
+                        kept += none.len();
+                        done += settle(redis, &dead, Some(stream), &some).await?;
+                    }
                     Self::Drop(_) => done += settle(redis, &dead, None, &chosen).await?,
                 }
             }
@@ -136,11 +143,20 @@ impl DeadLetters {
         match &self {
             Self::List(_) => {
                 for (reason, count) in counts {
-                    writeln!(out, "{reason}: {count}")?;
+                    let sentence = Class::named(&reason).map_or("", |class| class.row().sentence);
+                    writeln!(out, "{reason}: {count}  {sentence}")?;
                 }
             }
             Self::Show(_) => {}
-            Self::Retry(_) => writeln!(out, "{done} back in the queue")?,
+            Self::Retry(_) => {
+                writeln!(out, "{done} back in the queue")?;
+                if kept > 0 {
+                    writeln!(
+                        out,
+                        "{kept} name no account, so they stay: they are for people to read, or to drop"
+                    )?;
+                }
+            }
             Self::Drop(_) => writeln!(out, "{done} removed")?,
         }
         Ok(())

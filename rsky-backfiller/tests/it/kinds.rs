@@ -35,7 +35,9 @@ pub fn add_each(hosts: &Hosts, first: usize) -> Vec<(String, Fate)> {
     add(&|_| Host::Trickles, Fate::Dead("timeout"));
     add(&raw(error(500, "InternalServerError", "")), Fate::Dead("server_error"));
     add(&raw(error(502, "", "")), Fate::Dead("server_error"));
-    add(&raw(error(404, "NotFound", "")), Fate::Dead("client_error"));
+    add(&raw(error(404, "MethodNotImplemented", "")), Fate::Dead("client_error"));
+    add(&raw(error(404, "", "")), Fate::Dead("not_xrpc"));
+    add(&raw(error(404, "NotFound", "")), Fate::Done("gone"));
     add(&|number| Host::Breaks(car(number, 500, 1)), Fate::Dead("interrupted"));
     add(&|number| Host::Resets(car(number, 500, 1)), Fate::Dead("interrupted"));
     let html = b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 5\r\n\r\nhello";
@@ -52,6 +54,7 @@ pub fn add_each(hosts: &Hosts, first: usize) -> Vec<(String, Fate)> {
     add(&|number| Host::Car(car(number, 5, 2)), Fate::Dead("bad_signature"));
     add(&|number| Host::Car(car(number + 1, 5, 1)), Fate::Dead("wrong_did"));
     add(&raw(b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\ngarbage".to_vec()), Fate::Dead("bad_car"));
+    add(&raw(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec()), Fate::Dead("bad_car"));
     add(&|number| Host::Car(empty_nodes(number, 20_000)), Fate::Dead("bad_tree"));
     add(&|number| Host::Car(cycle(number)), Fate::Dead("bad_car"));
     add(&|number| Host::Car(twice(number)), Fate::Dead("bad_tree"));

@@ -26,4 +26,5 @@ mod survives_kills_and_a_full_redis;
 use rsky_testnet::network::repos as synthetic;
 mod verifies_real_repositories;
 mod walks_the_mst_suite;
+mod whose_fault;
 mod writes_what_the_reference_wrote;

@@ -74,7 +74,13 @@ async fn dead_letters_are_listed_retried_and_dropped() {
     wait_until("it is ready", || backfiller.get("/readyz").0 == 200);
     wait_until("both are given up", || length(&redis, "repo_backfill_dlq") == 2);
     let (_, said) = tool(&redis, &["dead-letters", "list"], "");
-    for part in ["server_error: 1", "bad_car: 1", &dids[0], "HTTP 500 InternalServerError said by the test"] {
+    for part in [
+        "server_error: 1",
+        "bad_car: 1",
+        &dids[0],
+        "HTTP 500 InternalServerError said by the test",
+        "a proxy",
+    ] {
         assert!(said.contains(part), "{part}: {said}");
     }
     let (_, said) = tool(&redis, &["dead-letters", "show", "--reason", "bad_car"], "");

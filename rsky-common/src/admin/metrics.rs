@@ -7,6 +7,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use crate::redis::letter_room::TrimmedLetters;
 use crate::runtime::memory::resident_bytes;
 
 /// Kernel ticks per second in `/proc/self/stat`; 100 on every Linux that Rust runs on.
@@ -19,6 +20,7 @@ pub fn registry(name: &'static str, version: &'static str) -> Registry {
     let build = Info::new(vec![("daemon", name), ("version", version)]);
     registry.register("rsky_build", "The daemon and its version", build);
     registry.register_collector(Box::new(Process));
+    registry.register_collector(Box::new(TrimmedLetters));
     registry
 }
 

@@ -68,7 +68,8 @@ pub const DLQ_MAX_LEN: Variable = Variable {
     alias: None,
     expects: "entries, 1 to 100000000",
     default: Some("100000"),
-    help: "Dead-letter streams are cut to about this length, oldest first.",
+    help: "Most dead letters beside a stream. Those of single entries are trimmed to about this, oldest first; those of \
+           repositories never: what would write more of them waits until some were retried or dropped.",
 };
 
 /// The settings every daemon has, read.

@@ -6,13 +6,10 @@ use thiserror::Error;
 use url::Url;
 
 use super::{DidDocument, DocumentError};
-use crate::net::{Outbound, Refused, refusal};
+use crate::net::{Outbound, Refused, asked_to_wait, refusal};
 
 /// Largest answer, in bytes. PLC documents are below 8 KB.
 const MAX_DOCUMENT: usize = 256 << 10;
-/// Longest patience that a host may ask for. It comes from outside: a far future would keep handles from being resolved
-/// for ever, or be later than a clock can tell.
-const MOST_PATIENCE: Duration = Duration::from_secs(3600);
 const ACCEPT: &str = "application/did+ld+json,application/json";
 
 /// Where and how documents are asked for.
@@ -119,8 +116,12 @@ impl DidResolver {
         match status {
             _ if status.is_success() => {}
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-                let retry_after = retry_after(answer.headers());
+                let retry_after = asked_to_wait(answer.headers());
                 return Err(ResolveError::Busy { status: status.as_u16(), retry_after });
+            }
+            // The directory answers in JSON. A page is a proxy's, and says nothing about the account.
+            StatusCode::NOT_FOUND | StatusCode::GONE if !is_web && is_page(&answer) => {
+                return Err(ResolveError::Status(status.as_u16()));
             }
             StatusCode::NOT_FOUND | StatusCode::GONE => return Err(ResolveError::NotFound),
             _ if is_web && !status.is_server_error() => return Err(ResolveError::NotFound),
@@ -174,17 +175,16 @@ async fn read_body(mut answer: Response) -> Result<Vec<u8>, ResolveError> {
     Ok(body)
 }
 
+fn is_page(answer: &Response) -> bool {
+    let kind = answer.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    kind.is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/html"))
+}
+
 fn failed(error: reqwest::Error) -> ResolveError {
     match refusal(&error) {
         Some(refused) => ResolveError::Refused(refused),
         None => ResolveError::Network(error.without_url().to_string()),
     }
-}
-
-fn retry_after(headers: &header::HeaderMap) -> Option<Duration> {
-    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
-    let seconds = value.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(MOST_PATIENCE))
 }
 
 #[cfg(test)]
@@ -227,22 +227,6 @@ mod tests {
             "did:web:a%2Fb",
         ] {
             assert_eq!(url(did, true), None, "{did}");
-        }
-    }
-
-    #[test]
-    fn nobody_is_left_alone_for_ever() {
-        let asked = |value: &str| {
-            let value = header::HeaderValue::from_str(value).unwrap();
-            retry_after(&header::HeaderMap::from_iter([(header::RETRY_AFTER, value)]))
-        };
-        assert_eq!(asked("0"), Some(Duration::ZERO));
-        assert_eq!(asked(" 7 "), Some(Duration::from_secs(7)));
-        for far in ["3601", "9999999999", "18446744073709551615"] {
-            assert_eq!(asked(far), Some(MOST_PATIENCE), "{far}");
-        }
-        for none in ["", "-1", "soon", "Wed, 21 Oct 2099 07:28:00 GMT"] {
-            assert_eq!(asked(none), None, "{none}");
         }
     }
 

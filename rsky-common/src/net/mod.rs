@@ -5,6 +5,8 @@
 
 mod address;
 mod outbound;
+mod patience;
 
 pub use address::is_public;
 pub use outbound::{Outbound, Refused, refusal};
+pub use patience::{asked_to_wait, exhausted};

@@ -228,6 +228,11 @@ impl RedisLink {
         if self.backoff.wait(&self.stop).await { Ok(()) } else { Err(LinkError::Stopped) }
     }
 
+    /// The server does its part, but we cannot go on for another reason; said by readiness until the next success.
+    pub fn held_up(&self, why: impl Into<String>) {
+        self.readiness.not_ready(why);
+    }
+
     /// The last command went through: the outage, if there was one, is over.
     pub fn succeeded(&mut self) {
         if self.backoff.attempts() > 0 {

@@ -10,6 +10,7 @@ use redis::{ErrorKind, RedisError, RedisResult, Value, cmd, pipe};
 
 use super::connection::{LinkError, RedisLink};
 use super::dead_letters::DeadLetter;
+use super::letter_room::trim;
 
 /// A consumer's place in a group of a stream.
 #[derive(Debug, Clone)]
@@ -138,7 +139,8 @@ impl Consumer {
 }
 
 impl Consumer {
-    /// Copies entries to the dead-letter stream, acknowledges and deletes them, in one transaction.
+    /// Copies entries of an event stream to the dead-letter stream, acknowledges and deletes them, in one transaction.
+    /// Afterwards the letters are trimmed to about `max_len`.
     ///
     /// # Errors
     /// Redis' or the connection's. A full Redis refuses the copies and with them the whole: the entries stay pending.
@@ -154,12 +156,14 @@ impl Consumer {
         let mut transaction = pipe();
         transaction.atomic();
         for (_, letter) in letters {
-            letter.append(&mut transaction, &self.stream, max_len);
+            letter.append(&mut transaction, &self.stream);
         }
         let ids: Vec<&str> = letters.iter().map(|(id, _)| *id).collect();
         transaction.cmd("XACK").arg(&self.stream).arg(&self.group).arg(&ids);
         transaction.cmd("XDEL").arg(&self.stream).arg(&ids);
-        link.pipeline::<Value>(&transaction).await.map(drop)
+        link.pipeline::<Value>(&transaction).await?;
+        trim(link, &self.stream, max_len).await;
+        Ok(())
     }
 
     /// One entry of the stream, `None` if it is gone.

@@ -8,8 +8,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use redis::{Cmd, Pipeline};
 
+use crate::wire::names::{FIELD_REPO, dead_letter_stream};
+
 /// Longest copy of a payload, in bytes. Enough for every record the network accepts (a commit's records are at most
-/// some ten KiB); with a full stream of the default 100 000 entries, a bound on what bad input can take in Redis.
+/// some ten KiB); with a full stream of the default 100 000 entries, a bound on what bad input can take in Redis. How many
+/// letters there may be is in [`super::letter_room`].
 const PAYLOAD_MAX: usize = 64 * 1024;
 /// Longest error text, in bytes.
 const ERROR_MAX: usize = 2 * 1024;
@@ -72,11 +75,15 @@ impl DeadLetter {
         self.payload.len() + self.error.len() + self.reason.len() + self.source_id.len() + 64
     }
 
-    /// The `XADD` for it. `stream` is the stream it belongs beside; that one's dead letters are cut to about
-    /// `max_len` entries.
-    pub fn xadd(&self, stream: &str, max_len: u64) -> Cmd {
+    /// Whether a whole repository stands in it, which must not be lost.
+    pub fn is_of_repository(&self) -> bool {
+        self.field == FIELD_REPO
+    }
+
+    /// The `XADD` for it. `stream` is the stream it belongs beside.
+    pub fn xadd(&self, stream: &str) -> Cmd {
         let mut command = redis::cmd("XADD");
-        command.arg(format!("{stream}_dlq")).arg("MAXLEN").arg("~").arg(max_len).arg("*");
+        command.arg(dead_letter_stream(stream)).arg("*");
         command
             .arg(self.field)
             .arg(&self.payload)
@@ -95,8 +102,8 @@ impl DeadLetter {
     }
 
     /// Appends [`DeadLetter::xadd`] to a pipeline.
-    pub fn append(&self, pipeline: &mut Pipeline, stream: &str, max_len: u64) {
-        pipeline.add_command(self.xadd(stream, max_len));
+    pub fn append(&self, pipeline: &mut Pipeline, stream: &str) {
+        pipeline.add_command(self.xadd(stream));
     }
 }
 
@@ -120,7 +127,7 @@ mod tests {
     use super::*;
 
     fn packed(letter: &DeadLetter) -> String {
-        String::from_utf8_lossy(&letter.xadd("s", 7).get_packed_command()).into_owned()
+        String::from_utf8_lossy(&letter.xadd("s").get_packed_command()).into_owned()
     }
 
     #[test]
@@ -129,8 +136,6 @@ mod tests {
         let sent = packed(&letter);
         for part in [
             "s_dlq",
-            "MAXLEN",
-            "~",
             "event",
             "{}",
             "reason",

@@ -2,7 +2,7 @@
 //!
 //! Writers: [`gate`] decides whether and how much, [`writer`] puts a batch and its cursor in one transaction.
 //! Readers: [`consumer`]. Both stand on [`connection`], which reconnects, and on [`errors`], which knows what to wait
-//! out. What cannot be processed goes to [`dead_letters`].
+//! out. What cannot be processed goes to [`dead_letters`], as long as there is [`letter_room`].
 
 pub mod connection;
 pub mod errors;
@@ -15,6 +15,7 @@ pub mod writer;
 pub mod consumer;
 
 pub mod dead_letters;
+pub mod letter_room;
 pub mod overview;
 
 pub use connection::{LinkError, RedisLink, RedisServer};

@@ -7,6 +7,7 @@
 use redis::{Cmd, ToRedisArgs, Value};
 
 use super::dead_letters::DeadLetter;
+use super::letter_room::{trim, wait_for_room};
 use super::{LinkError, RedisLink};
 use crate::wire::Entry;
 
@@ -77,6 +78,10 @@ impl StreamWriter {
     /// # Errors
     /// `Stopped`, or a refusal that waiting does not cure.
     pub async fn write(&mut self, batch: &Batch) -> Result<u64, LinkError> {
+        if batch.dead_letters.iter().any(DeadLetter::is_of_repository) {
+            let stop = self.link.stop().clone();
+            wait_for_room(&mut self.link, &self.stream, self.dlq_max_len, &stop).await?;
+        }
         let transaction = self.transaction(batch);
         loop {
             let error = match self.link.pipeline::<Vec<Value>>(&transaction).await {
@@ -84,6 +89,9 @@ impl StreamWriter {
                     self.link.succeeded();
                     if let Some((_, value)) = &batch.cursor {
                         self.stored_cursor = Some(value.clone());
+                    }
+                    if batch.dead_letters.iter().any(|letter| !letter.is_of_repository()) {
+                        trim(&mut self.link, &self.stream, self.dlq_max_len).await;
                     }
                     return Ok(length(&replies));
                 }
@@ -120,7 +128,7 @@ impl StreamWriter {
             pipeline.add_command(xadd(stream, field, entry.as_str(), entry.len()));
         }
         for letter in &batch.dead_letters {
-            letter.append(&mut pipeline, &self.stream, self.dlq_max_len);
+            letter.append(&mut pipeline, &self.stream);
         }
         for command in &batch.also {
             pipeline.add_command(command.clone());

@@ -6,16 +6,16 @@ use serde::Deserialize;
 
 use super::error::WireError;
 use super::json_text::push_text_member;
-use super::text::{Text, read_object, require};
+use super::text::{Text, lenient, read_object, require};
 
-/// A repository to be backfilled.
+/// A repository to be backfilled. Only the account is needed to fetch it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackfillEvent<'a> {
     /// The account.
     pub did: Cow<'a, str>,
-    /// The host that listed it, as configured, with its scheme.
+    /// The host that listed it, as configured, with its scheme; empty if it is not known.
     pub host: Cow<'a, str>,
-    /// The revision that was listed.
+    /// The revision that was listed; empty if it is not known.
     pub rev: Cow<'a, str>,
     /// Why the account is not active, if the listing said so.
     pub status: Option<Cow<'a, str>>,
@@ -51,17 +51,20 @@ impl BackfillEvent<'_> {
 struct Members<'a> {
     #[serde(borrow)]
     did: Option<Text<'a>>,
-    #[serde(borrow)]
-    host: Option<Text<'a>>,
-    #[serde(borrow)]
-    rev: Option<Text<'a>>,
-    #[serde(borrow)]
-    status: Option<Text<'a>>,
+    // What nobody needs may be missing, or of any shape.
+    #[serde(default, deserialize_with = "lenient")]
+    host: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    rev: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    status: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
     active: Option<bool>,
 }
 
 /// Reads the value of an entry of a repository stream; unknown members are ignored, `null` is absent (old rsky writes
-/// `"status":null`).
+/// `"status":null`). An account is enough: what a relay lists without head and revision is a letter of the listing, and
+/// can be fetched all the same.
 ///
 /// # Errors
 /// What cannot be this kind of entry: to be acknowledged and dead-lettered.
@@ -69,9 +72,9 @@ pub fn parse_backfill(json: &str) -> Result<BackfillEvent<'_>, WireError> {
     let members: Members<'_> = read_object(json)?;
     Ok(BackfillEvent {
         did: require("backfill", "did", members.did)?,
-        host: require("backfill", "host", members.host)?,
-        rev: require("backfill", "rev", members.rev)?,
-        status: members.status.map(|Text(status)| status),
+        host: members.host.unwrap_or_default().into(),
+        rev: members.rev.unwrap_or_default().into(),
+        status: members.status.map(Cow::Owned),
         active: members.active,
     })
 }
@@ -100,11 +103,23 @@ mod tests {
     }
 
     #[test]
-    fn incomplete_entries_are_errors() {
+    fn entries_that_name_no_account_are_errors() {
         for entry in
-            ["", "null", "[]", "{}", r#"{"did":"d","host":"h"}"#, r#"{"did":1,"host":"h","rev":"r"}"#]
+            ["", "null", "[]", "{}", r#"{"host":"h","rev":"r"}"#, r#"{"did":1,"host":"h","rev":"r"}"#]
         {
             assert!(parse_backfill(entry).is_err(), "{entry}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_needs_is_no_reason() {
+        for entry in [
+            r#"{"did":"did:plc:a"}"#,
+            r#"{"did":"did:plc:a","head":"","rev":"","active":true}"#,
+            r#"{"did":"did:plc:a","host":7,"rev":[],"status":{},"active":"yes"}"#,
+        ] {
+            let event = parse_backfill(entry).unwrap();
+            assert_eq!((&*event.did, &*event.host, &*event.rev), ("did:plc:a", "", ""), "{entry}");
         }
     }
 }
