@@ -167,7 +167,7 @@ impl Config {
             collections,
             skip_unchanged: s.flag(&v::BACKFILLER_SKIP_UNCHANGED),
             skip_indexed: s.flag(&v::BACKFILLER_SKIP_INDEXED),
-            unchanged_memory: s.bytes(&v::BACKFILLER_UNCHANGED_MEMORY, 64 << 10..=4 << 30),
+            unchanged_memory: s.bytes(&v::BACKFILLER_UNCHANGED_MEMORY, 64 << 10..=16 << 30),
             memory_per_repo: s.bytes(&v::BACKFILLER_MEMORY_PER_REPO, 64 << 10..=4 << 30),
             max_repo: s.bytes(&v::BACKFILLER_MAX_REPO_BYTES, 1 << 20..=64 << 30),
             disk: s.bytes(&v::BACKFILLER_DISK_BYTES, 1 << 20..=1 << 50),
@@ -221,6 +221,12 @@ impl Config {
     pub fn delayed_key(&self) -> String {
         let [_, stream] = &self.streams;
         format!("{stream}:delayed")
+    }
+
+    /// The set of accounts that are to be compared with the AppView once more.
+    pub fn again_key(&self) -> String {
+        let [_, stream] = &self.streams;
+        format!("{stream}:again")
     }
 
     /// What the daemon's frame needs of it.

@@ -329,6 +329,8 @@ mod tests {
             listed_by: String::new(),
             attempts: 0,
             suspected: None,
+            read_up_to: None,
+            account: None,
             document: None,
             fresh: false,
             held: (mark, place),

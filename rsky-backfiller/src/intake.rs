@@ -15,12 +15,13 @@ use rsky_common::wire::parse_backfill;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::{jittered, millis, now_ms};
 use crate::job::{InFlight, Job, QUEUES, Queue};
 use crate::known::Known;
-use crate::ledger::{Death, Ledger, Verdict};
+use crate::ledger::{Death, Ledger, Until, Verdict};
 use crate::metrics::Metrics;
 use crate::outcome::Class;
-use crate::put_off::tried;
+use crate::put_off::Tried;
 
 /// Most entries of a read.
 const COUNT: usize = 250;
@@ -28,6 +29,8 @@ const COUNT: usize = 250;
 pub const MOST_PAYLOAD: usize = 4 << 10;
 /// How long a read waits for the first entry; the longest that the priority stream is not looked at.
 pub const BLOCK: Duration = Duration::from_millis(200);
+/// For how long an entry is put off while its account is on its way with another.
+const SAME_ACCOUNT: Duration = Duration::from_secs(3);
 /// A consumer of our name that was heard of this recently may be a second process.
 const RECENT_MS: u64 = 1500;
 
@@ -43,10 +46,12 @@ pub struct Intake {
     pub jobs: mpsc::Sender<Job>,
     /// For what needs no fetching.
     pub ledger: Ledger,
-    /// What is on its way.
+    /// Entries on their way.
     pub in_flight: InFlight,
-    /// What need not be fetched; `None`: everything is.
-    pub known: Option<Known>,
+    /// Accounts on their way.
+    pub accounts: InFlight,
+    /// What need not be fetched.
+    pub known: Known,
     /// Age at which others' entries are taken over.
     pub claim_idle: Duration,
     /// Counters.
@@ -187,7 +192,7 @@ impl Intake {
     async fn keep_what_is_ours(&mut self) -> Result<(), LinkError> {
         for queue in QUEUES {
             let consumer = self.consumer(queue);
-            for ids in self.in_flight.ids(queue).chunks(500) {
+            for ids in self.in_flight.of(queue).chunks(500) {
                 let mut command = redis::cmd("XCLAIM");
                 command
                     .arg(&consumer.stream)
@@ -210,7 +215,7 @@ impl Intake {
             // There is a place for each: no more were asked for, and nobody else takes places.
             let place =
                 Arc::clone(self.places(queue)).acquire_owned().await.map_err(|_| LinkError::Stopped)?;
-            let (attempts, suspected) = tried(&entry);
+            let Tried { attempts, suspected, read_up_to } = Tried::of(&entry);
             let has_body = !entry.fields.is_empty();
             let payload = entry.take_field(FIELD_REPO).unwrap_or_default();
             let mut job = Job {
@@ -221,6 +226,8 @@ impl Intake {
                 listed_by: String::new(),
                 attempts,
                 suspected,
+                read_up_to,
+                account: None,
                 document: None,
                 // What failed before is judged by the document of now.
                 fresh: attempts > 0,
@@ -248,10 +255,17 @@ impl Intake {
         }
         let known = self.known(queue, &jobs).await?;
         let dealt = jobs.len();
-        for ((job, _), known) in jobs.into_iter().zip(known) {
-            if known {
+        for ((mut job, _), known) in jobs.into_iter().zip(known) {
+            if known && job.read_up_to.is_none() {
                 self.metrics.outcome(Class::Unchanged);
                 self.ledger.settle(job, Verdict::Done).await;
+                continue;
+            }
+            job.account = self.accounts.enter(queue, &job.did);
+            if job.account.is_none() {
+                // Several relays tell of the same. When the one that is on its way has been written, this one is known.
+                let due = now_ms().saturating_add(millis(jittered(SAME_ACCOUNT)));
+                self.ledger.settle(job, Verdict::Later(Until::Due(due))).await;
             } else if self.jobs.send(job).await.is_err() {
                 return Err(LinkError::Stopped);
             }
@@ -268,14 +282,12 @@ impl Intake {
 
     /// Which of them need not be fetched.
     async fn known(&mut self, queue: Queue, jobs: &[(Job, String)]) -> Result<Vec<bool>, LinkError> {
-        match &mut self.known {
-            Some(known) if !jobs.is_empty() => {
-                let listed: Vec<(&str, &str)> =
-                    jobs.iter().map(|(job, rev)| (job.did.as_str(), rev.as_str())).collect();
-                known.among(&mut self.link, queue, &listed).await
-            }
-            _ => Ok(vec![false; jobs.len()]),
+        if jobs.is_empty() {
+            return Ok(Vec::new());
         }
+        let listed: Vec<(&str, &str)> =
+            jobs.iter().map(|(job, rev)| (job.did.as_str(), rev.as_str())).collect();
+        self.known.among(&mut self.link, queue, &listed).await
     }
 
     async fn warn_of_namesake(&mut self) {

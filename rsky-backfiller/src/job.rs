@@ -7,6 +7,7 @@ use rsky_common::identity::DidDocument;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::outcome::Class;
+use crate::unread::Reached;
 
 /// Which stream an entry came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,20 +36,21 @@ impl Queue {
     }
 }
 
-/// The entries between reading and settling, so that none is dealt out twice.
+/// What is between reading and settling, by queue: ids of entries, so that none is dealt out twice, or accounts, so that
+/// none is fetched twice at a time.
 #[derive(Debug, Clone, Default)]
 pub struct InFlight(Arc<Mutex<HashSet<(Queue, String)>>>);
 
 impl InFlight {
-    /// Marks an entry; `None` when it is on its way already. Dropping the mark ends it.
-    pub fn enter(&self, queue: Queue, id: &str) -> Option<Mark> {
-        let key = (queue, id.to_owned());
+    /// Marks an entry or account; `None` when it is on its way already. Dropping the mark ends it.
+    pub fn enter(&self, queue: Queue, name: &str) -> Option<Mark> {
+        let key = (queue, name.to_owned());
         let entered = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
         entered.then(|| Mark { all: self.clone(), key })
     }
 
-    /// The ids of one stream.
-    pub fn ids(&self, queue: Queue) -> Vec<String> {
+    /// Those of one stream.
+    pub fn of(&self, queue: Queue) -> Vec<String> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.iter().filter(|(of, _)| *of == queue).map(|(_, id)| id.clone()).collect()
     }
@@ -85,10 +87,14 @@ pub struct Job {
     pub attempts: u32,
     /// What the last try found wrong with its content, to be confirmed by another.
     pub suspected: Option<Class>,
+    /// For a second comparison with the AppView, what was indexed before it.
+    pub read_up_to: Option<Reached>,
     /// Its DID document, once known.
     pub document: Option<Arc<DidDocument>>,
     /// Whether the document was asked for on this job's behalf, past the cache.
     pub fresh: bool,
+    /// Mark of its account, unless it was not looked at.
+    pub account: Option<Mark>,
     /// Mark and place in the bounded set of jobs.
     pub held: (Mark, OwnedSemaphorePermit),
 }

@@ -8,7 +8,7 @@
 //! | which repository is next, and how much a host is asked | [`dispatch`], [`hosts`] |
 //! | its DID document, its CAR | [`worker`], [`download`], `headers` |
 //! | blocks, signature and tree are checked, entries made | [`repository`], [`records`] |
-//! | for what was lost: the records the AppView has | [`reconcile`], [`database`] |
+//! | for what was lost: the records the AppView has | [`reconcile`], [`database`], [`unread`] |
 //! | entries are written behind the gate | [`output`] |
 //! | acknowledged, put off, or a dead letter | [`outcome`], [`troubles`], [`ledger`], [`put_off`], [`delayed`] |
 //! | what is told about it | [`report`], [`metrics`] |
@@ -34,6 +34,7 @@ pub mod database;
 pub mod reconcile;
 pub mod records;
 pub mod repository;
+pub mod unread;
 
 pub mod output;
 

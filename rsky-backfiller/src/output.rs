@@ -14,7 +14,7 @@ const WAITING: usize = 16;
 
 struct Order {
     chunk: Chunk,
-    also: Option<Cmd>,
+    also: Vec<Cmd>,
     written: oneshot::Sender<()>,
 }
 
@@ -30,7 +30,7 @@ impl std::fmt::Debug for Order {
 
 impl Output {
     /// Writes a chunk, and `also` in the transaction with its last entry. `false`: the process ends before it is written.
-    pub async fn write(&self, chunk: Chunk, also: Option<Cmd>) -> bool {
+    pub async fn write(&self, chunk: Chunk, also: Vec<Cmd>) -> bool {
         let (written, done) = oneshot::channel();
         self.0.send(Order { chunk, also, written }).await.is_ok() && done.await.is_ok()
     }

@@ -33,6 +33,7 @@ use crate::reconcile::Reconciler;
 use crate::remembered::Remembered;
 use crate::report;
 use crate::troubles::Troubles;
+use crate::unread::Unread;
 use crate::worker::Worker;
 
 /// The daemon's name, in logs and on the pages.
@@ -130,9 +131,12 @@ fn spawn_stages(
     let [urgent, normal] = sides.burying;
     stages.spawn("dead letters of the priority stream", urgent.run());
     stages.spawn("dead letters", normal.run());
+    let unread = Unread { live: names::FIREHOSE_LIVE.to_owned(), backfill: config.output.clone() };
     let delayed = Delayed {
         link: link("delayed"),
         key: config.delayed_key(),
+        again: config.again_key(),
+        unread: unread.clone(),
         streams: config.streams.clone(),
         length: Arc::clone(&delayed_length),
         stop: stop.clone(),
@@ -147,7 +151,10 @@ fn spawn_stages(
         None => None,
     };
     let indexed = database.clone().map(Indexed::new);
-    let worker = worker(config, metrics, output, remembered.clone(), shared, database, &stop)?;
+    let looks = server.link("what is unread", Readiness::unheard(), &finish);
+    let unread = database.is_some().then(|| (unread, Mutex::new(looks)));
+    let mut worker = worker(config, metrics, output, remembered.clone(), shared, database, &stop)?;
+    worker.unread = unread;
     let places = places.map(|places| Arc::new(Semaphore::new(places)));
     let (jobs, inbox) = mpsc::channel(64);
     let dispatcher = Dispatcher::new(
@@ -167,7 +174,8 @@ fn spawn_stages(
         jobs,
         ledger,
         in_flight: InFlight::default(),
-        known: config.skip_unchanged.then(|| Known::new(remembered, indexed, config.skip_indexed)),
+        accounts: InFlight::default(),
+        known: Known::new(remembered, indexed, config.skip_indexed, config.skip_unchanged),
         claim_idle: config.claim_idle,
         metrics: Arc::clone(metrics),
         stop: stop.clone(),
@@ -235,6 +243,7 @@ fn worker(
         output,
         reconciler: database.map(|database| Arc::new(Reconciler::new(database))),
         remembered,
+        unread: None,
         metrics: Arc::clone(metrics),
         slow: AtomicUsize::new(0),
         slots: Arc::new(Semaphore::new(config.concurrency)),

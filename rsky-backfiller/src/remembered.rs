@@ -1,146 +1,208 @@
-//! Which revision of which repository was queued last: a table of fixed size in Redis.
+//! Which revision of which repository was queued last, and which was compared with the AppView: two tables in Redis.
 //!
-//! A repository has one slot of sixteen bytes, found by its DID: a fingerprint of the DID and of the collections that
-//! were queued, and the revision as a number. Two repositories of one slot make each other forgotten, and the
-//! forgotten one is fetched once more. The slots lie in strings of 64 KiB that come into being when used.
+//! A repository is one of some hundred fields of a small hash, which Redis keeps in some twenty bytes: the field is a
+//! fingerprint of the DID and of the collections that were queued, the value the revision as a number. Hash and
+//! fingerprint come of SHA-256 with a secret that lies beside the tables, so nobody can make DIDs that meet. The hashes
+//! come into being when used. A full one forgets a repository for each new one, which is then fetched once more; that is
+//! counted, and warned about (`known.rs`).
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, OnceLock};
 
 use redis::Cmd;
+use rsky_common::redis::{LinkError, RedisLink};
+use rsky_common::repo::revision_number;
+use sha2::{Digest as _, Sha256};
 
-/// Bytes of a slot.
-const SLOT: u64 = 16;
-/// Slots of one string.
-const SLOTS_PER_KEY: u64 = 4096;
-/// The alphabet of revisions, in order.
-const ALPHABET: &[u8; 32] = b"234567abcdefghijklmnopqrstuvwxyz";
+/// Most fields of a hash: what Redis keeps compactly by default (`hash-max-listpack-entries`).
+const MOST_FIELDS: u64 = 120;
+/// What a hash of that many fields takes, its own key included.
+const HASH_BYTES: u64 = 2560;
+/// Bytes of a fingerprint: among those of one hash, one in 10^12 is taken for another.
+const FINGERPRINT: usize = 6;
 
-/// The table.
+/// Sets a field, after removing another from a full hash; the second key counts those.
+const REMEMBER: &str = "if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 \
+and redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[3]) then \
+redis.call('HDEL', KEYS[1], redis.call('HRANDFIELD', KEYS[1])) redis.call('INCR', KEYS[2]) end \
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) return 1";
+
+/// Which table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Table {
+    /// Its records were queued.
+    Queued,
+    /// And what it no longer has was deleted.
+    Compared,
+}
+
+/// The tables.
 #[derive(Debug, Clone)]
 pub struct Remembered {
     prefix: String,
-    slots: u64,
-    collections: u64,
+    hashes: u64,
+    collections: String,
+    secret: Arc<OnceLock<Vec<u8>>>,
 }
 
 impl Remembered {
-    /// The table for an output stream, of at most `bytes` bytes; another size, or other collections, forget everything.
+    /// The tables for an output stream, of at most about `bytes` bytes each; another size, or other collections, forget
+    /// everything.
     pub fn new(output: &str, bytes: u64, collections: &str) -> Self {
-        let slots = (bytes / SLOT).max(SLOTS_PER_KEY);
-        Self { prefix: format!("{output}:revs:{slots}"), slots, collections: hash(2, collections.as_bytes()) }
+        Self {
+            prefix: format!("{output}:revs"),
+            hashes: (bytes / HASH_BYTES).max(1),
+            collections: collections.to_owned(),
+            secret: Arc::default(),
+        }
     }
 
-    /// The command that reads a repository's slot.
-    pub fn look(&self, did: &str) -> Cmd {
-        let (key, offset) = self.place(did);
-        let mut command = redis::cmd("GETRANGE");
-        command.arg(key).arg(offset).arg(offset + SLOT - 1);
-        command
+    /// Gets the secret, or makes one. `false`: there is none, and a full Redis takes none; nothing is known then.
+    ///
+    /// # Errors
+    /// Redis' or the connection's.
+    pub async fn open(&self, link: &mut RedisLink) -> Result<bool, LinkError> {
+        if self.secret.get().is_some() {
+            return Ok(true);
+        }
+        let key = format!("{}:secret", self.prefix);
+        let get = || {
+            let mut command = redis::cmd("GET");
+            command.arg(&key);
+            command
+        };
+        let mut found: Option<Vec<u8>> = link.query(&get()).await?;
+        if found.is_none() {
+            let mut set = redis::cmd("SET");
+            set.arg(&key).arg(random()).arg("NX");
+            match link.query::<redis::Value>(&set).await {
+                Ok(_) => found = link.query(&get()).await?,
+                Err(error) if error.is_transient() => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found.is_some_and(|found| self.secret.set(found).is_ok() || self.secret.get().is_some()))
     }
 
-    /// Whether a slot's content says that this revision, or a later one, was queued.
-    pub fn knows(&self, slot: &[u8], did: &str, rev: &str) -> bool {
-        let Some((whose, stored)) = slot.split_first_chunk::<8>() else { return false };
-        let (Some(stored), Some(asked)) = (stored.first_chunk::<8>(), number(rev)) else { return false };
-        u64::from_be_bytes(*whose) == self.fingerprint(did) && u64::from_be_bytes(*stored) >= asked
-    }
-
-    /// Whether a slot's content says that any revision was queued.
-    pub fn knows_of(&self, slot: &[u8], did: &str) -> bool {
-        slot.first_chunk::<8>().is_some_and(|whose| u64::from_be_bytes(*whose) == self.fingerprint(did))
-    }
-
-    /// Whether a text has the form of a revision, so that its order means something.
-    pub fn is_revision(rev: &str) -> bool {
-        number(rev).is_some()
-    }
-
-    /// The command that remembers; `None` for a revision of another form.
-    pub fn remember(&self, did: &str, rev: &str) -> Option<Cmd> {
-        let rev = number(rev)?;
-        let (key, offset) = self.place(did);
-        let value = [self.fingerprint(did).to_be_bytes(), rev.to_be_bytes()].concat();
-        let mut command = redis::cmd("SETRANGE");
-        command.arg(key).arg(offset).arg(value);
+    /// The command that reads what a table has of a repository; `None` before the tables are open.
+    pub fn look(&self, table: Table, did: &str) -> Option<Cmd> {
+        let (key, field) = self.place(table, did)?;
+        let mut command = redis::cmd("HGET");
+        command.arg(key).arg(field.as_slice());
         Some(command)
     }
 
-    fn fingerprint(&self, did: &str) -> u64 {
-        // An empty slot reads as zeros.
-        hash(self.collections, did.as_bytes()).max(1)
+    /// The command that remembers; `None` for a revision of another form, and before the tables are open.
+    pub fn remember(&self, table: Table, did: &str, rev: &str) -> Option<Cmd> {
+        let rev = revision_number(rev)?;
+        let (key, field) = self.place(table, did)?;
+        let mut command = redis::cmd("EVAL");
+        command.arg(REMEMBER).arg(2).arg(key).arg(self.forgotten_key());
+        command.arg(field.as_slice()).arg(rev.to_be_bytes().as_slice()).arg(MOST_FIELDS);
+        Some(command)
     }
 
-    fn place(&self, did: &str) -> (String, u64) {
-        let slot = hash(0, did.as_bytes()) % self.slots;
-        (format!("{}:{}", self.prefix, slot / SLOTS_PER_KEY), slot % SLOTS_PER_KEY * SLOT)
+    /// The command that tells how many were forgotten for others.
+    pub fn forgotten(&self) -> Cmd {
+        let mut command = redis::cmd("GET");
+        command.arg(self.forgotten_key());
+        command
+    }
+
+    fn forgotten_key(&self) -> String {
+        format!("{}:forgotten", self.prefix)
+    }
+
+    /// Hash and field of a repository.
+    fn place(&self, table: Table, did: &str) -> Option<(String, [u8; FINGERPRINT])> {
+        let mut hasher = Sha256::new();
+        let parts = [self.secret.get()?.as_slice(), self.collections.as_bytes(), did.as_bytes()];
+        for part in parts {
+            hasher.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+            hasher.update(part);
+        }
+        let digest: [u8; 32] = hasher.finalize().into();
+        let (number, rest) = digest.split_first_chunk::<8>()?;
+        let number = u64::from_be_bytes(*number) % self.hashes;
+        let table = match table {
+            Table::Queued => "q",
+            Table::Compared => "c",
+        };
+        let key = format!("{}:{table}{}:{number}", self.prefix, self.hashes);
+        Some((key, *rest.first_chunk::<FINGERPRINT>()?))
     }
 }
 
-/// A revision as a number of the same order; `None` if it is not thirteen characters of the alphabet.
-fn number(rev: &str) -> Option<u64> {
-    if rev.len() != 13 {
-        return None;
+/// Whether what a table has says that this revision, or a later one, is in it.
+pub fn has(found: Option<&[u8]>, rev: &str) -> bool {
+    let stored = found.and_then(|found| found.first_chunk::<8>());
+    match (stored, revision_number(rev)) {
+        (Some(stored), Some(asked)) => u64::from_be_bytes(*stored) >= asked,
+        _ => false,
     }
-    rev.bytes().try_fold(0_u64, |sum, byte| {
-        let digit = ALPHABET.iter().position(|letter| *letter == byte)?;
-        sum.checked_mul(32)?.checked_add(u64::try_from(digit).ok()?)
-    })
 }
 
-/// A revision for a commit that has none: the time now, in the form of the others.
-pub fn revision_of_now() -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let mut rest = u64::try_from(now.as_micros()).unwrap_or(0) << 10;
-    let mut letters = [b'2'; 13];
-    for letter in letters.iter_mut().rev() {
-        *letter =
-            usize::try_from(rest % 32).ok().and_then(|digit| ALPHABET.get(digit)).copied().unwrap_or(b'2');
-        rest /= 32;
-    }
-    String::from_utf8_lossy(&letters).into_owned()
-}
-
-/// FNV-1a with a final mix; it must stay the same over releases, since its values are stored.
-fn hash(seed: u64, bytes: &[u8]) -> u64 {
-    let start = 0xcbf2_9ce4_8422_2325 ^ seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let mixed =
-        bytes.iter().fold(start, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
-    let mixed = (mixed ^ (mixed >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
-    mixed ^ (mixed >> 32)
+/// 256 bits that nobody can guess, of the process' own randomness.
+fn random() -> Vec<u8> {
+    (0..4_u8).flat_map(|part| RandomState::new().hash_one(part).to_be_bytes()).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
 
-    fn slot(table: &Remembered, did: &str, rev: &str) -> Vec<u8> {
-        [table.fingerprint(did).to_be_bytes(), number(rev).unwrap().to_be_bytes()].concat()
+    fn open(bytes: u64, collections: &str, secret: u8) -> Remembered {
+        let table = Remembered::new("out", bytes, collections);
+        table.secret.set(vec![secret; 32]).unwrap();
+        table
     }
 
     #[test]
     fn the_same_or_an_older_revision_is_known() {
-        let table = Remembered::new("out", 1 << 20, "a");
-        let stored = slot(&table, "did:plc:a", "3jzfcijpj2z2b");
-        assert!(table.knows(&stored, "did:plc:a", "3jzfcijpj2z2b"));
-        assert!(table.knows(&stored, "did:plc:a", "3jzfcijpj2z2a"));
-        assert!(!table.knows(&stored, "did:plc:a", "3jzfcijpj2z2c"));
-        assert!(!table.knows(&stored, "did:plc:b", "3jzfcijpj2z2b"));
-        assert!(!table.knows(&stored, "did:plc:a", ""));
-        assert!(!table.knows(&[0; 16], "did:plc:a", "2222222222222"));
-        assert!(!table.knows(&[], "did:plc:a", "3jzfcijpj2z2b"));
-        let others = Remembered::new("out", 1 << 20, "b");
-        assert!(!others.knows(&stored, "did:plc:a", "3jzfcijpj2z2b"), "other collections were queued then");
+        let stored = revision_number("3jzfcijpj2z2b").unwrap().to_be_bytes();
+        for (rev, known) in
+            [("3jzfcijpj2z2b", true), ("3jzfcijpj2z2a", true), ("3jzfcijpj2z2c", false), ("", false)]
+        {
+            assert_eq!(has(Some(&stored), rev), known, "{rev}");
+            assert!(!has(None, rev) && !has(Some(&[]), rev));
+        }
     }
 
     #[test]
-    fn revisions_made_up_grow_and_have_the_form() {
-        let first = revision_of_now();
-        std::thread::sleep(std::time::Duration::from_millis(2));
-        let second = revision_of_now();
-        assert!(first < second && number(&first) < number(&second), "{first} {second}");
-        assert!(table_place_is_stable());
+    fn places_depend_on_the_secret_and_on_what_was_queued() {
+        let place = |table: &Remembered, which| table.place(which, "did:plc:a").unwrap();
+        let table = open(1 << 20, "a", 1);
+        assert_eq!(place(&table, Table::Queued), place(&open(1 << 20, "a", 1), Table::Queued));
+        for other in [open(1 << 20, "b", 1), open(1 << 20, "a", 2)] {
+            assert_ne!(place(&table, Table::Queued).1, place(&other, Table::Queued).1);
+        }
+        assert_ne!(place(&table, Table::Queued).0, place(&table, Table::Compared).0);
+        assert!(table.remember(Table::Queued, "did:plc:a", "bad").is_none());
+        assert!(Remembered::new("out", 0, "").look(Table::Queued, "did:plc:a").is_none(), "not open");
     }
 
-    fn table_place_is_stable() -> bool {
-        let table = Remembered::new("out", 0, "");
-        table.remember("did:plc:a", "bad").is_none() && table.remember("did:plc:a", "3jzfcijpj2z2a").is_some()
+    #[test]
+    fn the_default_holds_a_network_of_forty_million_accounts() {
+        let bytes = 1 << 30;
+        let hashes = bytes / HASH_BYTES;
+        // Hashes fill by chance: of one in a thousand of the accounts and hashes, few meet a full one.
+        let (few, accounts) = (hashes / 1000, 40_000);
+        let table = open(few * HASH_BYTES, "", 3);
+        let mut fields: HashMap<String, u64> = HashMap::new();
+        for number in 0..accounts {
+            *fields
+                .entry(table.place(Table::Queued, &format!("did:plc:{number}")).unwrap().0)
+                .or_default() += 1;
+        }
+        let forgotten: u64 = fields.values().map(|fields| fields.saturating_sub(MOST_FIELDS)).sum();
+        assert!(forgotten * 100 < accounts, "{forgotten} of {accounts}");
+    }
+
+    #[test]
+    fn secrets_differ() {
+        assert_eq!(random().len(), 32);
+        assert_ne!(random(), random());
     }
 }

@@ -3,14 +3,15 @@
 use bytes::Bytes;
 use rsky_common::atproto::{CollectionFilter, cid};
 use rsky_common::redis::DeadLetter;
-use rsky_common::repo::{BlockStore, CarStream, Commit, Leaf, MstError, StoreLimits, Walk};
+use rsky_common::repo::{
+    BlockStore, CarStream, Commit, Leaf, MstError, StoreLimits, Walk, revision_number, revision_of_now,
+};
 use rsky_common::wire::{BackfilledRepo, Entry, LiveCommit, LiveCommitWriter, names};
 use tokio::sync::mpsc;
 
 use crate::outcome::{Class, Failure};
 use crate::reconcile::Paths;
 use crate::records::{Made, Records};
-use crate::remembered::{Remembered, revision_of_now};
 
 /// Bytes of entries a repository may make: so much, and so many times its size. Keys may share a record, and a large one
 /// under very many keys would fill the output stream, where entries are counted and not weighed.
@@ -64,7 +65,7 @@ pub fn receive(
     let cid = cid::to_text(root).map_err(|_| Failure::new(Class::BadCar, "the root is no CID"))?;
     let rev = match &commit.rev {
         // It is in every entry, which are counted and not weighed in the output stream, and orders changes.
-        Some(rev) if !Remembered::is_revision(rev) => {
+        Some(rev) if revision_number(rev).is_none() => {
             return Err(Failure::new(Class::BadCommit, format!("the revision is no TID: {rev}")));
         }
         Some(rev) => rev.clone(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use reqwest::Client;
 use rsky_common::identity::{DidDocument, DidResolver, DocumentCache, ResolveError, Resolved, redis_cache};
-use rsky_common::redis::RedisLink;
+use rsky_common::redis::{LinkError, RedisLink};
 use rsky_common::repo::{DiskBudget, StoreLimits};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::spawn_blocking;
@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::clock::{iso, now_ms};
+use crate::clock::{iso, millis, now_ms};
 use crate::config::{Config, Source};
 use crate::download::{Download, Patience, ask, repo_url};
 use crate::job::{Job, Queue};
@@ -23,8 +23,9 @@ use crate::metrics::Metrics;
 use crate::outcome::{Class, Directory, Failure, of_document};
 use crate::output::Output;
 use crate::reconcile::{Paths, Reconciler};
-use crate::remembered::Remembered;
+use crate::remembered::{Remembered, Table};
 use crate::repository::{Chunk, Making, Received, Summary, make_entries, receive};
+use crate::unread::{Again, LOOK_AGAIN, Reached, Unread};
 
 /// Pieces of an answer between the socket and the reader of the CAR.
 const PIECES: usize = 4;
@@ -96,6 +97,8 @@ pub struct Worker {
     pub reconciler: Option<Arc<Reconciler>>,
     /// Revisions queued.
     pub remembered: Remembered,
+    /// What indexers have not read yet, and the connection to ask about it; of use where there is a database.
+    pub unread: Option<(Unread, Mutex<RedisLink>)>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Repositories whose host has been slow to send the first bytes, and has not yet: they take no memory.
@@ -235,6 +238,11 @@ impl Worker {
             let checked = reconciler.check().await;
             checked.map_err(|error| Failure::new(Class::Database, format!("{error:#}")))?;
         }
+        let reached = match self.reached(job).await {
+            Ok(reached) => reached,
+            Err(LinkError::Stopped) => return Ok(Step::Stopped),
+            Err(error) => return Err(Failure::internal(error)),
+        };
         let asked_ms = now_ms();
         let (received, pace, _slot) = tokio::select! {
             () = self.stop.cancelled() => return Ok(Step::Stopped),
@@ -253,7 +261,15 @@ impl Worker {
             received.commit.verify(&key)?;
         }
         self.metrics.bytes.inc_by(received.bytes);
-        let Some(summary) = self.write(job, received, asked_ms).await? else { return Ok(Step::Stopped) };
+        let mut also = self.remembered(job, &received.rev);
+        match self.compare_again(job, reached).await {
+            Ok(again) => also.extend(again),
+            Err(LinkError::Stopped) => return Ok(Step::Stopped),
+            Err(error) => return Err(Failure::internal(error)),
+        }
+        let Some(summary) = self.write(job, received, asked_ms, also).await? else {
+            return Ok(Step::Stopped);
+        };
         self.metrics.records.inc_by(summary.queued);
         self.metrics.filtered.inc_by(summary.filtered);
         self.metrics.bad_records.inc_by(summary.bad);
@@ -317,12 +333,13 @@ impl Worker {
         Ok(download)
     }
 
-    /// Checks the whole tree, then writes. `None`: the process ends.
+    /// Checks the whole tree, then writes, `also` with the last entry. `None`: the process ends.
     async fn write(
         &self,
         job: &Job,
         mut received: Received,
         asked_ms: u64,
+        also: Vec<redis::Cmd>,
     ) -> Result<Option<Summary>, Failure> {
         let making = Making {
             filter: self.config.filter.clone(),
@@ -330,7 +347,6 @@ impl Worker {
             bytes: self.config.batch_bytes,
             time: iso(now_ms()),
         };
-        let remember = self.remembered.remember(&job.did, &received.rev);
         let (sender, mut chunks) = mpsc::channel::<Chunk>(CHUNKS);
         let known = self.known_paths(job, &received.rev, asked_ms);
         let making = spawn_blocking(move || {
@@ -340,7 +356,7 @@ impl Worker {
         let mut ended = false;
         while let Some(chunk) = chunks.recv().await {
             let last = chunk.last;
-            let also = if last { remember.clone() } else { None };
+            let also = if last { also.clone() } else { Vec::new() };
             if !self.output.write(chunk, also).await {
                 return Ok(None);
             }
@@ -355,6 +371,41 @@ impl Worker {
     /// Accounts of the priority stream are compared with the AppView, where its database is known.
     fn compared(&self, job: &Job) -> Option<&Arc<Reconciler>> {
         self.reconciler.as_ref().filter(|_| job.queue == Queue::Priority)
+    }
+
+    /// How far the streams reach before an account is compared, if that is to be looked at.
+    async fn reached(&self, job: &Job) -> Result<Option<Reached>, LinkError> {
+        match &self.unread {
+            // A second comparison is the last: what came into the streams since was not lost.
+            Some((unread, link)) if self.compared(job).is_some() && job.read_up_to.is_none() => {
+                unread.reached(&mut *link.lock().await).await.map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The wish to compare once more, if something of the account was not indexed before this comparison.
+    async fn compare_again(
+        &self,
+        job: &Job,
+        reached: Option<Reached>,
+    ) -> Result<Option<redis::Cmd>, LinkError> {
+        let (Some((unread, link)), Some(reached)) = (&self.unread, reached) else { return Ok(None) };
+        if !unread.holds(&mut *link.lock().await, &reached, &job.did).await? {
+            return Ok(None);
+        }
+        let mut wish = redis::cmd("ZADD");
+        let due = now_ms().saturating_add(millis(LOOK_AGAIN));
+        wish.arg(self.config.again_key()).arg(due).arg(Again::of(job, reached).member());
+        Ok(Some(wish))
+    }
+
+    /// What remembers that the repository was queued, and compared.
+    fn remembered(&self, job: &Job, rev: &str) -> Vec<redis::Cmd> {
+        let queued = self.remembered.remember(Table::Queued, &job.did, rev);
+        let compared =
+            self.compared(job).and_then(|_| self.remembered.remember(Table::Compared, &job.did, rev));
+        queued.into_iter().chain(compared).collect()
     }
 
     /// What the AppView has of an account that is resynchronised.

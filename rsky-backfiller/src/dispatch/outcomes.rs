@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::task::{Id, JoinError};
 
 use super::{Dispatcher, Finished, Key};
-use crate::clock::{jittered, now_ms};
+use crate::clock::{jittered, millis, now_ms};
 use crate::job::{Job, Queue};
 use crate::ledger::{Death, Until, Verdict, retry_delay};
 use crate::outcome::{Action, Class, Failure, Speaks};
@@ -146,7 +146,7 @@ impl Dispatcher {
 
     async fn put_off(&self, job: Job, delay: Duration) {
         let delay = jittered(delay);
-        let due = now_ms().saturating_add(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
+        let due = now_ms().saturating_add(millis(delay));
         self.ledger.settle(job, Verdict::Later(Until::Due(due))).await;
     }
 

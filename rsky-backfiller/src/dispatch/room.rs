@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::{Dispatcher, Key, Role};
-use crate::clock::now_ms;
+use crate::clock::{millis, now_ms};
 use crate::hosts::{Host, HostState};
 use crate::job::Queue;
 use crate::ledger::{Until, Verdict};
@@ -67,7 +67,7 @@ impl Dispatcher {
         }
         for (job, delay) in parked {
             self.metrics.parked.inc();
-            let due = now_ms().saturating_add(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
+            let due = now_ms().saturating_add(millis(delay));
             self.ledger.settle(job, Verdict::Later(Until::Due(due))).await;
         }
     }

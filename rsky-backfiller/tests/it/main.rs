@@ -20,6 +20,7 @@ mod public_addresses;
 mod puts_off_and_gives_up;
 mod queue_tools;
 mod respects_hosts;
+mod resynchronises;
 mod stays_within_memory;
 mod support;
 mod survives_kills_and_a_full_redis;

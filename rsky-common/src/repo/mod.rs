@@ -8,6 +8,7 @@ mod commit;
 mod disk_budget;
 mod mst;
 mod mst_node;
+mod revision;
 mod signature;
 
 pub use block_store::{BlockStore, StoreLimits};
@@ -15,4 +16,5 @@ pub use car_stream::{CarStream, CarStreamError, MAX_BLOCK_BYTES};
 pub use commit::{Commit, CommitError};
 pub use disk_budget::{DiskBudget, NoDisk};
 pub use mst::{Leaf, MstError, Walk, key_layer};
+pub use revision::{revision_number, revision_of_now};
 pub use signature::{Curve, KeyError, SignatureError, VerifyingKey};

@@ -1,18 +1,15 @@
 //! A repository from the pieces of its CAR, and whether it is what it should be. Blocking code: it hashes, and large
 //! repositories are in files.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use rsky_common::atproto::cid;
-use rsky_common::repo::{BlockStore, CarStream, CarStreamError, Commit, MstError, StoreLimits, Walk};
+use rsky_common::repo::{
+    BlockStore, CarStream, CarStreamError, Commit, MstError, StoreLimits, Walk, revision_of_now,
+};
 use tokio::sync::mpsc;
 
 use super::account::Account;
-
-/// The alphabet of revisions, in order.
-const ALPHABET: &[u8; 32] = b"234567abcdefghijklmnopqrstuvwxyz";
 
 /// A repository whose blocks are all here and have the hashes they are named by.
 pub(super) struct Repository {
@@ -101,30 +98,4 @@ enum Damage {
     Car(#[from] CarStreamError),
     #[error("{0:#}")]
     Other(anyhow::Error),
-}
-
-/// A revision for a commit that has none (PIPELINE 6.5): the time now, in the form of the others.
-fn revision_of_now() -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let mut rest = u64::try_from(now.as_micros()).unwrap_or(0) << 10;
-    let mut letters = [b'2'; 13];
-    for letter in letters.iter_mut().rev() {
-        let digit = usize::try_from(rest % 32).unwrap_or(0);
-        *letter = ALPHABET.get(digit).copied().unwrap_or(b'2');
-        rest /= 32;
-    }
-    String::from_utf8_lossy(&letters).into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn made_up_revisions_have_the_form_and_the_order_of_the_others() {
-        let rev = revision_of_now();
-        assert_eq!(rev.len(), 13);
-        assert!(rev.bytes().all(|byte| ALPHABET.contains(&byte)), "{rev}");
-        assert!(*"3migo7fijwi2k" < *rev && *rev < *"4222222222222", "{rev}");
-    }
 }
