@@ -1,12 +1,24 @@
 //! Whether the parts of a daemon are connected to what they need.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::text::{SHOWN, shown};
+
+type Question = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+
 /// The parts by name. Cloning gives another handle to the same parts.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Health {
     parts: Arc<Mutex<BTreeMap<String, Option<String>>>>,
+    asked: Arc<Mutex<BTreeMap<String, Question>>>,
+}
+
+impl fmt::Debug for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Health").field("parts", &self.parts).finish_non_exhaustive()
+    }
 }
 
 impl Health {
@@ -22,10 +34,20 @@ impl Health {
         readiness
     }
 
+    /// Registers a part that is asked each time: why is it not ready? It must answer from memory, at once.
+    pub fn ask(&self, name: impl Into<String>, why_not: impl Fn() -> Option<String> + Send + Sync + 'static) {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.insert(name.into(), Arc::new(why_not));
+    }
+
     /// Names and reasons of the parts that are not ready; empty: all are.
     pub fn reasons(&self) -> Vec<(String, String)> {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let answers =
+            asked.iter().filter_map(|(name, why_not)| Some((name.clone(), shown(&why_not()?, SHOWN))));
         let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        parts.iter().filter_map(|(name, reason)| Some((name.clone(), reason.clone()?))).collect()
+        let told = parts.iter().filter_map(|(name, reason)| Some((name.clone(), reason.clone()?)));
+        told.chain(answers).collect()
     }
 
     fn set(&self, name: &str, reason: Option<String>) {
@@ -55,9 +77,9 @@ impl Readiness {
         self.health.set(&self.name, None);
     }
 
-    /// It is not, and why. Readers are people: say what is waited for.
-    pub fn not_ready(&self, reason: impl Into<String>) {
-        self.health.set(&self.name, Some(reason.into()));
+    /// It is not, and why. Readers are people: say what is waited for. What peers say is made fit for a page.
+    pub fn not_ready(&self, reason: impl AsRef<str>) {
+        self.health.set(&self.name, Some(shown(reason.as_ref(), SHOWN)));
     }
 }
 
@@ -74,7 +96,12 @@ mod tests {
         assert_eq!(health.reasons(), [("relay".to_owned(), "starting".to_owned())]);
         relay.ready();
         assert!(health.reasons().is_empty());
-        redis.not_ready("gone");
-        assert_eq!(health.reasons(), [("redis".to_owned(), "gone".to_owned())]);
+        redis.not_ready("gone\n".repeat(1000));
+        let reasons = health.reasons();
+        let (part, reason) = &reasons[0];
+        assert!(part == "redis" && reason.starts_with("gone\\ngone") && reason.len() < 1_300, "{reason}");
+        redis.ready();
+        health.ask("age", || Some("old".to_owned()));
+        assert_eq!(health.reasons(), [("age".to_owned(), "old".to_owned())]);
     }
 }

@@ -5,9 +5,11 @@ mod metrics;
 mod page;
 mod server;
 mod status;
+mod text;
 
 pub use health::{Health, Readiness};
 pub use metrics::registry;
 pub use prometheus_client;
 pub use server::Admin;
 pub use status::Status;
+pub use text::{SHOWN, shown};
