@@ -2,6 +2,8 @@
 
 use redis::{ErrorKind, RedisError};
 
+use crate::admin::shown;
+
 /// What to do about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
@@ -26,15 +28,38 @@ const TRANSIENT_CODES: &[&str] = &[
     "NOTREADY",
 ];
 
+/// Codes of replies that say that *this server* cannot take writes now, while another may: after a failover the same name
+/// leads to the new master, but only for those who look it up again.
+const ELSEWHERE_CODES: &[&str] = &[
+    "READONLY",
+    "MASTERDOWN",
+    "LOADING",
+    "CLUSTERDOWN",
+    "UNBLOCKED", // a blocked command, when the server became a replica
+    "NOREPLICAS",
+    "NOTREADY",
+];
+
+/// Codes of replies to writes alone: reading goes on.
+const WRITE_CODES: &[&str] = &["OOM", "MISCONF", "READONLY", "NOREPLICAS"];
+
+/// Most characters of an error in logs and pages.
+const SHOWN: usize = 500;
+
+/// Calls `visit` with code and details of every reply of the server that the error is made of: one, or those of the
+/// commands of a pipeline or transaction. Whether there was any.
+fn replies(error: &RedisError, mut visit: impl FnMut(&str, &str)) -> bool {
+    let Some(replies) = error.clone().into_server_errors() else { return false };
+    replies.iter().for_each(|(_, reply)| visit(reply.code(), reply.details().unwrap_or_default()));
+    !replies.is_empty()
+}
+
 /// Decides what to do about an error. Unknown replies are fatal: repeating a command the server does not understand
 /// would hide a fault for ever.
 pub fn disposition(error: &RedisError) -> Disposition {
-    if let Some(replies) = error.clone().into_server_errors()
-        && !replies.is_empty()
-    {
-        // Of a transaction with several refusals, one that stays decides.
-        let all_pass =
-            replies.iter().all(|(_, reply)| passes(reply.code(), reply.details().unwrap_or_default()));
+    // Of a transaction with several refusals, one that stays decides.
+    let mut all_pass = true;
+    if replies(error, |code, details| all_pass &= passes(code, details)) {
         return if all_pass { Disposition::Transient } else { Disposition::Fatal };
     }
     let text = error.to_string();
@@ -55,9 +80,10 @@ fn passes(code: &str, details: &str) -> bool {
     code == "EXECABORT" || TRANSIENT_CODES.contains(&code) || details.contains("max number of clients")
 }
 
-/// The error in words for an operator, with the setting that most likely causes it.
+/// The error in words for an operator, with the setting that most likely causes it. A transaction of hundreds of commands
+/// that are refused for one reason says it once.
 pub fn explain(error: &RedisError) -> String {
-    let text = error.to_string();
+    let text = told_once(error);
     let mentions = |words: &[&str]| words.iter().any(|word| text.contains(word));
     let hint = if error.kind() == ErrorKind::AuthenticationFailed || mentions(&["NOAUTH", "WRONGPASS"]) {
         "; check user and password in REDIS_URL"
@@ -69,19 +95,55 @@ pub fn explain(error: &RedisError) -> String {
         "; REDIS_URL points into a Redis Cluster, which is not supported"
     } else if mentions(&["OOM"]) {
         "; the server is full (maxmemory): consumers must make room"
+    } else if mentions(&["READONLY", "ReadOnly"]) {
+        "; REDIS_URL leads to a replica, for now or for good"
     } else {
         ""
     };
     format!("{text}{hint}")
 }
 
+/// The error's text; of several replies each different one once, with how often it came.
+fn told_once(error: &RedisError) -> String {
+    let mut told: Vec<(String, usize)> = Vec::new();
+    replies(error, |code, details| {
+        let one = shown(&format!("{code} {details}"), SHOWN);
+        match told.iter_mut().find(|(known, _)| *known == one) {
+            Some((_, count)) => *count = count.saturating_add(1),
+            None => told.push((one, 1)),
+        }
+    });
+    let texts = told.into_iter().map(|(text, count)| match count {
+        1 => text,
+        count => format!("{text} (of {count} commands)"),
+    });
+    let text = texts.collect::<Vec<_>>().join("; ");
+    if text.is_empty() { shown(&error.to_string(), SHOWN) } else { shown(&text, SHOWN) }
+}
+
 /// Whether the connection cannot be used any more after this error.
 pub fn breaks_connection(error: &RedisError) -> bool {
+    is_reply_lost(error) || is_elsewhere(error)
+}
+
+/// Whether the error leaves open what became of the command: the connection was lost.
+pub fn is_reply_lost(error: &RedisError) -> bool {
     // A timed-out response may still arrive; on a connection of its own it would be taken for the next one's.
-    matches!(error.kind(), ErrorKind::Io | ErrorKind::Parse)
-        || error.is_unrecoverable_error()
-        // After a failover the same address may lead to another server.
-        || error.kind() == ErrorKind::Server(redis::ServerErrorKind::ReadOnly)
+    matches!(error.kind(), ErrorKind::Io | ErrorKind::Parse) || error.is_unrecoverable_error()
+}
+
+/// Whether any reply in the error says that the server takes no writes while it may well answer questions.
+pub fn refuses_writes(error: &RedisError) -> bool {
+    let mut found = false;
+    replies(error, |code, _| found |= WRITE_CODES.contains(&code));
+    found
+}
+
+/// Whether any reply in the error says that this server takes no writes: another may, at the same name.
+fn is_elsewhere(error: &RedisError) -> bool {
+    let mut found = false;
+    replies(error, |code, _| found |= ELSEWHERE_CODES.contains(&code));
+    found
 }
 
 #[cfg(test)]
@@ -116,5 +178,22 @@ mod tests {
     fn io_errors_break_the_connection_and_replies_do_not() {
         assert!(breaks_connection(&std::io::Error::from(std::io::ErrorKind::BrokenPipe).into()));
         assert!(!breaks_connection(&reply("OOM", "full")));
+    }
+
+    #[test]
+    fn what_cannot_take_writes_here_may_be_taken_at_the_same_name_elsewhere() {
+        for code in ["READONLY", "MASTERDOWN", "LOADING", "CLUSTERDOWN", "UNBLOCKED", "NOREPLICAS"] {
+            assert!(breaks_connection(&reply(code, "x")), "{code}");
+            assert!(!is_reply_lost(&reply(code, "x")), "{code}");
+        }
+        for code in ["OOM", "MISCONF", "BUSY", "WRONGTYPE"] {
+            assert!(!breaks_connection(&reply(code, "x")), "{code}");
+        }
+    }
+
+    #[test]
+    fn texts_are_one_short_line() {
+        let said = explain(&reply("ERR", &"long\n".repeat(10_000)));
+        assert!(said.len() < 1_000 && !said.contains('\n'), "{said}");
     }
 }
