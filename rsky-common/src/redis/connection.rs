@@ -6,7 +6,9 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError};
 use tokio_util::sync::CancellationToken;
 
-use super::errors::{Disposition, breaks_connection, disposition, explain};
+use super::Gate;
+use super::errors::{Disposition, breaks_connection, disposition, explain, refuses_writes};
+use super::gate::Outage;
 use crate::admin::Readiness;
 use crate::config::{ConfigError, Secret};
 use crate::runtime::Backoff;
@@ -59,6 +61,8 @@ impl RedisServer {
             readiness,
             stop: stop.clone(),
             connection: None,
+            connections: 0,
+            gate: None,
             response_timeout: RESPONSE_TIMEOUT,
             backoff: Backoff::local(),
         }
@@ -107,6 +111,10 @@ pub struct RedisLink {
     readiness: Readiness,
     stop: CancellationToken,
     connection: Option<MultiplexedConnection>,
+    /// How many connections there have been.
+    connections: u64,
+    /// Told while nothing can be written.
+    gate: Option<Gate>,
     response_timeout: Duration,
     backoff: Backoff,
 }
@@ -117,6 +125,23 @@ impl RedisLink {
     pub fn blocking(mut self, block: Duration) -> Self {
         self.response_timeout = RESPONSE_TIMEOUT + block;
         self
+    }
+
+    /// Tells the gate of the stream that is written over this link while the server takes no writes.
+    #[must_use]
+    pub fn telling(mut self, gate: Gate) -> Self {
+        self.gate = Some(gate);
+        self
+    }
+
+    /// Whether there is a connection, as far as is known.
+    pub fn is_connected(&self) -> bool {
+        self.connection.is_some()
+    }
+
+    /// How many connections there have been: another number, and what was true of the server need not be true any more.
+    pub fn connections(&self) -> u64 {
+        self.connections
     }
 
     /// The token that ends every wait of this link.
@@ -153,6 +178,8 @@ impl RedisLink {
                         );
                     }
                     self.readiness.ready();
+                    self.connections = self.connections.saturating_add(1);
+                    self.tell(Outage::Over);
                     self.connection = Some(connection);
                 }
                 Err(error) if disposition(&error) == Disposition::Fatal => return Err(error.into()),
@@ -160,6 +187,7 @@ impl RedisLink {
                     let why = explain(&error);
                     self.readiness
                         .not_ready(format!("no connection to Redis at {}: {why}", self.server.shown));
+                    self.tell(Outage::Connection);
                     if backoff.attempts() == 0 {
                         tracing::warn!(
                             purpose = self.purpose,
@@ -196,6 +224,24 @@ impl RedisLink {
         self.seen(outcome)
     }
 
+    /// Runs a transaction, and a pipeline right behind it in the same round trip. `None`: the transaction was not
+    /// executed, since a watched key had been touched.
+    pub async fn pipeline_then<T: FromRedisValue, U: FromRedisValue>(
+        &mut self,
+        transaction: &Pipeline,
+        then: &Pipeline,
+    ) -> (Result<Option<T>, LinkError>, Result<U, LinkError>) {
+        let mut connection = match self.connection().await {
+            Ok(connection) => connection.clone(),
+            Err(error) => return (Err(error), Err(LinkError::Stopped)),
+        };
+        let mut behind = connection.clone();
+        // Polled in this order, so sent in this order.
+        let (first, second) =
+            futures::join!(transaction.query_async(&mut connection), then.query_async(&mut behind));
+        (self.seen(first), self.seen(second))
+    }
+
     /// Runs a command until it succeeds. Only for commands that may be executed twice.
     ///
     /// # Errors
@@ -225,6 +271,8 @@ impl RedisLink {
             tracing::warn!(purpose = self.purpose, "{error}; waiting");
         }
         self.readiness.not_ready(error.to_string());
+        let writes_alone = matches!(&error, LinkError::Redis(error) if refuses_writes(error));
+        self.tell(if writes_alone { Outage::Writes } else { Outage::Connection });
         if self.backoff.wait(&self.stop).await { Ok(()) } else { Err(LinkError::Stopped) }
     }
 
@@ -240,6 +288,18 @@ impl RedisLink {
         }
         self.backoff.reset();
         self.readiness.ready();
+    }
+
+    /// As [`RedisLink::succeeded`], for a write.
+    pub fn wrote(&mut self) {
+        self.succeeded();
+        self.tell(Outage::None);
+    }
+
+    fn tell(&self, outage: Outage) {
+        if let Some(gate) = &self.gate {
+            gate.note_outage(outage);
+        }
     }
 
     fn seen<T>(&mut self, outcome: Result<T, RedisError>) -> Result<T, LinkError> {

@@ -58,6 +58,22 @@ pub enum Shut {
         /// Bytes there are.
         limit: u64,
     },
+    /// Redis takes no writes, or there is no connection to it. Writers do not wait for the gate then but for Redis.
+    Redis,
+}
+
+/// What a writer has heard of Redis.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Outage {
+    /// A write went through.
+    #[default]
+    None,
+    /// There is a connection again.
+    Over,
+    /// There is no connection, or nothing is answered.
+    Connection,
+    /// Writes are refused.
+    Writes,
 }
 
 /// The permission to write one batch; hold it until the batch is written.
@@ -84,6 +100,8 @@ struct State {
     length: Option<(u64, Instant)>,
     memory: Option<(Shut, Instant)>,
     memory_shut: bool,
+    /// What a writer has last heard of Redis.
+    outage: Outage,
     shut: Option<Shut>,
     shut_since: Option<Instant>,
     shut_before: Duration,
@@ -134,12 +152,7 @@ impl Gate {
         };
         let mut pause = FIRST_LOOK;
         loop {
-            if !self.knows_length() {
-                let mut command = redis::cmd("XLEN");
-                command.arg(&*self.stream);
-                let length = link.retry(&command).await?;
-                self.note_length(length);
-            }
+            self.ask_length(link).await?;
             match self.decide() {
                 Ok(entries) => return Ok(Permit { entries, _turn: turn }),
                 Err(_) if !sleep_or_stop(pause, stop).await => return Err(LinkError::Stopped),
@@ -149,9 +162,67 @@ impl Gate {
         }
     }
 
+    /// As [`Gate::pass`], but a gate that is shut is not waited for: `None`.
+    ///
+    /// # Errors
+    /// `Stopped`, or an error of Redis that waiting does not cure.
+    pub async fn try_pass(&self, link: &mut RedisLink) -> Result<Option<Permit>, LinkError> {
+        let given_up = link.stop().clone();
+        let turn = tokio::select! {
+            () = given_up.cancelled() => return Err(LinkError::Stopped),
+            turn = Arc::clone(&self.turn).acquire_owned() => turn.ok(),
+        };
+        self.ask_length(link).await?;
+        Ok(self.decide().ok().map(|entries| Permit { entries, _turn: turn }))
+    }
+
+    async fn ask_length(&self, link: &mut RedisLink) -> Result<(), LinkError> {
+        if !self.knows_length() {
+            let mut command = redis::cmd("XLEN");
+            command.arg(&*self.stream);
+            let length = link.retry(&command).await?;
+            self.note_length(length);
+        }
+        Ok(())
+    }
+
+    /// The stream that is behind it.
+    pub fn stream(&self) -> &str {
+        &self.stream
+    }
+
+    /// Nobody can say how long the stream is now.
+    pub fn note_unknown(&self) {
+        self.state().length = None;
+    }
+
+    /// Entries came in beside the stream's own writer.
+    pub fn note_added(&self, entries: usize) {
+        let mut state = self.state();
+        let more = u64::try_from(entries).unwrap_or(u64::MAX);
+        state.length = state.length.map(|(length, at)| (length.saturating_add(more), at));
+    }
+
     /// The stream's length after a transaction of ours.
     pub fn note_length(&self, length: u64) {
         self.state().length = Some((length, Instant::now()));
+    }
+
+    /// What a writer has heard of Redis. A connection that is back says nothing about writes that were refused.
+    pub fn note_outage(&self, outage: Outage) {
+        let mut state = self.state();
+        let outage = match outage {
+            Outage::Over if state.outage == Outage::Writes => return,
+            Outage::Over => Outage::None,
+            Outage::Connection if state.outage == Outage::Writes => return,
+            other => other,
+        };
+        state.outage = outage;
+        let shut = match outage {
+            Outage::None | Outage::Over => state.shut.filter(|shut| *shut != Shut::Redis),
+            Outage::Connection | Outage::Writes => Some(Shut::Redis),
+        };
+        self.change(&mut state, shut);
     }
 
     /// Why it is shut; `None`: open (or nobody has asked yet).
@@ -197,7 +268,8 @@ impl Gate {
             Some((short, _)) => Err(short),
             None => permitted(length, &self.config),
         };
-        self.change(&mut state, verdict.as_ref().err().copied());
+        let refused = (state.outage != Outage::None).then_some(Shut::Redis);
+        self.change(&mut state, refused.or(verdict.as_ref().err().copied()));
         verdict
     }
 
@@ -247,6 +319,7 @@ impl std::fmt::Display for Shut {
             Self::Memory { used, limit } => {
                 write!(f, "{} of {} MiB of memory in use", used / MIB, limit / MIB)
             }
+            Self::Redis => f.write_str("Redis takes no writes"),
         }
     }
 }
@@ -297,6 +370,26 @@ mod tests {
         assert!(matches!(gate.decide(), Err(Shut::Memory { .. })));
         let status = gate.status();
         assert!(matches!(status.shut, Some(Shut::Memory { .. })) && status.times_shut == 1, "{status:?}");
+    }
+
+    #[test]
+    fn a_redis_that_takes_no_writes_shows_as_shut_and_does_not_hold_the_writer() {
+        let gate = Gate::new("s", GateConfig { memory: 1.0, ..CONFIG }, Arc::new(MemoryProbe::detect()));
+        gate.note_length(0);
+        gate.note_outage(Outage::None);
+        assert_eq!(gate.shut(), None);
+        gate.note_outage(Outage::Connection);
+        gate.note_outage(Outage::Connection);
+        assert_eq!(gate.shut(), Some(Shut::Redis));
+        gate.note_outage(Outage::Over);
+        assert_eq!(gate.shut(), None);
+        gate.note_outage(Outage::Writes);
+        gate.note_outage(Outage::Over);
+        assert!(gate.decide().is_ok(), "the next attempt must be made");
+        let status = gate.status();
+        assert_eq!((status.shut, status.times_shut), (Some(Shut::Redis), 2));
+        gate.note_outage(Outage::None);
+        assert_eq!(gate.shut(), None);
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub struct GateMetrics {
     gates: Vec<Gate>,
 }
 
-type Figure = fn(&GateStatus) -> i64;
+type Figure = fn(&GateStatus) -> Option<i64>;
 
 impl GateMetrics {
     /// Metrics of these gates, their names starting with the daemon's.
@@ -32,10 +32,12 @@ fn whole(figure: u64) -> i64 {
 
 const GAUGES: &[(&str, &str, Figure)] = &[
     ("backpressure_active", "1 while nothing may be written to the stream", |status| {
-        status.shut.is_some().into()
+        Some(status.shut.is_some().into())
     }),
-    ("stream_length", "Entries in the stream, as last seen", |status| whole(status.length.unwrap_or(0))),
-    ("stream_high_water_mark", "Length at which writing stops", |status| whole(status.mark)),
+    ("stream_length", "Entries in the stream, as last seen; absent while nobody knows", |status| {
+        status.length.map(whole)
+    }),
+    ("stream_high_water_mark", "Length at which writing stops", |status| Some(whole(status.mark))),
 ];
 
 impl Collector for GateMetrics {
@@ -45,8 +47,9 @@ impl Collector for GateMetrics {
             let name = format!("{}_{name}", self.daemon);
             let mut family = encoder.encode_descriptor(&name, help, None, MetricType::Gauge)?;
             for status in &statuses {
+                let Some(figure) = figure(status) else { continue };
                 let labels = [("stream", status.stream.as_str())];
-                ConstGauge::new(figure(status)).encode(family.encode_family(&labels)?)?;
+                ConstGauge::new(figure).encode(family.encode_family(&labels)?)?;
             }
         }
         let name = format!("{}_backpressure_seconds", self.daemon);

@@ -20,5 +20,5 @@ pub mod overview;
 
 pub use connection::{LinkError, RedisLink, RedisServer};
 pub use dead_letters::DeadLetter;
-pub use gate::{Gate, GateConfig, Permit, Shut};
+pub use gate::{Gate, GateConfig, Outage, Permit, Shut};
 pub use writer::{Batch, StreamWriter};
