@@ -7,17 +7,19 @@ use std::collections::VecDeque;
 use rsky_common::atproto::FrameKind;
 use rsky_common::redis::Batch;
 use rsky_common::runtime::Charge;
-use rsky_common::wire::BackfillEvent;
-use rsky_common::wire::names::FIELD_REPO;
 
 use crate::config::BatchLimits;
 use crate::decode::Decoded;
 use crate::duplicates::Duplicates;
 use crate::metrics::Written;
+use crate::resyncs::{Resync, Resyncs};
 use crate::source::{Kind, Source};
 
 /// Frames that only move the cursor, before they are written although no entry came along.
 const MOST_FRAMES: usize = 2_000;
+/// The highest sequence number that is believed: what a JavaScript number holds exactly, as everywhere in the protocol. A
+/// larger one is an accident, and as a cursor it would stand above every other for ever.
+pub const MAX_SEQ: i64 = (1 << 53) - 1;
 
 /// Decoded frames, oldest first.
 #[derive(Debug)]
@@ -46,6 +48,10 @@ pub struct Cut {
     pub reasons: Vec<String>,
     /// Commits to be remembered: (did, rev).
     pub commits: Vec<(String, String)>,
+    /// Repositories whose events did not tell what changed.
+    pub resyncs: Vec<Resync>,
+    /// Frames in it.
+    pub frames: usize,
     /// Bytes to be released.
     pub charges: Vec<Charge>,
 }
@@ -57,8 +63,8 @@ pub struct Rules<'a> {
     pub source: &'a Source,
     /// What other relays have written; `None` with a single relay.
     pub duplicates: Option<&'a Duplicates>,
-    /// The stream for repositories to fetch; `None`: they are not queued.
-    pub priority: Option<&'a str>,
+    /// Which repositories have been taken on to be fetched; `None`: they are not queued.
+    pub resyncs: Option<&'a Resyncs>,
 }
 
 impl Backlog {
@@ -92,6 +98,19 @@ impl Backlog {
         self.frames.is_empty()
     }
 
+    /// Drops the frames up to this number; how many it were.
+    pub fn drop_through(&mut self, seq: i64) -> usize {
+        let before = std::mem::replace(self, Self::new(self.limits)).frames;
+        let all = before.len();
+        before.into_iter().filter(|frame| !is_through(frame, seq)).for_each(|frame| self.push(frame));
+        all.saturating_sub(self.frames.len())
+    }
+
+    /// Drops everything that waits; how many frames it was.
+    pub fn clear(&mut self) -> usize {
+        std::mem::replace(self, Self::new(self.limits)).frames.len()
+    }
+
     /// Takes at most `entries` entries from the front, but at least one frame.
     pub fn cut(&mut self, entries: usize, rules: &Rules<'_>) -> Cut {
         let mut cut =
@@ -116,6 +135,11 @@ impl Backlog {
     }
 }
 
+/// Whether a frame has a number, and it is not above this one.
+pub fn is_through(frame: &Decoded, seq: i64) -> bool {
+    frame.converted.as_ref().and_then(|converted| converted.seq).is_some_and(|number| number <= seq)
+}
+
 fn has_output(frame: &Decoded) -> bool {
     let resync = frame.converted.as_ref().is_some_and(|converted| converted.resync.is_some());
     frame.entries() > 0 || frame.letter.is_some() || resync
@@ -123,6 +147,7 @@ fn has_output(frame: &Decoded) -> bool {
 
 impl Cut {
     fn add(&mut self, frame: Decoded, rules: &Rules<'_>) {
+        self.frames += 1;
         self.charges.extend(frame.charge);
         if let Some(letter) = frame.letter {
             self.reasons.push(letter.reason().to_owned());
@@ -135,9 +160,10 @@ impl Cut {
             Some((_, count)) => *count += 1,
             None => self.kinds.push((kind, 1)),
         }
-        self.seen = self.seen.max(converted.seq);
+        let seq = converted.seq.filter(|seq| *seq <= MAX_SEQ);
+        self.seen = self.seen.max(seq);
         if converted.counted {
-            self.cursor = self.cursor.max(converted.seq);
+            self.cursor = self.cursor.max(seq);
         }
         let informs = source.kind == Kind::Labels && matches!(converted.kind, FrameKind::Info { .. });
         self.written.incoming += u64::from(converted.counted || informs);
@@ -153,18 +179,15 @@ impl Cut {
                 self.commits.push((did.clone(), rev.clone()));
             }
         }
-        if let (Some(did), Some(stream)) = (&converted.resync, rules.priority) {
-            let rev = converted.rev.as_deref().unwrap_or_default();
-            let host = source.host.in_entries();
-            let event = BackfillEvent {
-                did: did.as_str().into(),
-                host: host.as_str().into(),
-                rev: rev.into(),
-                status: None,
-                active: None,
-            };
-            self.batch.elsewhere.push((stream.to_owned(), FIELD_REPO, event.to_json()));
-            self.written.resyncs += 1;
+        if let (Some(did), Some(resyncs)) = (&converted.resync, rules.resyncs) {
+            let resync = Resync { did: did.clone(), rev: converted.rev.clone() };
+            // Relays repeat each other and themselves; each entry is a whole download.
+            if resyncs.take_on(&resync, source.number) {
+                self.resyncs.push(resync);
+                self.written.resyncs += 1;
+            } else {
+                self.written.resyncs_repeated += 1;
+            }
         }
         self.written.entries += u64::try_from(converted.entries.len()).unwrap_or(0);
         add_ops(&mut self.written.ops, &converted.ops);

@@ -1,7 +1,8 @@
 use super::*;
 use crate::host::Host;
 use rsky_common::atproto::{Converted, convert};
-use rsky_common::redis::DeadLetter;
+use rsky_common::redis::{DeadLetter, Gate, GateConfig};
+use rsky_common::runtime::memory::MemoryProbe;
 use std::time::Duration;
 
 const LIMITS: BatchLimits =
@@ -28,7 +29,22 @@ fn commit(seq: i64, entries: usize) -> Decoded {
 }
 
 fn rules(source: &Source) -> Rules<'_> {
-    Rules { source, duplicates: None, priority: Some("first") }
+    Rules { source, duplicates: None, resyncs: None }
+}
+
+fn resyncs() -> Resyncs {
+    let config = GateConfig { mark: 10, batch: 10, small_batch: 10, memory: 1.0 };
+    let gate = Gate::new("first", config, std::sync::Arc::new(MemoryProbe::detect()));
+    Resyncs::new("first", gate, crate::metrics::Metrics::default())
+}
+
+fn sync(seq: i64, rev: &str) -> Decoded {
+    let mut sync = commit(seq, 0);
+    let converted = sync.converted.as_mut().unwrap();
+    (converted.kind, converted.counted, converted.resync) =
+        (FrameKind::Sync, false, Some("did:plc:a".to_owned()));
+    converted.rev = Some(rev.to_owned());
+    sync
 }
 
 fn backlog(frames: impl IntoIterator<Item = Decoded>) -> Backlog {
@@ -78,25 +94,41 @@ fn frames_without_entries_move_the_cursor_and_are_no_output() {
 
 #[test]
 fn what_does_not_count_does_not_move_the_cursor_but_is_seen() {
-    let source = source(0);
-    let mut sync = commit(9, 0);
-    let converted = sync.converted.as_mut().unwrap();
-    (converted.kind, converted.counted, converted.resync) =
-        (FrameKind::Sync, false, Some("did:plc:a".to_owned()));
-    let mut backlog = backlog([commit(8, 1), sync]);
+    let (source, resyncs) = (source(0), resyncs());
+    let rules = Rules { resyncs: Some(&resyncs), ..rules(&source) };
+    let mut backlog = backlog([commit(8, 1), sync(9, "rev9")]);
     assert!(backlog.has_output());
-    let cut = backlog.cut(10, &rules(&source));
+    let cut = backlog.cut(10, &rules);
     assert_eq!((cut.cursor, cut.seen, cut.written.incoming), (Some(8), Some(9), 1));
-    let (stream, field, json) = &cut.batch.elsewhere[0];
-    assert_eq!((stream.as_str(), *field), ("first", "repo"));
-    assert_eq!(json, r#"{"did":"did:plc:a","host":"https://relay","rev":"rev9"}"#);
+    let entries = resyncs.entries(&source.host.in_entries(), &cut.resyncs);
+    let json = r#"{"did":"did:plc:a","host":"https://relay","rev":"rev9"}"#;
+    assert_eq!(entries, [("first".to_owned(), "repo", json.to_owned())]);
+}
+
+#[test]
+fn one_revision_of_a_repository_is_queued_once_whoever_says_it() {
+    let (first, second, resyncs) = (source(0), source(1), resyncs());
+    let with = |source| Rules { source, duplicates: None, resyncs: Some(&resyncs) };
+    let cut = backlog([sync(1, "a"), sync(2, "a"), sync(3, "b")]).cut(10, &with(&first));
+    assert_eq!((cut.resyncs.len(), cut.written.resyncs, cut.written.resyncs_repeated), (2, 2, 1));
+    let cut = backlog([sync(7, "a"), sync(8, "c")]).cut(10, &with(&second));
+    assert_eq!((cut.resyncs.len(), cut.seen), (1, Some(8)));
+    resyncs.forget();
+    assert_eq!(backlog([sync(9, "a")]).cut(10, &with(&second)).resyncs.len(), 1);
+}
+
+#[test]
+fn a_number_nobody_can_mean_moves_no_cursor() {
+    let source = source(0);
+    let cut = backlog([commit(1, 1), commit(i64::MAX, 1)]).cut(10, &rules(&source));
+    assert_eq!((cut.batch.entries.len(), cut.cursor, cut.seen), (2, Some(1), Some(1)));
 }
 
 #[test]
 fn what_another_relay_wrote_is_passed_over_but_moves_the_cursor() {
     let duplicates = Duplicates::new();
     let (first, second) = (source(0), source(1));
-    let with = |source| Rules { source, duplicates: Some(&duplicates), priority: None };
+    let with = |source| Rules { source, duplicates: Some(&duplicates), resyncs: None };
     let cut = backlog([commit(1, 3)]).cut(10, &with(&first));
     assert_eq!((cut.batch.entries.len(), cut.commits.len()), (3, 1));
     cut.commits.iter().for_each(|(did, rev)| duplicates.remember(did, rev, 0));
@@ -112,7 +144,7 @@ fn dead_letters_travel_with_the_batch_and_a_partly_bad_commit_is_not_remembered(
     bad.letter = Some(DeadLetter::new("event", "x", "bad_record", "why", "relay@1"));
     bad.converted.as_mut().unwrap().rejected =
         convert(b"", &rsky_common::atproto::CollectionFilter::all()).rejected;
-    let rules = Rules { source: &source, duplicates: Some(&duplicates), priority: None };
+    let rules = Rules { source: &source, duplicates: Some(&duplicates), resyncs: None };
     let cut = backlog([bad]).cut(10, &rules);
     assert_eq!((cut.batch.dead_letters.len(), cut.reasons.as_slice()), (1, &["bad_record".to_owned()][..]));
     assert!(cut.commits.is_empty());

@@ -118,7 +118,11 @@ impl Config {
     /// Every variable that is missing or malformed.
     pub fn read(environment: Environment) -> Result<Self, ConfigError> {
         let known: Vec<&Variable> = v::all().collect();
-        let notices = environment.misspelt(&["INGESTER_", "METRICS_", "REDIS_"], &known);
+        let mut notices = environment.misspelt(&["INGESTER_", "METRICS_", "REDIS_"], &known);
+        let proxies = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"].into_iter();
+        notices.extend(proxies.filter(|name| environment.get(name).is_some()).map(|name| {
+            format!("{name} is set and not used: subscriptions and listings go to their hosts directly")
+        }));
         let mut s = Settings::new(environment);
         let modes = [
             ("all", Mode::All),
@@ -169,6 +173,11 @@ impl Config {
         s.finish(config)
     }
 
+    /// Whether sources of this kind are read.
+    pub fn reads(&self, mode: Mode) -> bool {
+        self.mode == Mode::All || self.mode == mode
+    }
+
     /// What has to be known before the runtime starts.
     pub fn startup(&self) -> Startup {
         Startup {
@@ -191,17 +200,13 @@ impl Config {
     }
 }
 
-fn key(host: &Host) -> String {
-    rsky_common::wire::names::cursor_key("", host.configured())
-}
-
 fn hosts(s: &mut Settings, variable: &Variable, required: bool) -> Vec<Host> {
     let listed = if required { s.list(variable) } else { s.optional_list(variable) };
     let mut hosts: Vec<Host> = Vec::new();
     for text in listed {
         match Host::parse(&text) {
             // Two writers of one cursor would undo each other's.
-            Some(host) if hosts.iter().any(|other| key(other) == key(&host)) => {
+            Some(host) if hosts.iter().any(|other| other.bare() == host.bare()) => {
                 s.fault(format!("{} names {text} twice", variable.name))
             }
             Some(host) => hosts.push(host),

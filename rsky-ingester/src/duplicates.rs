@@ -30,7 +30,8 @@ impl Duplicates {
         Self::with_window(WINDOW)
     }
 
-    fn with_window(window: usize) -> Self {
+    /// An empty memory of another size, in commits.
+    pub fn with_window(window: usize) -> Self {
         Self { hashers: Arc::new([RandomState::new(), RandomState::new()]), seen: Arc::default(), window }
     }
 
@@ -43,10 +44,15 @@ impl Duplicates {
 
     /// Remembers that relay `number` has written this commit.
     pub fn remember(&self, did: &str, rev: &str, number: usize) {
+        self.claim(did, rev, number);
+    }
+
+    /// As [`Duplicates::remember`]; `false`: it was remembered before.
+    pub fn claim(&self, did: &str, rev: &str, number: usize) -> bool {
         let key = self.key(did, rev);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.by_key.contains_key(&key) {
-            return;
+            return false;
         }
         seen.by_key.insert(key, number);
         seen.order.push_back(key);
@@ -55,6 +61,12 @@ impl Duplicates {
         {
             seen.by_key.remove(&oldest);
         }
+        true
+    }
+
+    /// Forgets everything: what was written may have been lost.
+    pub fn forget(&self) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Seen::default();
     }
 
     fn key(&self, did: &str, rev: &str) -> Key {

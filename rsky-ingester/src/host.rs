@@ -25,7 +25,7 @@ impl Host {
         (plain && url.host().is_some() && !rest.contains(char::is_whitespace)).then_some(host)
     }
 
-    /// As it was configured: what the cursor key and the metrics' labels are made of.
+    /// As it was configured: what the metrics' labels are made of.
     pub fn configured(&self) -> &str {
         &self.configured
     }
@@ -38,6 +38,41 @@ impl Host {
     /// With the scheme for subscriptions, without a final slash.
     pub fn socket_url(&self) -> String {
         format!("{}://{}", if self.secure { "wss" } else { "ws" }, self.rest)
+    }
+
+    /// Without scheme, final slash and a port that goes without saying, the name in small letters: one form for all ways
+    /// to write one host.
+    pub fn bare(&self) -> String {
+        let (authority, path) = self.split();
+        let authority = authority.to_ascii_lowercase();
+        let authority = authority.strip_suffix(self.default_port()).unwrap_or(&authority);
+        format!("{authority}{path}")
+    }
+
+    /// The bare form as it may have been configured: with the default port, with the scheme of a subscription, with a
+    /// final slash.
+    pub fn ways_to_write(&self) -> Vec<String> {
+        let bare = self.bare();
+        let (authority, path) = bare.split_at(bare.find('/').unwrap_or(bare.len()));
+        let mut hosts = vec![bare.clone()];
+        let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        if !has_port {
+            hosts.push(format!("{authority}{}{path}", self.default_port()));
+        }
+        let scheme = if self.secure { "wss://" } else { "ws://" };
+        let with_scheme: Vec<String> = hosts.iter().map(|host| format!("{scheme}{host}")).collect();
+        hosts.extend(with_scheme);
+        let with_slash: Vec<String> = hosts.iter().map(|host| format!("{host}/")).collect();
+        hosts.extend(with_slash);
+        hosts
+    }
+
+    fn split(&self) -> (&str, &str) {
+        self.rest.split_at(self.rest.find('/').unwrap_or(self.rest.len()))
+    }
+
+    fn default_port(&self) -> &'static str {
+        if self.secure { ":443" } else { ":80" }
     }
 
     /// What entries of `repo_backfill` say the repository's host is (PIPELINE 3.3): as configured, with a scheme that

@@ -7,12 +7,15 @@
 //! | read: pages of `listRepos` | [`listing`] |
 //! | decode: frames to the JSON of their entries, in parallel, leaving in order | [`decode`] |
 //! | write: gate, batch, cursor | [`backlog`], [`sink`] |
+//! | where reading goes on: keys, lost states, new sequences | [`cursor_keys`], [`place`], [`sequence`], [`sink`] |
+//! | repositories to fetch first | [`resyncs`] |
 //!
 //! Guarantees: what is in memory has a bound in items and bytes; while a stream is at its mark nothing is read; a
 //! cursor is written only together with the entries it covers, so a crash re-reads and never skips.
 
 pub mod config;
 pub mod host;
+pub mod http;
 pub mod variables;
 
 pub mod pipeline;
@@ -27,10 +30,18 @@ pub mod decode;
 
 pub mod backlog;
 pub mod duplicates;
+pub mod resyncs;
 pub mod sink;
 
+pub mod cursor_keys;
+pub mod place;
+pub mod sequence;
+
+pub mod budgets;
+pub mod lag;
 pub mod metrics;
 pub mod report;
+pub mod source_metrics;
 
 /// The daemon's name.
 pub const NAME: &str = "ingester";

@@ -1,14 +1,11 @@
 //! The metrics of the ingester. Names of the reference (PIPELINE §7) and of old rsky (§8) are kept where they mean the
 //! same; the encoder appends `_total` to counters.
 
-use std::sync::atomic::AtomicU64;
-
 use rsky_common::admin::prometheus_client::metrics::counter::Counter;
 use rsky_common::admin::prometheus_client::metrics::family::Family;
 use rsky_common::admin::prometheus_client::metrics::gauge::Gauge;
 use rsky_common::admin::prometheus_client::registry::Registry;
 use rsky_common::atproto::OpCounts;
-use rsky_common::runtime::ByteBudget;
 
 use crate::source::{Kind, Source};
 
@@ -29,17 +26,19 @@ pub struct Metrics {
     disconnects: Counters,
     connections: Family<Labels, Gauge>,
     cursor: Family<Labels, Gauge>,
-    lag: Family<Labels, Gauge<f64, AtomicU64>>,
     outdated: Counters,
     skips: Counters,
     resyncs: Counters,
+    resyncs_repeated: Counters,
+    resyncs_given_up: Counters,
+    resyncs_waiting: Gauge,
+    cursor_changes: Counters,
+    sequence_restarts: Counters,
     repos_fetched: Counters,
     repos_written: Counters,
     repos_unchanged: Counters,
     fetch_errors: Counters,
     complete: Family<Labels, Gauge>,
-    memory_items: Gauge,
-    memory_bytes: Gauge,
 }
 
 /// What became of one batch of a source.
@@ -55,6 +54,8 @@ pub struct Written {
     pub duplicates: u64,
     /// Repositories queued for a full fetch.
     pub resyncs: u64,
+    /// Those of which the same revision had been queued.
+    pub resyncs_repeated: u64,
 }
 
 impl Metrics {
@@ -95,6 +96,26 @@ impl Metrics {
             "Repositories queued because their events did not tell what changed",
             &metrics.resyncs,
         );
+        counter(
+            "ingester_resyncs_repeated",
+            "Repositories not queued again because this revision of them had been queued",
+            &metrics.resyncs_repeated,
+        );
+        counter(
+            "ingester_resyncs_given_up",
+            "Repositories that could not be queued: their stream has no room, and too many wait for it",
+            &metrics.resyncs_given_up,
+        );
+        counter(
+            "ingester_cursor_changes",
+            "Times the cursor in Redis was not what this process had left there: back, ahead or in doubt",
+            &metrics.cursor_changes,
+        );
+        counter(
+            "ingester_sequence_restarts",
+            "Times a host's sequence numbers began anew and were followed",
+            &metrics.sequence_restarts,
+        );
         counter("ingester_backfill_repos_fetched", "Repositories listed", &metrics.repos_fetched);
         counter("ingester_backfill_repos_written", "Repositories queued", &metrics.repos_written);
         counter(
@@ -103,24 +124,18 @@ impl Metrics {
             &metrics.repos_unchanged,
         );
         counter("ingester_backfill_fetch_errors", "Pages that could not be fetched", &metrics.fetch_errors);
+        registry.register(
+            "ingester_resyncs_waiting",
+            "Repositories that wait in memory for room in their stream",
+            metrics.resyncs_waiting.clone(),
+        );
         registry.register("ingester_websocket_connections", "Open sockets", metrics.connections.clone());
         registry.register("ingester_cursor", "Cursor in Redis", metrics.cursor.clone());
-        registry.register(
-            "ingester_lag_seconds",
-            "Age of the newest event when it was written",
-            metrics.lag.clone(),
-        );
         registry.register(
             "ingester_backfill_complete",
             "1 when the listing has ended",
             metrics.complete.clone(),
         );
-        registry.register(
-            "ingester_events_in_memory",
-            "Frames read and not yet in Redis",
-            metrics.memory_items.clone(),
-        );
-        registry.register("ingester_bytes_in_memory", "Their size", metrics.memory_bytes.clone());
         metrics
     }
 
@@ -152,6 +167,7 @@ impl Metrics {
         entries.get_or_create(&series).inc_by(written.entries);
         self.duplicates.get_or_create(&series).inc_by(written.duplicates);
         self.resyncs.get_or_create(&series).inc_by(written.resyncs);
+        self.resyncs_repeated.get_or_create(&series).inc_by(written.resyncs_repeated);
         let ops = &written.ops;
         let by_fate = [
             ("create", ops.creates),
@@ -191,14 +207,30 @@ impl Metrics {
         self.skips.get_or_create(&labels(source)).inc();
     }
 
-    /// The cursor in Redis, and the age of the newest event if known.
-    pub fn position(&self, source: &Source, cursor: Option<i64>, lag: Option<f64>) {
-        let series = labels(source);
+    /// A repository to be fetched was given up.
+    pub fn resync_given_up(&self, source: &Source) {
+        self.resyncs_given_up.get_or_create(&labels(source)).inc();
+    }
+
+    /// Repositories that wait for room.
+    pub fn resyncs_waiting(&self, waiting: usize) {
+        self.resyncs_waiting.set(waiting.try_into().unwrap_or(i64::MAX));
+    }
+
+    /// The cursor in Redis was not what this process had left there.
+    pub fn cursor_changed(&self, source: &Source, direction: &'static str) {
+        self.cursor_changes.get_or_create(&and(&labels(source), "direction", direction)).inc();
+    }
+
+    /// A host's sequence numbers began anew.
+    pub fn sequence_began_anew(&self, source: &Source) {
+        self.sequence_restarts.get_or_create(&labels(source)).inc();
+    }
+
+    /// The cursor in Redis.
+    pub fn position(&self, source: &Source, cursor: Option<i64>) {
         if let Some(cursor) = cursor {
-            self.cursor.get_or_create(&series).set(cursor);
-        }
-        if let Some(lag) = lag {
-            self.lag.get_or_create(&series).set(lag);
+            self.cursor.get_or_create(&labels(source)).set(cursor);
         }
     }
 
@@ -225,12 +257,6 @@ impl Metrics {
     /// Whether a listing has ended.
     pub fn complete(&self, source: &Source, complete: bool) {
         self.complete.get_or_create(&labels(source)).set(complete.into());
-    }
-
-    /// What is in memory now.
-    pub fn memory(&self, budget: &ByteBudget) {
-        self.memory_items.set(budget.items().try_into().unwrap_or(i64::MAX));
-        self.memory_bytes.set(budget.bytes().try_into().unwrap_or(i64::MAX));
     }
 }
 

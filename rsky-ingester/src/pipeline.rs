@@ -11,22 +11,25 @@ use anyhow::Context as _;
 use rsky_common::admin::{self, Admin, Health, Readiness, Status};
 use rsky_common::redis::gate_metrics::GateMetrics;
 use rsky_common::redis::startup::{StartupError, check_eviction};
-use rsky_common::redis::{Gate, LinkError, RedisServer, StreamWriter, overview};
+use rsky_common::redis::{CursorWriter, Gate, LinkError, RedisServer, StreamWriter, overview};
 use rsky_common::runtime::memory::MemoryProbe;
-use rsky_common::runtime::{ByteBudget, CancellationToken, Context, Stages};
+use rsky_common::runtime::{CancellationToken, Context, Stages};
 use serde_json::json;
 
+use crate::budgets::Budgets;
 use crate::config::{Config, Mode};
 use crate::decode::DecodePool;
 use crate::duplicates::Duplicates;
 use crate::host::Host;
 use crate::listing::{Fetcher, Listing};
 use crate::metrics::Metrics;
-use crate::report;
+use crate::resyncs::Resyncs;
 use crate::sink::{Queue, Sink};
 use crate::source::{Kind, Source};
+use crate::source_metrics::SourceMetrics;
 use crate::subscription::Subscription;
 use crate::{NAME, VERSION};
+use crate::{http, report};
 
 /// How long writers go on trying after the wish to stop, when Redis does not answer.
 const LAST_WRITE: Duration = Duration::from_secs(3);
@@ -41,13 +44,16 @@ struct Shared {
     health: Health,
     status: Status,
     metrics: Metrics,
-    budget: ByteBudget,
+    budgets: Budgets,
+    sources: SourceMetrics,
     pool: DecodePool,
     firehose: Gate,
     labels: Gate,
     repos: Gate,
     priority: Gate,
     duplicates: Option<Duplicates>,
+    resyncs: Option<Resyncs>,
+    client: reqwest::Client,
 }
 
 /// Runs the daemon until it is stopped.
@@ -63,13 +69,23 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     let gate = |stream: &crate::config::Stream| {
         Gate::new(stream.name.as_str(), config.gate(stream), Arc::clone(&probe))
     };
+    let priority = gate(&config.priority);
+    let resyncs = || Resyncs::new(&config.priority.name, priority.clone(), metrics.clone());
+    let budgets = Budgets::new(
+        config.queue_bytes,
+        !config.relays.is_empty() && config.reads(Mode::Firehose),
+        !config.labelers.is_empty() && config.reads(Mode::Labeler),
+    );
     let shared = Shared {
+        client: http::client()?,
+        resyncs: config.resync.then(resyncs),
         firehose: gate(&config.firehose),
         labels: gate(&config.labels),
         repos: gate(&config.repos),
-        priority: gate(&config.priority),
+        priority,
         duplicates: (config.relays.len() > 1).then(Duplicates::new),
-        budget: ByteBudget::new(config.queue_bytes),
+        sources: SourceMetrics::new(budgets.clone()),
+        budgets,
         pool: DecodePool::new(config.collections.clone()),
         writers: CancellationToken::new(),
         stop: context.stop.clone(),
@@ -80,6 +96,7 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
         config,
     };
     registry.register_collector(Box::new(GateMetrics::new(NAME, shared.gates())));
+    registry.register_collector(Box::new(shared.sources.clone()));
     shared.describe(&probe);
     let listener = Admin::bind(shared.config.common.admin).await?;
     let admin = Admin { name: NAME, version: VERSION, registry, health, status };
@@ -134,10 +151,11 @@ impl Shared {
     }
 
     fn describe(&self, probe: &Arc<MemoryProbe>) {
-        let (gates, budget, probe) = (self.gates(), self.budget.clone(), Arc::clone(probe));
+        let (gates, budgets, probe) = (self.gates(), self.budgets.clone(), Arc::clone(probe));
+        let sources = self.sources.clone();
         self.status.source("gates", move || json!(gates.iter().map(Gate::status).collect::<Vec<_>>()));
         self.status.source("in_memory", move || {
-            json!({ "frames": budget.items(), "used_bytes": budget.bytes(), "limit_bytes": budget.total() })
+            json!({ "frames": sources.frames(), "used_bytes": budgets.bytes(), "limit_bytes": budgets.total() })
         });
         self.status.source("memory", move || {
             let usage = probe.read();
@@ -151,8 +169,9 @@ impl Shared {
 
     fn spawn_sources(&self, stages: &mut Stages) {
         let config = &self.config;
-        let reads = |mode| config.mode == Mode::All || config.mode == mode;
+        let reads = |mode| config.reads(mode);
         if reads(Mode::Firehose) {
+            self.spawn_resyncs(stages);
             config.relays.iter().zip(0..).for_each(|(host, number)| {
                 self.spawn_subscription(
                     stages,
@@ -172,18 +191,20 @@ impl Shared {
             config.relays.iter().for_each(|host| self.spawn_listing(stages, host));
         }
         stages.spawn(
-            "gauge of memory",
-            report::watch_memory(self.budget.clone(), self.metrics.clone(), self.stop.clone()),
+            "log of memory",
+            report::watch_memory(self.budgets.clone(), self.sources.clone(), self.stop.clone()),
         );
         let streams = [&config.firehose, &config.labels, &config.repos, &config.priority];
         let streams = streams.into_iter().map(|stream| stream.name.clone()).collect();
         let link = self.server.link("pages", Readiness::unheard(), &self.stop);
-        let watch = overview::watch(link, streams, self.status.clone());
+        let watch = overview::watch_with_gates(link, streams, self.status.clone(), self.gates());
         stages.spawn("pages", async move { watch.await.context("look at the streams") });
     }
 
     fn spawn_subscription(&self, stages: &mut Stages, source: Arc<Source>) {
         self.introduce(&source);
+        let aged = Arc::clone(&source);
+        self.health.ask(format!("age of {}", source.name()), move || aged.too_old());
         let config = &self.config;
         let (queue, jobs) = Queue::new();
         let labels = source.kind == Kind::Labels;
@@ -191,13 +212,14 @@ impl Shared {
         if labels {
             socket.idle = config.labeler_idle;
         }
+        let gate = if labels { &self.labels } else { &self.firehose };
         let sink = Sink {
             source: Arc::clone(&source),
             jobs,
-            writer: self.writer(&source),
+            writer: self.writer(&source, gate),
             pool: self.pool.clone(),
-            gate: if labels { self.labels.clone() } else { self.firehose.clone() },
-            priority: config.resync.then(|| (config.priority.name.clone(), self.priority.clone())),
+            gate: gate.clone(),
+            resyncs: self.resyncs.clone(),
             duplicates: self.duplicates.clone(),
             limits: config.batch,
             metrics: self.metrics.clone(),
@@ -207,8 +229,9 @@ impl Shared {
             config: socket,
             queue,
             pool: self.pool.clone(),
-            budget: self.budget.clone(),
+            budget: self.budgets.of(source.kind).clone(),
             metrics: self.metrics.clone(),
+            client: self.client.clone(),
             readiness: self.health.part(source.name()),
             stop: self.stop.clone(),
             source: Arc::clone(&source),
@@ -223,12 +246,13 @@ impl Shared {
         let listing = Listing {
             fetcher: Fetcher::new(
                 Arc::clone(&source),
+                self.client.clone(),
                 self.config.listing,
                 self.metrics.clone(),
                 self.health.part(source.name()),
                 self.stop.clone(),
             ),
-            writer: self.writer(&source),
+            writer: self.writer(&source, &self.repos),
             gate: self.repos.clone(),
             config: self.config.listing,
             metrics: self.metrics.clone(),
@@ -238,14 +262,27 @@ impl Shared {
         stages.spawn(source.name(), listing.run());
     }
 
-    fn writer(&self, source: &Source) -> StreamWriter {
+    fn writer(&self, source: &Source, gate: &Gate) -> CursorWriter {
         let part = self.health.part(format!("redis for {}", source.name()));
-        let link = self.server.link(source.name(), part, &self.writers);
-        StreamWriter::new(link, source.stream.as_str(), self.config.common.dlq_max_len)
+        let link = self.server.link(source.name(), part, &self.writers).telling(gate.clone());
+        let keys = source.cursor_keys();
+        let also = keys.also();
+        CursorWriter::new(link, source.stream.as_str(), self.config.common.dlq_max_len, keys.key, also)
+    }
+
+    fn spawn_resyncs(&self, stages: &mut Stages) {
+        let Some(resyncs) = &self.resyncs else { return };
+        let part = self.health.part("redis for repositories to fetch first");
+        let link = self.server.link("repositories to fetch first", part.clone(), &self.writers);
+        part.ready();
+        let (stream, letters) = (self.config.priority.name.as_str(), self.config.common.dlq_max_len);
+        let writer = StreamWriter::new(link.telling(self.priority.clone()), stream, letters);
+        stages.spawn("repositories to fetch first", resyncs.clone().run(writer, self.stop.clone()));
     }
 
     fn introduce(&self, source: &Arc<Source>) {
         self.metrics.introduce(source);
+        self.sources.add(source);
         let shown = Arc::clone(source);
         self.status.source(format!("source: {}", source.name()), move || json!(shown.state()));
     }

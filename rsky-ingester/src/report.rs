@@ -3,19 +3,27 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rsky_common::atproto::{Converted, FrameKind};
+use rsky_common::runtime::CancellationToken;
 use rsky_common::runtime::backoff::sleep_or_stop;
-use rsky_common::runtime::{ByteBudget, CancellationToken};
 
+use crate::backlog::MAX_SEQ;
+use crate::budgets::Budgets;
 use crate::metrics::Metrics;
 use crate::source::Source;
+use crate::source_metrics::SourceMetrics;
 
-/// Time between two readings of the gauge of what is in memory.
-const GAUGE_EVERY: Duration = Duration::from_millis(500);
-/// Readings between two log lines: half a minute.
-const READINGS_PER_LINE: u32 = 60;
+/// Time between two log lines about what is in memory.
+const LINE_EVERY: Duration = Duration::from_secs(30);
 
 /// Logs a frame that says something to an operator.
 pub fn remarkable_frame(source: &Source, metrics: &Metrics, converted: &Converted) {
+    if let Some(seq) = converted.seq.filter(|seq| *seq > MAX_SEQ) {
+        tracing::warn!(
+            source = source.name(),
+            seq,
+            "a sequence number nobody can mean; the cursor does not move to it"
+        );
+    }
     match &converted.kind {
         FrameKind::Info { name, message } => {
             let message = message.as_deref().unwrap_or_default();
@@ -36,22 +44,19 @@ pub fn remarkable_frame(source: &Source, metrics: &Metrics, converted: &Converte
     }
 }
 
-/// Keeps the gauge of what is in memory, and logs it while there is something.
+/// Logs what is in memory while there is something.
 ///
 /// # Errors
 /// None.
 pub async fn watch_memory(
-    budget: ByteBudget,
-    metrics: Metrics,
+    budgets: Budgets,
+    sources: SourceMetrics,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let mut readings = 0_u32;
-    while sleep_or_stop(GAUGE_EVERY, &stop).await {
-        metrics.memory(&budget);
-        readings = readings.wrapping_add(1);
-        if readings.is_multiple_of(READINGS_PER_LINE) && budget.items() > 0 {
-            let (frames, bytes) = (budget.items(), budget.bytes());
-            tracing::info!(frames, bytes, limit = budget.total(), "in memory");
+    while sleep_or_stop(LINE_EVERY, &stop).await {
+        let frames = sources.frames();
+        if frames > 0 {
+            tracing::info!(frames, bytes = budgets.bytes(), limit = budgets.total(), "in memory");
         }
     }
     Ok(())

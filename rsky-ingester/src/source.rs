@@ -1,12 +1,16 @@
 //! One source: a host and what is read from it.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
+use rsky_common::admin::{SHOWN, shown};
 use rsky_common::atproto::{CollectionFilter, Converted, convert, convert_labels};
-use rsky_common::wire::names::{self, FIELD_EVENT, FIELD_REPO};
+use rsky_common::wire::names::{FIELD_EVENT, FIELD_REPO};
 use serde::Serialize;
 
+use crate::cursor_keys::CursorKeys;
 use crate::host::Host;
+use crate::lag::Lag;
 
 /// What is read from a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -32,6 +36,7 @@ pub struct Source {
     /// Which relay it is, to tell a commit of another relay from one of the same.
     pub number: usize,
     state: Mutex<State>,
+    lag: Mutex<Lag>,
 }
 
 /// What the pages say about a source.
@@ -41,8 +46,10 @@ pub struct State {
     pub connected: bool,
     /// The cursor in Redis.
     pub cursor: Option<String>,
-    /// Age of the newest event when it was written, in seconds.
+    /// How far what is written is behind, in seconds.
     pub lag_seconds: Option<f64>,
+    /// Frames read and not yet in Redis.
+    pub frames_in_memory: u64,
     /// Entries written since the start.
     pub entries: u64,
     /// What went wrong last.
@@ -52,7 +59,14 @@ pub struct State {
 impl Source {
     /// A source.
     pub fn new(kind: Kind, host: Host, stream: &str, number: usize) -> Arc<Self> {
-        Arc::new(Self { kind, host, stream: stream.to_owned(), number, state: Mutex::default() })
+        Arc::new(Self {
+            kind,
+            host,
+            stream: stream.to_owned(),
+            number,
+            state: Mutex::default(),
+            lag: Mutex::default(),
+        })
     }
 
     /// The name of its tasks and of its part of the health: kind and host.
@@ -65,9 +79,14 @@ impl Source {
         format!("{kind} {}", self.host.configured())
     }
 
-    /// Key of the cursor in Redis (PIPELINE §2).
+    /// Keys of the cursor in Redis (PIPELINE §2).
+    pub fn cursor_keys(&self) -> CursorKeys {
+        CursorKeys::new(&self.stream, &self.host)
+    }
+
+    /// The key of the cursor.
     pub fn cursor_key(&self) -> String {
-        names::cursor_key(&self.stream, self.host.configured())
+        self.cursor_keys().key
     }
 
     /// Field of its entries.
@@ -81,14 +100,23 @@ impl Source {
         if self.kind == Kind::Labels { stored.or(Some(0)) } else { stored }
     }
 
-    /// Where the subscription is, from this cursor on.
+    /// Where the subscription is, from this cursor on; `None`: live.
     pub fn subscription_url(&self, cursor: Option<i64>) -> String {
+        self.url(&self.host.socket_url(), cursor)
+    }
+
+    /// The same as a request that is upgraded by hand.
+    pub fn upgrade_url(&self, cursor: i64) -> String {
+        self.url(&self.host.http_url(), Some(cursor))
+    }
+
+    fn url(&self, host: &str, cursor: Option<i64>) -> String {
         let method = match self.kind {
             Kind::Labels => "com.atproto.label.subscribeLabels",
             Kind::Firehose | Kind::Listing => "com.atproto.sync.subscribeRepos",
         };
-        let query = self.begins_at(cursor).map(|cursor| format!("?cursor={cursor}")).unwrap_or_default();
-        format!("{}/xrpc/{method}{query}", self.host.socket_url())
+        let query = cursor.map(|cursor| format!("?cursor={cursor}")).unwrap_or_default();
+        format!("{host}/xrpc/{method}{query}")
     }
 
     /// Turns a frame into entries.
@@ -99,14 +127,54 @@ impl Source {
         }
     }
 
-    /// Changes what the pages say.
+    /// The socket was opened or closed.
+    pub fn connected(&self, connected: bool) {
+        self.note(|state| state.connected = connected);
+        self.with_lag(|lag, now| lag.connected(connected, now));
+    }
+
+    /// Frames were read.
+    pub fn read(&self, frames: usize) {
+        self.with_lag(|lag, now| lag.read(u64::try_from(frames).unwrap_or(u64::MAX), now));
+    }
+
+    /// Frames were written, the newest event at an age in seconds, or dropped.
+    pub fn done(&self, frames: usize, age: Option<f64>) {
+        self.with_lag(|lag, now| lag.done(u64::try_from(frames).unwrap_or(u64::MAX), age, now));
+    }
+
+    /// How far what is written is behind, in seconds; `None` before the first event.
+    pub fn lag_seconds(&self) -> Option<f64> {
+        self.with_lag(|lag, now| lag.seconds(now))
+    }
+
+    /// Why it is not ready, when it is hours behind.
+    pub fn too_old(&self) -> Option<String> {
+        self.with_lag(|lag, now| lag.too_old(now))
+    }
+
+    /// Frames read and not yet in Redis.
+    pub fn waiting(&self) -> u64 {
+        self.with_lag(|lag, _| lag.waiting())
+    }
+
+    fn with_lag<T>(&self, change: impl FnOnce(&mut Lag, Instant) -> T) -> T {
+        change(&mut self.lag.lock().unwrap_or_else(PoisonError::into_inner), Instant::now())
+    }
+
+    /// Changes what the pages say. What peers say is made fit for them.
     pub fn note(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut state);
+        if let Some(error) = &mut state.last_error {
+            *error = shown(error, SHOWN);
+        }
     }
 
     /// What the pages say.
     pub fn state(&self) -> State {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        State { lag_seconds: self.lag_seconds(), frames_in_memory: self.waiting(), ..state }
     }
 }
 
@@ -123,10 +191,10 @@ mod tests {
             relay.subscription_url(Some(7)),
             "ws://relay:1/xrpc/com.atproto.sync.subscribeRepos?cursor=7"
         );
-        assert_eq!(relay.cursor_key(), "firehose_live:cursor:relay:1/");
+        assert_eq!(relay.cursor_key(), "firehose_live:cursor:relay:1");
         let labels = Source::new(Kind::Labels, host, "label_live", 0);
         assert_eq!(
-            labels.subscription_url(None),
+            labels.subscription_url(labels.begins_at(None)),
             "ws://relay:1/xrpc/com.atproto.label.subscribeLabels?cursor=0"
         );
     }

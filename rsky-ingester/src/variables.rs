@@ -20,7 +20,8 @@ pub const RELAY_HOSTS: Variable = setting(
     Some("INGESTER_HOSTS"),
     "relay hosts, separated by commas, each host[:port] with or without https:// or http://",
     None,
-    "Where the firehose and the repository listings come from. Required unless INGESTER_MODE is labeler.",
+    "Where the firehose and the repository listings come from. Required unless INGESTER_MODE is labeler. Hosts are \
+     contacted directly: HTTP_PROXY and its like are not used.",
 );
 /// Labelers.
 pub const LABELER_HOSTS: Variable = setting(
@@ -139,7 +140,7 @@ pub const QUEUE_BYTES: Variable = setting(
     "bytes, 1MiB to 3GiB",
     Some("64MiB"),
     "Frames in memory, of all sources together, from the socket until they are in Redis. Lower: less memory; higher \
-     helps nothing unless there are many sources.",
+     helps nothing unless there are many sources. Where there are relays and labelers, a quarter is for the labelers.",
 );
 /// Largest frame.
 pub const MAX_FRAME_BYTES: Variable = setting(
@@ -232,7 +233,8 @@ pub const RESYNC: Variable = setting(
     "true or false",
     Some("true"),
     "Queue repositories whose events did not tell what changed (#sync, tooBig) to INGESTER_REPO_PRIORITY_STREAM. \
-     Switch it off where no backfiller runs, or that stream fills up and holds up the firehose.",
+     Switch it off where no backfiller reads that stream: at its mark they wait in memory (one wish a repository, \
+     100 000 at most) and are lost with the process.",
 );
 /// Listing again.
 pub const RELIST_INTERVAL: Variable = setting(

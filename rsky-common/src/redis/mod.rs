@@ -1,6 +1,7 @@
 //! The only code that speaks Redis commands.
 //!
-//! Writers: [`gate`] decides whether and how much, [`writer`] puts a batch and its cursor in one transaction.
+//! Writers: [`gate`] decides whether and how much, [`writer`] puts a batch in one transaction, [`cursor`] one with a
+//! cursor that nobody else may move.
 //! Readers: [`consumer`]. Both stand on [`connection`], which reconnects, and on [`errors`], which knows what to wait
 //! out. What cannot be processed goes to [`dead_letters`], as long as there is [`letter_room`].
 
@@ -8,6 +9,7 @@ pub mod connection;
 pub mod errors;
 pub mod startup;
 
+pub mod cursor;
 pub mod gate;
 pub mod gate_metrics;
 pub mod writer;
@@ -19,6 +21,7 @@ pub mod letter_room;
 pub mod overview;
 
 pub use connection::{LinkError, RedisLink, RedisServer};
+pub use cursor::{CursorWriter, Found, Outcome};
 pub use dead_letters::DeadLetter;
 pub use gate::{Gate, GateConfig, Outage, Permit, Shut};
 pub use writer::{Batch, StreamWriter};

@@ -1,8 +1,8 @@
-//! Entries, dead letters and the cursor that covers them, in one transaction.
+//! Entries, dead letters and what belongs to them, in one transaction.
 //!
-//! Guarantee: when [`StreamWriter::write`] returns, Redis holds the whole batch and its cursor; when it does not
-//! return (a stop, a crash), Redis holds either all of it or nothing, so the next start reads the same input again and
-//! nothing is skipped. Input may be written twice (at least once), never half.
+//! Guarantee: when [`StreamWriter::write`] returns, Redis holds the whole batch; when it does not return (a stop, a
+//! crash), it holds either all of it or nothing. It may be written twice (at least once), never half. Writers with a
+//! cursor: [`super::cursor`].
 
 use redis::{Cmd, ToRedisArgs, Value};
 
@@ -24,8 +24,6 @@ pub struct Batch {
     pub elsewhere: Vec<(String, &'static str, String)>,
     /// Other writes that belong to the batch.
     pub also: Vec<Cmd>,
-    /// The cursor key and its new value.
-    pub cursor: Option<(String, String)>,
 }
 
 impl Batch {
@@ -35,7 +33,6 @@ impl Batch {
             && self.dead_letters.is_empty()
             && self.elsewhere.is_empty()
             && self.also.is_empty()
-            && self.cursor.is_none()
     }
 }
 
@@ -45,17 +42,15 @@ pub struct StreamWriter {
     link: RedisLink,
     stream: String,
     dlq_max_len: u64,
-    /// The cursor value this writer knows to be stored, to recognise a batch that is there already.
-    stored_cursor: Option<String>,
 }
 
 impl StreamWriter {
     /// A writer to `stream` over a link of its own.
     pub fn new(link: RedisLink, stream: impl Into<String>, dlq_max_len: u64) -> Self {
-        Self { link, stream: stream.into(), dlq_max_len, stored_cursor: None }
+        Self { link, stream: stream.into(), dlq_max_len }
     }
 
-    /// The link, for reading cursors and lengths on the same connection.
+    /// The link, for reading lengths on the same connection.
     pub fn link(&mut self) -> &mut RedisLink {
         &mut self.link
     }
@@ -63,11 +58,6 @@ impl StreamWriter {
     /// The stream that is written.
     pub fn stream(&self) -> &str {
         &self.stream
-    }
-
-    /// The value of the cursor that this writer wrote last.
-    pub fn stored_cursor(&self) -> Option<&str> {
-        self.stored_cursor.as_deref()
     }
 
     /// Writes a batch, trying until it is in, and gives the stream's length after it.
@@ -78,83 +68,63 @@ impl StreamWriter {
     /// # Errors
     /// `Stopped`, or a refusal that waiting does not cure.
     pub async fn write(&mut self, batch: &Batch) -> Result<u64, LinkError> {
-        if batch.dead_letters.iter().any(DeadLetter::is_of_repository) {
-            let stop = self.link.stop().clone();
-            wait_for_room(&mut self.link, &self.stream, self.dlq_max_len, &stop).await?;
-        }
-        let transaction = self.transaction(batch);
+        make_room(&mut self.link, &self.stream, self.dlq_max_len, batch).await?;
+        let mut transaction = transaction(&self.stream, batch);
+        transaction.cmd("XLEN").arg(&self.stream);
         loop {
-            let error = match self.link.pipeline::<Vec<Value>>(&transaction).await {
+            match self.link.pipeline::<Vec<Value>>(&transaction).await {
                 Ok(replies) => {
-                    self.link.succeeded();
-                    if let Some((_, value)) = &batch.cursor {
-                        self.stored_cursor = Some(value.clone());
-                    }
-                    if batch.dead_letters.iter().any(|letter| !letter.is_of_repository()) {
-                        trim(&mut self.link, &self.stream, self.dlq_max_len).await;
-                    }
-                    return Ok(length(&replies));
+                    self.link.wrote();
+                    keep_room(&mut self.link, &self.stream, self.dlq_max_len, batch).await;
+                    return Ok(length_of(&replies));
                 }
-                Err(error) => error,
-            };
-            let unknown =
-                matches!(&error, LinkError::Redis(error) if super::errors::breaks_connection(error));
-            self.link.wait_out(error).await?;
-            if unknown && self.is_stored(batch).await? {
-                tracing::info!(stream = self.stream, "the batch was written before the connection was lost");
-                return self.length().await;
+                Err(error) => self.link.wait_out(error).await?,
             }
         }
     }
+}
 
-    /// The stream's length now.
-    ///
-    /// # Errors
-    /// `Stopped`, or an error that waiting does not cure.
-    pub async fn length(&mut self) -> Result<u64, LinkError> {
-        let mut command = redis::cmd("XLEN");
-        command.arg(&self.stream);
-        self.link.retry(&command).await
+/// A transaction of everything in a batch.
+pub(super) fn transaction(stream: &str, batch: &Batch) -> redis::Pipeline {
+    let others = batch.dead_letters.len() + batch.elsewhere.len() + batch.also.len();
+    let mut pipeline = redis::Pipeline::with_capacity(batch.entries.len() + others + 2);
+    pipeline.atomic();
+    for entry in &batch.entries {
+        pipeline.add_command(xadd(stream, batch.field, entry, entry.len()));
     }
-
-    fn transaction(&self, batch: &Batch) -> redis::Pipeline {
-        let others = batch.dead_letters.len() + batch.elsewhere.len() + batch.also.len();
-        let mut pipeline = redis::Pipeline::with_capacity(batch.entries.len() + others + 2);
-        pipeline.atomic();
-        for entry in &batch.entries {
-            pipeline.add_command(xadd(&self.stream, batch.field, entry, entry.len()));
-        }
-        for (stream, field, entry) in &batch.elsewhere {
-            pipeline.add_command(xadd(stream, field, entry.as_str(), entry.len()));
-        }
-        for letter in &batch.dead_letters {
-            letter.append(&mut pipeline, &self.stream);
-        }
-        for command in &batch.also {
-            pipeline.add_command(command.clone());
-        }
-        if let Some((key, value)) = &batch.cursor {
-            pipeline.cmd("SET").arg(key).arg(value);
-        }
-        pipeline.cmd("XLEN").arg(&self.stream);
-        pipeline
+    for (stream, field, entry) in &batch.elsewhere {
+        pipeline.add_command(xadd(stream, field, entry.as_str(), entry.len()));
     }
+    for letter in &batch.dead_letters {
+        letter.append(&mut pipeline, stream);
+    }
+    for command in &batch.also {
+        pipeline.add_command(command.clone());
+    }
+    pipeline
+}
 
-    /// Whether the batch's cursor is in Redis: the transaction went through although its reply did not.
-    async fn is_stored(&mut self, batch: &Batch) -> Result<bool, LinkError> {
-        let Some((key, value)) = &batch.cursor else { return Ok(false) };
-        if self.stored_cursor.as_ref() == Some(value) {
-            // The batch does not move the cursor, so the cursor cannot tell.
-            return Ok(false);
-        }
-        let mut command = redis::cmd("GET");
-        command.arg(key);
-        let found: Option<String> = self.link.retry(&command).await?;
-        if found.as_ref() == Some(value) {
-            self.stored_cursor = Some(value.clone());
-            return Ok(true);
-        }
-        Ok(false)
+/// Before a batch is written: letters of repositories wait until there is room for them.
+///
+/// # Errors
+/// As [`wait_for_room`].
+pub(super) async fn make_room(
+    link: &mut RedisLink,
+    stream: &str,
+    dlq_max_len: u64,
+    batch: &Batch,
+) -> Result<(), LinkError> {
+    if !batch.dead_letters.iter().any(DeadLetter::is_of_repository) {
+        return Ok(());
+    }
+    let stop = link.stop().clone();
+    wait_for_room(link, stream, dlq_max_len, &stop).await
+}
+
+/// After a batch was written: letters of entries are not to become too many.
+pub(super) async fn keep_room(link: &mut RedisLink, stream: &str, dlq_max_len: u64, batch: &Batch) {
+    if batch.dead_letters.iter().any(|letter| !letter.is_of_repository()) {
+        trim(link, stream, dlq_max_len).await;
     }
 }
 
@@ -165,7 +135,8 @@ fn xadd(stream: &str, field: &str, entry: impl ToRedisArgs, length: usize) -> Cm
     command
 }
 
-fn length(replies: &[Value]) -> u64 {
+/// The stream's length, from the replies of a transaction that ends with `XLEN`.
+pub(super) fn length_of(replies: &[Value]) -> u64 {
     match replies.last() {
         Some(Value::Int(length)) => u64::try_from(*length).unwrap_or(0),
         _ => 0,

@@ -14,8 +14,8 @@ use rsky_common::runtime::backoff::sleep_or_stop;
 use rsky_common::runtime::{Backoff, CancellationToken};
 
 use super::page::Page;
-use crate::VERSION;
 use crate::config::ListingConfig;
+use crate::http::describe;
 use crate::metrics::Metrics;
 use crate::source::Source;
 
@@ -32,7 +32,8 @@ const MOST_WAIT: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub struct Fetcher {
     pub(super) source: Arc<Source>,
-    client: Result<reqwest::Client, String>,
+    client: reqwest::Client,
+    timeout: Duration,
     backoff: Backoff,
     pub(super) metrics: Metrics,
     pub(super) readiness: Readiness,
@@ -56,20 +57,17 @@ impl Fetcher {
     /// A fetcher that starts with whole pages.
     pub fn new(
         source: Arc<Source>,
+        client: reqwest::Client,
         config: ListingConfig,
         metrics: Metrics,
         readiness: Readiness,
         stop: CancellationToken,
     ) -> Self {
-        let client = reqwest::Client::builder()
-            .user_agent(format!("rsky-ingester/{VERSION}"))
-            .connect_timeout(config.timeout.min(Duration::from_secs(10)))
-            .timeout(config.timeout)
-            .build()
-            .map_err(|error| error.to_string());
         let (first, cap) = config.retry;
         let backoff = Backoff::new(first, cap);
-        Self { source, client, backoff, metrics, readiness, stop, limit: LIMIT, number: None, numeric: true }
+        let timeout = config.timeout;
+        let (limit, number, numeric) = (LIMIT, None, true);
+        Self { source, client, timeout, backoff, metrics, readiness, stop, limit, number, numeric }
     }
 
     /// The page after `cursor`, trying for as long as it takes.
@@ -114,6 +112,11 @@ impl Fetcher {
         page
     }
 
+    /// A listing begins: its cursors tell anew what kind they are.
+    pub(super) fn start(&mut self) {
+        (self.number, self.numeric) = (None, true);
+    }
+
     /// Learns what kind of cursors the host gives.
     fn see(&mut self, cursor: Option<&str>) {
         let Some(cursor) = cursor else {
@@ -155,7 +158,6 @@ impl Fetcher {
 
     async fn request(&self, cursor: Option<&str>, limit: u32) -> Result<Page, Failure> {
         let host = |why: String| Failure::Host { why, wait: None };
-        let client = self.client.as_ref().map_err(|why| host(why.clone()))?;
         let mut url =
             url::Url::parse(&format!("{}/xrpc/com.atproto.sync.listRepos", self.source.host.http_url()))
                 .map_err(|error| host(error.to_string()))?;
@@ -163,7 +165,7 @@ impl Fetcher {
             url.query_pairs_mut().append_pair("cursor", cursor);
         }
         url.query_pairs_mut().append_pair("limit", &limit.to_string());
-        let mut answer = client.get(url).send().await.map_err(|error| {
+        let mut answer = self.client.get(url).timeout(self.timeout).send().await.map_err(|error| {
             // A host that takes our request and then no time is enough may choke on this very page.
             let why = describe(&error);
             if error.is_timeout() && !error.is_connect() { Failure::Page(why) } else { host(why) }
@@ -191,14 +193,4 @@ impl Fetcher {
         }
         Ok(page)
     }
-}
-
-fn describe(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(inner) = source {
-        text.push_str(&format!(": {inner}"));
-        source = inner.source();
-    }
-    text
 }

@@ -7,12 +7,13 @@
 //! Every connection starts where the writer says, after it has written everything read before: nothing is read twice
 //! within a process, and nothing is skipped.
 
+mod measure;
 mod oversized;
 mod reader;
 mod socket;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rsky_common::admin::Readiness;
 use rsky_common::runtime::{Backoff, ByteBudget, CancellationToken};
@@ -20,6 +21,7 @@ use rsky_common::runtime::{Backoff, ByteBudget, CancellationToken};
 use crate::config::SocketConfig;
 use crate::decode::DecodePool;
 use crate::metrics::Metrics;
+use crate::place::Place;
 use crate::sink::Queue;
 use crate::source::Source;
 
@@ -37,10 +39,12 @@ pub struct Subscription {
     pub queue: Queue,
     /// Where frames are decoded.
     pub pool: DecodePool,
-    /// Bytes in memory, over all sources.
+    /// Bytes in memory, over all sources of the kind.
     pub budget: ByteBudget,
     /// Connections, reasons.
     pub metrics: Metrics,
+    /// For a look at a frame that is too large.
+    pub client: reqwest::Client,
     /// Whether the socket is open.
     pub readiness: Readiness,
     /// The wish to stop.
@@ -56,33 +60,47 @@ impl Subscription {
         let (first, cap) = self.config.reconnect;
         let mut backoff = Backoff::new(first, cap);
         let mut oversized = Oversized::default();
+        let mut restarts = Restarts::new(first, cap);
         // The size of a frame that was too large, and where its connection began.
         let mut in_the_way: Option<(usize, i64)> = None;
         while !self.stop.is_cancelled() {
-            let Some(position) = self.position().await else { break };
-            let begin = position.as_ref().ok().and_then(|position| self.source.begins_at(*position));
+            let Some(place) = self.place(restarts.wants_probe()).await else { break };
+            let begin = place.after.as_ref().ok().and_then(|after| self.source.begins_at(*after));
             // What was read before it has moved the position, unless it was the first (or came after mere notices).
             if let Some((size, from)) = in_the_way.take()
                 && begin == Some(from)
-                && let Some(letter) = oversized.met(&self, size, from)
-                && self.queue.send(letter).await.is_err()
+                && let Some(letter) = oversized.met(&self, size, from).await
             {
-                break;
+                if self.queue.send(letter).await.is_err() {
+                    break;
+                }
+                // The letter may have brought the place further.
+                continue;
             }
-            let end = match position {
-                Ok(_) => read(&self, begin.map(|cursor| oversized.adjusted(cursor)), &mut backoff).await,
-                Err(why) => End::BadCursor(why),
+            let end = match &place.after {
+                Ok(_) if place.probe => read(&self, None, &place, &mut backoff).await,
+                Ok(_) => {
+                    let from = begin.map(|cursor| oversized.adjusted(cursor));
+                    read(&self, from, &place, &mut backoff).await
+                }
+                Err(why) => End::BadCursor(why.clone()),
             };
-            self.source.note(|state| state.connected = false);
+            self.source.connected(false);
             if matches!(end, End::Stopped) {
                 break;
             }
             self.report(&end);
+            restarts.ended(&end);
             if let (End::Oversized(size), Some(from)) = (&end, begin) {
                 in_the_way = Some((*size, from));
             }
-            // A pause was our own wish; the wait for the writer comes with the next position.
-            if !matches!(end, End::Paused(_)) && !backoff.wait(&self.stop).await {
+            let go_on = match &end {
+                // A pause was our own wish; the wait for the writer comes with the next place.
+                End::Paused(_) => true,
+                End::Over => restarts.backoff.wait(&self.stop).await,
+                _ => backoff.wait(&self.stop).await,
+            };
+            if !go_on {
                 break;
             }
         }
@@ -90,10 +108,10 @@ impl Subscription {
     }
 
     /// Where to read on, when everything read before is written; `None`: we stop.
-    async fn position(&self) -> Option<Result<Option<i64>, String>> {
+    async fn place(&self, probe: bool) -> Option<Place> {
         tokio::select! {
             () = self.stop.cancelled() => None,
-            position = self.queue.settle() => position.ok(),
+            place = self.queue.settle(probe) => place.ok(),
         }
     }
 
@@ -108,9 +126,56 @@ impl Subscription {
             self.readiness.not_ready("paused: the gate is shut");
             return;
         }
+        if matches!(end, End::Over) {
+            // The writer has said why.
+            tracing::info!(source = name, "reading starts again elsewhere");
+            self.readiness.not_ready(end.to_string());
+            return;
+        }
         tracing::warn!(source = name, "connection ended: {end}");
         self.readiness.not_ready(end.to_string());
         self.source.note(|state| state.last_error = Some(end.to_string()));
+    }
+}
+
+/// How often a host says that it does not know our cursor before what it sends is looked at.
+const FUTURE_CURSORS: u32 = 3;
+/// Quiet time after which starting elsewhere counts as something new.
+const CALM: Duration = Duration::from_secs(300);
+
+/// Connections that ended because reading has to start elsewhere.
+struct Restarts {
+    /// Answers of `FutureCursor` in a row.
+    future_cursors: u32,
+    /// Grows while reading is sent back again and again, as by a second ingester of another kind.
+    backoff: Backoff,
+    last: Option<Instant>,
+}
+
+impl Restarts {
+    fn new(first: Duration, cap: Duration) -> Self {
+        Self { future_cursors: 0, backoff: Backoff::new(first, cap), last: None }
+    }
+
+    fn wants_probe(&self) -> bool {
+        self.future_cursors >= FUTURE_CURSORS
+    }
+
+    fn ended(&mut self, end: &End) {
+        match end {
+            End::Refused { error, .. } if error == "FutureCursor" => {
+                self.future_cursors = self.future_cursors.saturating_add(1);
+            }
+            // A host that cannot be reached says nothing about the cursor.
+            End::Unreachable(_) => {}
+            _ => self.future_cursors = 0,
+        }
+        if matches!(end, End::Over) {
+            if self.last.is_some_and(|last| last.elapsed() > CALM) {
+                self.backoff.reset();
+            }
+            self.last = Some(Instant::now());
+        }
     }
 }
 

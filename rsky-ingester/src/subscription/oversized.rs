@@ -1,16 +1,20 @@
 //! Getting past a frame that is too large to be read.
 //!
-//! Such a frame's sequence number is not known, only that it is the first after the cursor. So the next connection asks
-//! for what comes after the cursor plus one, then plus two: each step passes over one number of which nothing smaller
+//! Its sequence number is in its first bytes, which are read by a connection of their own ([`measure`]); then reading goes
+//! on after that number.
+//!
+//! When they cannot be read, the number is not known, only that it is the first after the cursor. So the next connection
+//! asks for what comes after the cursor plus one, then plus two: each step passes over one number of which nothing smaller
 //! was left, so no good frame is lost. Every step is logged and counted, and one dead letter says what was passed.
 
 use rsky_common::redis::DeadLetter;
 
 use super::Subscription;
+use super::measure::measure;
 use crate::decode::Decoded;
 use crate::sink::Job;
 
-/// Attempts at the same cursor before stepping over: the host may come to its senses.
+/// Attempts at the same cursor before stepping over what has no number: the host may come to its senses.
 const ATTEMPTS: u32 = 3;
 
 /// What is known about the frame in the way.
@@ -33,17 +37,31 @@ impl Oversized {
     }
 
     /// The first frame after `base` was too large. Gives the dead letter for the first time it is passed over.
-    pub(super) fn met(&mut self, subscription: &Subscription, size: usize, base: i64) -> Option<Job> {
+    pub(super) async fn met(&mut self, subscription: &Subscription, size: usize, base: i64) -> Option<Job> {
         if self.at != Some(base) {
             *self = Self { at: Some(base), attempts: 0, steps: 0 };
+        }
+        let (source, limit) = (&subscription.source, subscription.config.max_frame);
+        if self.steps == 0
+            && let Some(found) = measure(subscription, base).await
+            && found.seq > base
+        {
+            subscription.metrics.cursor_skip(source);
+            tracing::error!(
+                source = source.name(),
+                seq = found.seq,
+                "passed over a frame of {size} bytes: INGESTER_MAX_FRAME_BYTES is {limit}"
+            );
+            let error = format!("a frame of {size} bytes, the limit is {limit}; only its beginning was read");
+            let at = format!("{}@{}", source.host.configured(), found.seq);
+            let letter = DeadLetter::binary(source.field(), &found.bytes, REASON, &error, &at);
+            return Some(job(letter, Some(found.seq)));
         }
         self.attempts = self.attempts.saturating_add(1);
         if self.attempts < ATTEMPTS {
             return None;
         }
         self.steps = self.steps.saturating_add(1);
-        let source = &subscription.source;
-        let limit = subscription.config.max_frame;
         subscription.metrics.cursor_skip(source);
         tracing::error!(
             source = source.name(),
@@ -53,10 +71,16 @@ impl Oversized {
         (self.steps == 1).then(|| {
             let error = format!("a frame of {size} bytes, the limit is {limit}; it was not read");
             let at = format!("{}@after {base}", source.host.configured());
-            let letter = DeadLetter::new(source.field(), "", "oversized_frame", &error, &at);
-            Job::Letter(Box::new(Decoded { letter: Some(letter), ..Decoded::default() }))
+            job(DeadLetter::new(source.field(), "", REASON, &error, &at), None)
         })
     }
+}
+
+/// What such a frame is counted under.
+const REASON: &str = "oversized_frame";
+
+fn job(letter: DeadLetter, seq: Option<i64>) -> Job {
+    Job::Letter(Box::new(Decoded { letter: Some(letter), ..Decoded::default() }), seq)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use super::socket::{Socket, open};
 use super::{SEND_TIMEOUT, Subscription};
 use crate::decode::{error_of, reserve};
 use crate::metrics::Connected;
+use crate::place::Place;
 use crate::sink::Job;
 
 /// Frames per chunk: what one hop between tasks is shared by.
@@ -42,6 +43,8 @@ pub(super) enum End {
     Oversized(usize),
     /// We could not read for too long.
     Paused(Duration),
+    /// The writer wants to have something else.
+    Over,
 }
 
 impl End {
@@ -61,6 +64,7 @@ impl End {
             Self::NoPong => "no_pong",
             Self::Oversized(_) => "oversized_frame",
             Self::Paused(_) => "paused",
+            Self::Over => "starts_elsewhere",
         }
     }
 }
@@ -74,13 +78,14 @@ impl fmt::Display for End {
             Self::Lost(why) => f.write_str(why),
             Self::Refused { error, message } if error == "FutureCursor" => write!(
                 f,
-                "FutureCursor {message}: our cursor is ahead of the host, which has probably been reset; delete the cursor key to start live"
+                "FutureCursor {message}: our cursor is ahead of the host, which has probably been reset. If it stays so, what it sends is looked at, and followed if its numbers are lower"
             ),
             Self::Refused { error, message } => write!(f, "error frame {error} {message}"),
             Self::Idle(time) => write!(f, "no data for {time:.1?}"),
             Self::NoPong => f.write_str("no answer to a ping"),
             Self::Oversized(size) => write!(f, "a frame of {size} bytes"),
             Self::Paused(time) => write!(f, "paused for {time:.1?}"),
+            Self::Over => f.write_str("reading has to start elsewhere"),
         }
     }
 }
@@ -95,6 +100,7 @@ enum Received {
 /// One open connection.
 struct Reader<'a> {
     subscription: &'a Subscription,
+    place: &'a Place,
     /// Gone once a pause lasted too long.
     socket: Option<Socket>,
     /// The socket in the gauge.
@@ -107,8 +113,14 @@ struct Reader<'a> {
     last_data: Instant,
 }
 
-/// Opens a connection at `cursor` and reads it to its end. `backoff` starts over with the first good frame.
-pub(super) async fn read(subscription: &Subscription, cursor: Option<i64>, backoff: &mut Backoff) -> End {
+/// Opens a connection at `cursor` (`None`: live) and reads it to its end, or until the writer has given up the place.
+/// `backoff` starts over with the first good frame.
+pub(super) async fn read(
+    subscription: &Subscription,
+    cursor: Option<i64>,
+    place: &Place,
+    backoff: &mut Backoff,
+) -> End {
     let source = &subscription.source;
     let url = source.subscription_url(cursor);
     let socket = match open(&url, subscription.config.max_frame, &subscription.stop).await {
@@ -118,11 +130,16 @@ pub(super) async fn read(subscription: &Subscription, cursor: Option<i64>, backo
     };
     tracing::info!(source = source.name(), cursor, "connected");
     let connected = Some(subscription.metrics.connected(source));
-    subscription.readiness.ready();
-    source.note(|state| state.connected = true);
+    if place.probe {
+        subscription.readiness.not_ready("the host does not know our cursor: looking at what it sends");
+    } else {
+        subscription.readiness.ready();
+    }
+    source.connected(true);
     let now = Instant::now();
     let mut reader = Reader {
         subscription,
+        place,
         socket: Some(socket),
         connected,
         chunk: Vec::new(),
@@ -156,7 +173,7 @@ impl Reader<'_> {
     async fn run(&mut self, backoff: &mut Backoff) -> End {
         loop {
             let end = self.fill_chunk().await.err();
-            if !self.chunk.is_empty() {
+            if !self.chunk.is_empty() && !self.place.over.is_cancelled() {
                 backoff.reset();
                 // What was read before the end is good.
                 if let Some(paused) = self.deliver().await {
@@ -178,6 +195,7 @@ impl Reader<'_> {
             let message = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Err(End::Stopped),
+                () = self.place.over.cancelled() => return Err(End::Over),
                 message = timeout_at(deadline, next_message(&mut self.socket)) => message,
             };
             // A deadline that passed is looked at by `keep_alive`.
@@ -272,6 +290,7 @@ impl Reader<'_> {
         let Subscription { source, queue, pool, budget, config, readiness, stop, .. } = self.subscription;
         let (frames, bytes) = (std::mem::take(&mut self.chunk), std::mem::take(&mut self.chunk_bytes));
         let started = Instant::now();
+        source.read(frames.len());
         let hand_over = async {
             let charge = budget.charge(reserve(bytes)).await;
             let decoding = pool.submit(source, frames, charge).await;
@@ -296,7 +315,7 @@ impl Reader<'_> {
                     say_goodbye(socket).await;
                 }
                 self.connected = None;
-                source.note(|state| state.connected = false);
+                source.connected(false);
                 readiness.not_ready("paused: the gate is shut");
                 tokio::select! {
                     () = stop.cancelled() => Some(End::Stopped),

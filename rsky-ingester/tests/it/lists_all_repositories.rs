@@ -4,11 +4,7 @@ use rsky_testnet::network::{Failure, Network, RepoPage, RunningNetwork};
 use rsky_testnet::servers::Redis;
 use serde_json::json;
 
-use crate::support::{Ingester, entries, get, length, rev, values, wait_until};
-
-fn repos(count: u64) -> Vec<serde_json::Value> {
-    (0..count).map(|number| json!({"did": format!("did:plc:{number:0>24}"), "head": "bafyreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku", "rev": rev(number), "active": true})).collect()
-}
+use crate::support::{Ingester, entries, get, length, repos, values, wait_until};
 
 async fn host(count: u64, page: usize) -> RunningNetwork {
     Network::builder().repo_pages(RepoPage::split(repos(count), page)).page_size(page).start().await.unwrap()

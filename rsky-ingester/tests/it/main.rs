@@ -10,12 +10,18 @@
 
 mod support;
 
+mod follows_new_sequences;
+mod forgets_with_redis;
 mod holds_back_at_the_mark;
+mod keeps_its_place;
 mod keeps_sockets_alive;
 mod lists_all_repositories;
 mod loses_nothing_when_killed;
 mod passes_over_bad_input;
+mod proxy;
 mod refuses_bad_configuration;
 mod shares_commits_between_relays;
+mod stands_alone;
 mod survives_redis;
+mod tells_the_truth;
 mod writes_what_the_reference_wrote;

@@ -116,17 +116,23 @@ async fn the_recorded_poison_spoils_only_itself() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frame_above_the_limit_is_stepped_over_and_nothing_else_is() {
-    // Gaps in the numbers, as relays have them: the large one is 20, its neighbours are 10 and 24.
-    let script = vec![like(9), like(10), padded_like(20, 200_000), like(24), like(25)];
+    // Gaps in the numbers, as relays have them: its number is in its beginning, so none of the others is asked for.
+    let script = vec![like(9), like(10), padded_like(1_010, 200_000), like(1_014), like(1_015)];
     let network = Network::builder().relay(Script::frames(script)).start().await.unwrap();
     let redis = Redis::start().unwrap();
     // Not live: the cursor is before the first frame.
     redis.command(&["SET", &format!("firehose_live:cursor:{}", network.addr()), "8"]).unwrap();
     let mut ingester = start(&redis, &network.url(), &[("INGESTER_MAX_FRAME_BYTES", "64KiB")]);
     wait_until("what comes after it", || length(&redis, "firehose_live") >= 4);
-    assert_eq!(seqs(&redis, "firehose_live"), [9, 10, 24, 25]);
-    assert_eq!(reasons(&redis, "firehose_live_dlq"), ["oversized_frame"]);
-    assert_eq!(ingester.metric("ingester_cursor_skips_total", ""), Some(10.0));
+    assert_eq!(seqs(&redis, "firehose_live"), [9, 10, 1_014, 1_015]);
+    let letters = entries(&redis, "firehose_live_dlq");
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0]["reason"], "oversized_frame");
+    assert!(letters[0]["source_id"].ends_with("@1010"), "{}", letters[0]["source_id"]);
+    assert!(letters[0]["event"].len() > 60_000, "its beginning is kept");
+    assert_eq!(ingester.metric("ingester_cursor_skips_total", ""), Some(1.0));
+    // The first, one that met it, one that measured it, one behind it.
+    assert!(network.relay().control().connections() <= 4, "{:?}", network.relay().control().cursors());
     assert_eq!(ingester.terminate(), Some(0));
 }
 

@@ -100,6 +100,13 @@ pub fn padded_like(seq: u64, padding: usize) -> Bytes {
     record_commit(seq, record)
 }
 
+/// A commit with one like that the relay saw at a certain time.
+pub fn like_at(seq: u64, time: &str) -> Bytes {
+    let record = Cbor::map([("$type", Cbor::text("app.bsky.feed.like")), ("createdAt", Cbor::text(TIME))]);
+    let did = format!("did:plc:{:0>24}", seq % 100);
+    frames::commit(seq, &did, &rev(seq), time, &[Op::create(format!("app.bsky.feed.like/r{seq}"), record)])
+}
+
 /// A commit that makes one record.
 pub fn record_commit(seq: u64, record: Cbor) -> Bytes {
     let did = format!("did:plc:{:0>24}", seq % 100);
@@ -112,6 +119,19 @@ pub fn rev(seq: u64) -> String {
     const ALPHABET: &[u8] = b"234567abcdefghijklmnopqrstuvwxyz";
     let digits = (0..12).rev().map(|place| char::from(ALPHABET[(seq >> (5 * place)) as usize & 31]));
     std::iter::once('3').chain(digits).collect()
+}
+
+/// Repositories as `listRepos` lists them.
+pub fn repos(count: u64) -> Vec<serde_json::Value> {
+    let repo = |number| {
+        serde_json::json!({
+            "did": format!("did:plc:{number:0>24}"),
+            "head": "bafyreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku",
+            "rev": rev(number),
+            "active": true
+        })
+    };
+    (0..count).map(repo).collect()
 }
 
 pub fn range(from: u64, to: u64) -> Vec<i64> {

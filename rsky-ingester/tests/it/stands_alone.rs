@@ -1,0 +1,121 @@
+//! One source that is held up holds up no other.
+
+use rsky_testnet::network::cbor_out::Cbor;
+use rsky_testnet::network::{Network, Script, frames};
+use rsky_testnet::servers::Redis;
+
+use crate::support::{Ingester, TIME, get, length, like, range, rev, seqs, values, wait_until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_labeler_behind_a_shut_gate_does_not_hold_up_the_firehose() {
+    let label = |seq: u64| {
+        let label = Cbor::map([("val", Cbor::text("x".repeat(20_000))), ("src", Cbor::text("did:plc:l"))]);
+        frames::labels(seq, vec![label])
+    };
+    let network = Network::builder()
+        .relay(Script::generated(1, 2_000, like))
+        .labeler(Script::endless(1, label))
+        .start()
+        .await
+        .unwrap();
+    // The relay has to wait until the labeler has taken what it can get.
+    network.relay().control().stall();
+    let redis = Redis::start().unwrap();
+    let mut ingester = Ingester::start(
+        &redis.url(),
+        &[
+            ("INGESTER_RELAY_HOSTS", &network.url()),
+            ("INGESTER_LABELER_HOSTS", &network.url()),
+            ("INGESTER_LABEL_STREAM_HIGH_WATER_MARK", "1"),
+            ("INGESTER_QUEUE_BYTES", "1MiB"),
+        ],
+    );
+    wait_until("the labeler is held up", || {
+        ingester.metric("ingester_backpressure_active", "label_live") == Some(1.0)
+            && ingester.metric("ingester_bytes_in_memory", "").unwrap() >= 200_000.0
+    });
+    network.relay().control().resume();
+    wait_until("every event", || length(&redis, "firehose_live") == 2_000);
+    assert_eq!(seqs(&redis, "firehose_live"), range(1, 2_000));
+    assert_eq!(ingester.terminate(), Some(0));
+}
+
+fn did(number: u64) -> String {
+    format!("did:plc:{number:0>24}")
+}
+
+fn dids(redis: &Redis) -> Vec<String> {
+    let did = |repo: &String| {
+        let repo: serde_json::Value = serde_json::from_str(repo).unwrap();
+        repo["did"].as_str().unwrap().to_owned()
+    };
+    values(redis, "repo_backfill_priority", "repo").iter().map(did).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn repositories_that_nobody_fetches_do_not_hold_up_the_firehose() {
+    // Every second frame is a wish; the mark is at two.
+    let frame = |seq: u64| match seq % 2 {
+        0 => frames::sync(seq, &did(seq), &rev(seq), TIME),
+        _ => like(seq),
+    };
+    let script: Vec<_> = (1..=99).map(frame).collect();
+    let network = Network::builder().relay(Script::frames(script)).start().await.unwrap();
+    // One at a time, so that none goes with a batch that had room.
+    network.relay().control().set_rate(std::num::NonZeroU32::new(100));
+    let redis = Redis::start().unwrap();
+    let mut ingester = Ingester::start(
+        &redis.url(),
+        &[
+            ("INGESTER_RELAY_HOSTS", &network.url()),
+            ("INGESTER_MODE", "firehose"),
+            ("INGESTER_REPO_STREAM_HIGH_WATER_MARK", "2"),
+        ],
+    );
+    let key = format!("firehose_live:cursor:{}", network.addr());
+    wait_until("every event", || get(&redis, &key).as_deref() == Some("99"));
+    assert_eq!(length(&redis, "firehose_live"), 50);
+    let queued = length(&redis, "repo_backfill_priority");
+    assert!((2..20).contains(&queued), "{queued}");
+    let waiting = 49 - queued;
+    wait_until("the rest waits", || ingester.metric("ingester_resyncs_waiting", "") == Some(waiting as f64));
+    assert_eq!(ingester.metric("ingester_backpressure_active", "repo_backfill_priority"), Some(1.0));
+    assert_eq!(
+        ingester.metric("ingester_stream_length", "repo_backfill_priority"),
+        Some(queued as f64),
+        "the length is the true one"
+    );
+    assert!(ingester.log().contains("does a backfiller read this stream"), "{}", ingester.log());
+    // Somebody does after all: nothing is lost.
+    let mut seen = Vec::new();
+    while seen.len() < 49 {
+        wait_until("more of them", || length(&redis, "repo_backfill_priority") > 0);
+        seen.extend(dids(&redis));
+        redis.command(&["DEL", "repo_backfill_priority"]).unwrap();
+    }
+    seen.sort();
+    assert_eq!(seen, (1..=49).map(|number| did(number * 2)).collect::<Vec<_>>());
+    wait_until("none waits", || ingester.metric("ingester_resyncs_waiting", "") == Some(0.0));
+    assert_eq!(ingester.terminate(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_revision_is_fetched_once_however_many_relays_say_it_how_often() {
+    let script = |from: u64| {
+        let syncs = (from..from + 5).map(|seq| frames::sync(seq, &did(1), &rev(1), TIME));
+        Script::frames(syncs.chain([frames::sync(from + 5, &did(1), &rev(2), TIME), like(from + 6)]))
+    };
+    let first = Network::builder().relay(script(1)).start().await.unwrap();
+    let second = Network::builder().relay(script(101)).start().await.unwrap();
+    let redis = Redis::start().unwrap();
+    let hosts = format!("{},{}", first.url(), second.url());
+    let settings = [("INGESTER_RELAY_HOSTS", hosts.as_str()), ("INGESTER_MODE", "firehose")];
+    let mut ingester = Ingester::start(&redis.url(), &settings);
+    for (network, last) in [(&first, "7"), (&second, "107")] {
+        let key = format!("firehose_live:cursor:{}", network.addr());
+        wait_until("both cursors", || get(&redis, &key).as_deref() == Some(last));
+    }
+    assert_eq!(dids(&redis), [did(1), did(1)], "one a revision");
+    assert_eq!(ingester.metric("ingester_resyncs_repeated_total", ""), Some(10.0));
+    assert_eq!(ingester.terminate(), Some(0));
+}
