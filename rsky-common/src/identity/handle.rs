@@ -48,7 +48,7 @@ impl HandleResolver {
     pub fn new(config: HandleResolverConfig) -> Result<Self, reqwest::Error> {
         let HandleResolverConfig { service, timeout, outbound, user_agent } = config;
         let finish = |builder: reqwest::ClientBuilder| {
-            builder.user_agent(&user_agent).timeout(timeout).pool_max_idle_per_host(2).build()
+            builder.no_proxy().user_agent(&user_agent).timeout(timeout).pool_max_idle_per_host(2).build()
         };
         if let Some(url) = service {
             return Ok(Self(Way::Service { client: finish(Client::builder())?, url }));

@@ -84,7 +84,8 @@ impl DidResolver {
     pub fn new(config: ResolverConfig) -> Result<Self, reqwest::Error> {
         let client = |builder: reqwest::ClientBuilder| {
             // A redirect is no answer (IDENTITY 2).
-            builder.redirect(Policy::none()).user_agent(&config.user_agent).timeout(config.timeout).build()
+            let builder = builder.no_proxy().redirect(Policy::none());
+            builder.user_agent(&config.user_agent).timeout(config.timeout).build()
         };
         let plc = client(Client::builder())?;
         let web = client(config.outbound.client())?;
