@@ -53,7 +53,11 @@ mod tests {
 
     #[test]
     fn a_look_tells_ahead_from_back() {
-        let found = |stored: Option<&str>| Found { expected: None, stored: stored.map(str::to_owned) };
+        let found = |stored: Option<&str>| Found {
+            expected: None,
+            stored: stored.map(str::to_owned),
+            doubtful: false,
+        };
         assert_eq!(change(&found(Some("9")), Some(5)), Change::Ahead(9));
         assert_eq!(change(&found(Some("5")), Some(5)), Change::Back(Some(5)));
         assert_eq!(change(&found(Some("3")), Some(5)), Change::Back(Some(3)));

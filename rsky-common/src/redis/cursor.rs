@@ -34,11 +34,14 @@ pub struct Found {
     pub expected: Option<String>,
     /// What is there.
     pub stored: Option<String>,
+    /// Whether batches were written that the cursor does not cover, on a connection that is gone: the server may have lost
+    /// them without a trace.
+    pub doubtful: bool,
 }
 
 impl Found {
-    /// Whether somebody (or the loss of a newer state) changed it.
-    pub fn is_changed(&self) -> bool {
+    /// Whether it is another than this process left there.
+    pub fn is_other(&self) -> bool {
         self.expected != self.stored
     }
 }
@@ -61,6 +64,8 @@ pub struct CursorWriter {
     /// Whether batches have been written that the cursor does not cover: a new connection cannot tell whether the server
     /// still has them.
     uncovered: bool,
+    /// The connection of the last batch.
+    written_on: Option<u64>,
 }
 
 /// How often a batch has been sent, and what is known of it.
@@ -91,6 +96,7 @@ impl CursorWriter {
             found: None,
             watched_on: None,
             uncovered: false,
+            written_on: None,
         }
     }
 
@@ -109,11 +115,8 @@ impl CursorWriter {
     /// # Errors
     /// `Stopped`, or an error that waiting does not cure.
     pub async fn look(&mut self) -> Result<Found, LinkError> {
-        self.watch().await?;
-        let found = Found { expected: self.ours.take(), stored: self.found.clone() };
-        self.ours.clone_from(&found.stored);
-        self.uncovered = false;
-        Ok(found)
+        let doubtful = self.watch_anew().await?;
+        Ok(self.accept(doubtful))
     }
 
     /// As [`CursorWriter::look`], but only if there is something to be told: the cursor is not what this process left.
@@ -121,10 +124,8 @@ impl CursorWriter {
     /// # Errors
     /// As [`CursorWriter::look`].
     pub async fn check(&mut self) -> Result<Option<Found>, LinkError> {
-        let before = self.watched_on;
-        self.watch().await?;
-        let same_server = before == self.watched_on;
-        Ok((self.found != self.ours || (self.uncovered && !same_server)).then(|| self.moved()))
+        let doubtful = self.watch_anew().await?;
+        Ok((self.found != self.ours || doubtful).then(|| self.accept(doubtful)))
     }
 
     /// Writes a batch and the cursor that covers it (`None`: the cursor stays), trying until it is in or until the
@@ -155,6 +156,7 @@ impl CursorWriter {
             match written {
                 Ok(Some(replies)) => {
                     self.link.wrote();
+                    self.written_on = Some(on);
                     match cursor {
                         Some(cursor) => (self.ours, self.uncovered) = (Some(cursor.to_owned()), false),
                         None => self.uncovered = true,
@@ -178,21 +180,17 @@ impl CursorWriter {
         cursor: Option<&str>,
         sent: Sent,
     ) -> Result<Option<Outcome>, LinkError> {
-        let on = self.watched_on;
-        if self.link.is_connected() && on == Some(self.link.connections()) {
-            return Ok((self.found != self.ours).then(|| Outcome::Moved(self.moved())));
+        if self.link.is_connected() && self.watched_on == Some(self.link.connections()) {
+            return Ok((self.found != self.ours).then(|| Outcome::Moved(self.accept(false))));
         }
-        self.watch().await?;
-        let same_server = on == self.watched_on;
+        let doubtful = self.watch_anew().await?;
         if self.found == self.ours {
-            // Batches without a cursor may be lost with the connection's server, and nothing tells.
-            let doubtful = self.uncovered && !same_server;
-            return Ok(doubtful.then(|| Outcome::Moved(self.moved())));
+            return Ok(doubtful.then(|| Outcome::Moved(self.accept(true))));
         }
         let ours_after_all =
             sent.unknown && !sent.refused && cursor.is_some() && self.found.as_deref() == cursor;
         if !ours_after_all {
-            return Ok(Some(Outcome::Moved(self.moved())));
+            return Ok(Some(Outcome::Moved(self.accept(doubtful))));
         }
         tracing::info!(stream = self.stream, "the batch was written before the connection was lost");
         (self.ours, self.uncovered) = (self.found.clone(), false);
@@ -214,8 +212,16 @@ impl CursorWriter {
         sent
     }
 
-    fn moved(&mut self) -> Found {
-        let found = Found { expected: self.ours.take(), stored: self.found.clone() };
+    /// Watches and looks; whether what was written without a cursor may be lost with the server it was written to.
+    async fn watch_anew(&mut self) -> Result<bool, LinkError> {
+        let before = self.written_on;
+        self.watch().await?;
+        Ok(self.uncovered && before != self.watched_on)
+    }
+
+    /// From now on what is stored is what must not change.
+    fn accept(&mut self, doubtful: bool) -> Found {
+        let found = Found { expected: self.ours.take(), stored: self.found.clone(), doubtful };
         self.ours.clone_from(&found.stored);
         self.uncovered = false;
         found

@@ -134,7 +134,7 @@ impl Listing {
             self.writer.key()
         );
         tracing::warn!(source = self.source.name(), "{said}");
-        self.metrics.cursor_changed(&self.source, if found.is_changed() { "changed" } else { "doubtful" });
+        self.metrics.cursor_changed(&self.source, if found.is_other() { "changed" } else { "doubtful" });
         self.source.note(|state| state.last_error = Some(said));
     }
 

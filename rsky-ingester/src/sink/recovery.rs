@@ -29,7 +29,7 @@ impl Writing {
             Err(why) => return Ok(place(Err(why))),
         };
         let place = place(Ok(None));
-        if self.settled && stored != self.cursor {
+        if self.settled && (stored != self.cursor || found.doubtful) {
             self.note_change(&found, change(&found, self.cursor));
             self.forget();
         }
@@ -159,7 +159,8 @@ impl Writing {
                     self.over.cancel();
                 } else if self.sequence.begun_anew(Instant::now()).is_some() {
                     // Nothing of this was written. The new sequence is short: all of it is read.
-                    self.set_cursor(cursor, 0).await?;
+                    let missing = "What it keeps is read from its beginning";
+                    self.set_cursor(cursor, 0, missing).await?;
                     self.mode = Mode::Drop;
                     self.over.cancel();
                 }
@@ -173,12 +174,13 @@ impl Writing {
         let before = self.sequence.highest().unwrap_or_default();
         self.write_all().await?;
         if self.mode == Mode::Write {
-            self.set_cursor(before, highest).await?;
+            let missing = "What it sent while nobody was connected may be missing";
+            self.set_cursor(before, highest, missing).await?;
         }
         Ok(())
     }
 
-    async fn set_cursor(&mut self, before: i64, after: i64) -> Result<(), LinkError> {
+    async fn set_cursor(&mut self, before: i64, after: i64, missing: &str) -> Result<(), LinkError> {
         match self.sink.writer.write(&Batch::default(), Some(&after.to_string())).await? {
             Outcome::Written { .. } => {
                 let source = &self.sink.source;
@@ -186,7 +188,7 @@ impl Writing {
                     source = source.name(),
                     before,
                     after,
-                    "the host's sequence numbers have begun anew (it was reset or replaced): the cursor follows. What it sent while nobody was connected may be missing"
+                    "the host's sequence numbers have begun anew (it was reset or replaced): the cursor follows. {missing}"
                 );
                 self.sink.metrics.sequence_began_anew(source);
                 self.sink.metrics.position(source, Some(after));
