@@ -7,7 +7,8 @@
 use foldhash::{HashMap, HashSet};
 use sqlx::{PgConnection, Row as _};
 
-use crate::engine::{EngineError, Statements, begin, end};
+use crate::engine::{EngineError, Statements};
+use crate::transaction::{self, Purpose};
 
 /// A row, by table and key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -65,9 +66,6 @@ impl Held {
     }
 }
 
-/// Longest wait for a table: only one that is locked as a whole makes this query wait.
-const TABLE_PATIENCE: &str = "SET LOCAL lock_timeout = '100ms'";
-
 /// Finds out which of these rows are held by others. Takes no lock that outlives it.
 ///
 /// # Errors
@@ -85,9 +83,9 @@ pub async fn held(
     for ((table, column), mut keys) in by_table {
         keys.sort_unstable();
         keys.dedup();
-        begin(connection).await?;
+        transaction::begin(connection, statements.preamble(), Purpose::HeldRows).await?;
         let looked = held_of(connection, statements, table, column, &keys).await;
-        let looked = end(connection, looked.map_err(EngineError::from)).await;
+        let looked = transaction::end(connection, looked.map_err(EngineError::from)).await;
         match looked {
             Ok(keys) => drop(held.rows.insert(table, keys)),
             Err(error) if error.is_lock_timeout() => {
@@ -106,7 +104,6 @@ async fn held_of(
     column: &str,
     keys: &[&str],
 ) -> Result<HashSet<String>, sqlx::Error> {
-    sqlx::raw_sql(TABLE_PATIENCE).execute(&mut *connection).await?;
     let sql = format!(r#"SELECT {column} FROM "{table}" WHERE {column} = ANY($1)"#);
     let there = statements.query(&sql).bind(keys).fetch_all(&mut *connection).await?;
     let sql = format!("{sql} FOR UPDATE SKIP LOCKED");

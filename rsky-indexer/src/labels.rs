@@ -14,6 +14,7 @@ use sqlx::PgConnection;
 
 use crate::engine::{EngineError, Statements};
 use crate::intake::Intake;
+use crate::transaction::{self, Purpose};
 
 /// One label as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,13 +83,9 @@ pub async fn apply(
     statements: &Statements,
     labels: &[&LabelRow],
 ) -> Result<usize, EngineError> {
-    sqlx::raw_sql("BEGIN").execute(&mut *connection).await?;
+    transaction::begin(connection, statements.preamble(), Purpose::Batch).await?;
     let outcome = write_rounds(connection, statements, labels).await;
-    let end = if outcome.is_ok() { "COMMIT" } else { "ROLLBACK" };
-    let ended = sqlx::raw_sql(end).execute(&mut *connection).await;
-    let rows = outcome?;
-    ended?;
-    Ok(rows)
+    transaction::end(connection, outcome).await
 }
 
 async fn write_rounds(

@@ -23,7 +23,7 @@ use tracing::{info, warn};
 use crate::acks::{Acks, Source};
 use crate::aside::Telling;
 use crate::config::{Config, Mode};
-use crate::database::Database;
+use crate::database::{Database, Inspected, refusal};
 use crate::dispatch::{Dispatch, Sizes, Ways};
 use crate::engine::Statements;
 use crate::identity::{self, Deferral, Handover, Network};
@@ -35,7 +35,7 @@ use crate::looker::Looker;
 use crate::metrics::{ConsumerMetrics, Metrics, StreamLabels};
 use crate::prepare::prepare;
 use crate::reader::{BLOCK, COUNT, Feed, Page, Reader};
-use crate::schema::{self, Schema, SchemaError};
+use crate::schema::SchemaError;
 use crate::settle::settle;
 use crate::supply::Supply;
 
@@ -50,7 +50,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     let server = RedisServer::new(&config.common.redis_url)?;
     let database =
-        Database::new(&config.database_url, config.database_schema.clone(), config.statement_cache)?;
+        Database::new(&config.database_url, config.database_schema.as_deref(), config.statement_cache)?;
     let (health, status) = (Health::new(), Status::new());
     let mut registry = admin::registry(NAME, VERSION);
     let metrics = Metrics::register(&mut registry);
@@ -63,8 +63,8 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     stages.spawn("admin pages", pages.serve(listener, context.stop.clone()));
 
     let daemon = Daemon { config, server, database, health, status, metrics, stop: context.stop.clone() };
-    if let Some(schema) = daemon.ready_to_start().await? {
-        daemon.spawn_stages(&mut stages, &schema)?;
+    if let Some(found) = daemon.ready_to_start().await? {
+        daemon.spawn_stages(&mut stages, &found)?;
     }
     stages.join().await
 }
@@ -81,28 +81,27 @@ struct Daemon {
 
 impl Daemon {
     /// Waits for Redis and Postgres and looks at both; `None` when told to stop meanwhile.
-    async fn ready_to_start(&self) -> anyhow::Result<Option<Schema>> {
+    async fn ready_to_start(&self) -> anyhow::Result<Option<Inspected>> {
         let mut link = self.server.link("start-up", self.health.part("redis"), &self.stop);
         match check_eviction(&mut link, self.config.common.redis_allow_eviction).await {
             Ok(()) => {}
             Err(StartupError::Link(LinkError::Stopped)) => return Ok(None),
             Err(error) => return Err(error.into()),
         }
-        self.inspect_schema(&self.health.part("postgres")).await
+        self.inspect(&self.health.part("postgres")).await
     }
 
-    async fn inspect_schema(&self, readiness: &Readiness) -> anyhow::Result<Option<Schema>> {
+    async fn inspect(&self, readiness: &Readiness) -> anyhow::Result<Option<Inspected>> {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
         loop {
             let outcome = async {
                 let mut connection = self.database.connect().await?;
-                schema::inspect(&mut connection, self.config.database_schema.as_deref()).await
+                self.database.inspect(&mut connection).await
             };
             match outcome.await {
-                Ok(schema) => {
+                Ok(found) => {
                     readiness.ready();
-                    info!("the database has the AppView's schema: {schema}");
-                    return Ok(Some(schema));
+                    return Ok(Some(found));
                 }
                 Err(SchemaError::Differs(differences)) => {
                     anyhow::bail!(
@@ -111,10 +110,10 @@ impl Daemon {
                         differences.join("\n  ")
                     );
                 }
-                Err(SchemaError::Database(error)) if will_not_cure(&error) => {
-                    return Err(error).context("connect to Postgres (DATABASE_URL)");
-                }
                 Err(SchemaError::Database(error)) => {
+                    if let Some(advice) = refusal(&error) {
+                        return Err(error).context(advice);
+                    }
                     if backoff.attempts() == 0 {
                         warn!("Postgres cannot be used, waiting for it: {error}");
                     }
@@ -127,15 +126,15 @@ impl Daemon {
         }
     }
 
-    fn spawn_stages(&self, stages: &mut Stages, schema: &Schema) -> anyhow::Result<()> {
+    fn spawn_stages(&self, stages: &mut Stages, found: &Inspected) -> anyhow::Result<()> {
         let config = &self.config;
         let budget = ByteBudget::new(u64::try_from(config.memory).unwrap_or(u64::MAX));
         let mut watched: Vec<String> = Vec::new();
         if config.mode != Mode::Label {
-            let handover = self.spawn_handles(stages, schema)?;
+            let handover = self.spawn_handles(stages, found)?;
             let supply = Supply::default();
             let pages =
-                self.spawn_lanes::<Events>(stages, "event", config.lanes, handover.as_ref(), &supply, schema);
+                self.spawn_lanes::<Events>(stages, "event", config.lanes, handover.as_ref(), &supply, found);
             for stream in &config.streams {
                 let source = self.source(stream, &config.group, &self.metrics.events);
                 let feed = Feed { pages: pages.clone(), share: supply.share(), budget: budget.clone() };
@@ -145,7 +144,7 @@ impl Daemon {
         }
         if config.mode != Mode::Stream {
             let supply = Supply::default();
-            let pages = self.spawn_lanes::<Labels>(stages, "label", 1, None, &supply, schema);
+            let pages = self.spawn_lanes::<Labels>(stages, "label", 1, None, &supply, found);
             let source = self.source(&config.label_stream, &config.label_group, &self.metrics.labels);
             let feed = Feed { pages, share: supply.share(), budget: budget.clone() };
             self.spawn_reader::<Labels>(stages, source, feed, None);
@@ -182,7 +181,7 @@ impl Daemon {
     }
 
     /// Starts the work beside the lanes; `None` where it is switched off.
-    fn spawn_handles(&self, stages: &mut Stages, schema: &Schema) -> anyhow::Result<Option<Handover>> {
+    fn spawn_handles(&self, stages: &mut Stages, found: &Inspected) -> anyhow::Result<Option<Handover>> {
         let config = &self.config;
         let Some(plc) = config.plc.clone().filter(|_| config.handle_concurrency > 0) else {
             warn!("handles are not resolved (INDEXER_HANDLE_CONCURRENCY=0)");
@@ -191,7 +190,7 @@ impl Daemon {
         let (handover, tasks) = Handover::new(config.handle_queue, self.metrics.handle_deferred.clone());
         // Redis and Postgres count for readiness. The directory and the shared cache do not: the rest goes on without.
         let link = self.link_that_drains("handles");
-        let writer = self.writer("handles", schema);
+        let writer = self.writer("handles", found);
         let parts = identity::Parts {
             tasks,
             acks: Acks::new(link, self.stop.clone()),
@@ -220,15 +219,14 @@ impl Daemon {
         self.server.link(name, self.health.part(name), &self.stop).stopped_by(CancellationToken::new())
     }
 
-    fn statements(&self, schema: &Schema) -> Statements {
-        Statements::new(self.config.statement_cache > 0, schema.clone())
-            .with_notifications(self.config.notifications)
+    fn statements(&self, found: &Inspected) -> Statements {
+        found.statements().with_notifications(self.config.notifications)
     }
 
-    fn writer(&self, name: &str, schema: &Schema) -> Writer {
+    fn writer(&self, name: &str, found: &Inspected) -> Writer {
         Writer::new(
             self.database.clone(),
-            self.statements(schema),
+            self.statements(found),
             self.config.max_attempts,
             self.health.part(format!("{name}: postgres")),
             self.stop.clone(),
@@ -267,13 +265,13 @@ impl Daemon {
         count: usize,
         handover: Option<&Handover>,
         supply: &Supply,
-        schema: &Schema,
+        found: &Inspected,
     ) -> mpsc::Sender<Vec<Job>> {
         let sizes = Sizes::of(self.config.batch_size, count);
         // Pages of one read each: the next batch is read and prepared while others are written.
         let (sender, pages) = mpsc::channel((self.config.batch_size / COUNT).max(2));
         let (to_dispatch, prepared) = mpsc::channel(2);
-        stages.spawn(format!("{kind}s: prepare"), prepare::<K>(pages, schema.lexicons(), to_dispatch));
+        stages.spawn(format!("{kind}s: prepare"), prepare::<K>(pages, found.schema.lexicons(), to_dispatch));
         let (to_settle, settled) = mpsc::channel(1);
         let acks = Acks::new(self.link_that_drains(&format!("{kind}s")), self.stop.clone());
         stages.spawn(
@@ -287,12 +285,12 @@ impl Daemon {
             let (lane, batches) = mpsc::channel(1);
             lanes.push(lane);
             let name = format!("{kind} lane {number}");
-            let (writer, metrics) = (self.writer(&name, schema), Arc::clone(&self.metrics));
+            let (writer, metrics) = (self.writer(&name, found), Arc::clone(&self.metrics));
             stages.spawn(name, lane::write::<K>(number, batches, writer, to_dispatch.clone(), metrics));
         }
         let looker = Looker::new(
             self.database.clone(),
-            self.statements(schema),
+            self.statements(found),
             self.health.part(format!("{kind}s, what is stored: postgres")),
             Arc::clone(&self.metrics),
         );
@@ -337,10 +335,4 @@ async fn watch_memory(budget: ByteBudget, gauge: Gauge, stop: CancellationToken)
         gauge.set(i64::try_from(budget.bytes()).unwrap_or(i64::MAX));
     }
     Ok(())
-}
-
-/// A wrong password, user or database name stays wrong.
-fn will_not_cure(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|error| error.code());
-    code.is_some_and(|code| code.starts_with("28") || code == "3D000")
 }

@@ -70,6 +70,7 @@ impl Report {
 pub(crate) fn test(options: &Options) -> Result<()> {
     let mut report = Report { done: Vec::new(), skipped: Vec::new() };
     install::all()?;
+    install::pgbouncer()?;
     if options.fast {
         report.skip("format, clippy and cargo deny (--fast)");
     } else {

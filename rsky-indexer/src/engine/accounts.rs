@@ -108,9 +108,6 @@ pub(super) async fn note(
     Ok(usize::try_from(rows).unwrap_or(usize::MAX))
 }
 
-/// How a transaction of this engine begins.
-pub(crate) const BEGIN: &str = super::BEGIN;
-
 /// Counters of others that follow the rows of an account that is taken out.
 #[derive(Debug, Default)]
 pub(crate) struct LostRows {

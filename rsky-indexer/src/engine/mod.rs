@@ -43,6 +43,9 @@ pub(crate) use notifications::{MOST_ANCESTORS, load_parents};
 pub(crate) use posts::refs;
 pub use sql::Statements;
 
+pub(crate) use crate::transaction::end;
+use crate::transaction::{self, Purpose};
+
 use aggregates::Deltas;
 use posts::second_look::Unseen;
 use wave::Batch;
@@ -77,15 +80,6 @@ fn unseen(error: sqlx::Error) -> EngineError {
     let violation = error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation);
     if violation { EngineError::Overtaken } else { EngineError::Database(error) }
 }
-
-/// Every statement finds its rows by key. A plan that reads a whole table would be one made while the table was
-/// empty; one that hashes would touch rows in no order.
-///
-/// Nobody is waited for longer than `lock_timeout`: whoever holds a row for so long is another session, and the entries
-/// that need it are set aside ([`crate::held_rows`]). It is longer than the time after which Postgres looks for deadlocks.
-const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '1500ms'; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; \
-                     SET LOCAL enable_mergejoin = off; SET LOCAL jit = off; \
-                     SET LOCAL plan_cache_mode = force_custom_plan";
 
 /// How rows that should be new are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,25 +126,14 @@ async fn apply_trusting<'c>(
     batch: &[&'c Work],
     trust: Trust,
 ) -> Result<(usize, Unseen<'c>), EngineError> {
-    begin(connection).await?;
+    begin(connection, statements).await?;
     let outcome = apply_in_transaction(connection, statements, batch, trust).await;
     end(connection, outcome).await
 }
 
-pub(crate) async fn begin(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::raw_sql(BEGIN).execute(connection).await.map(drop)
-}
-
-/// Ends a transaction by what came of it. Of two errors the first counts.
-pub(crate) async fn end<T>(
-    connection: &mut PgConnection,
-    outcome: Result<T, EngineError>,
-) -> Result<T, EngineError> {
-    let how = if outcome.is_ok() { "COMMIT" } else { "ROLLBACK" };
-    let ended = sqlx::raw_sql(how).execute(connection).await;
-    let value = outcome?;
-    ended?;
-    Ok(value)
+/// Begins a transaction for a batch, or for a look around it.
+pub(crate) async fn begin(connection: &mut PgConnection, statements: &Statements) -> Result<(), sqlx::Error> {
+    transaction::begin(connection, statements.preamble(), Purpose::Batch).await
 }
 
 async fn apply_in_transaction<'c>(

@@ -10,6 +10,7 @@ use sqlx::{AssertSqlSafe, Postgres};
 use super::notifications::Notifications;
 use crate::collections::{ALL, Collection, Table};
 use crate::schema::{RevMode, Schema};
+use crate::transaction::Preamble;
 
 /// Every statement the engine sends, and whether the server may keep them prepared.
 ///
@@ -20,6 +21,7 @@ pub struct Statements {
     persistent: bool,
     notifications: Notifications,
     schema: Schema,
+    preamble: Preamble,
     /// Batches left to be loaded in full: a create among the last met its record.
     doubt: AtomicU32,
 }
@@ -48,7 +50,26 @@ impl Statements {
                 Some((collection.table?.name, TableStatements::new(collection, &schema)?))
             })
             .collect();
-        Self { tables, persistent, notifications: Notifications::default(), schema, doubt: AtomicU32::new(0) }
+        Self {
+            tables,
+            persistent,
+            notifications: Notifications::default(),
+            schema,
+            preamble: Preamble::default(),
+            doubt: AtomicU32::new(0),
+        }
+    }
+
+    /// With what every transaction of theirs says.
+    #[must_use]
+    pub fn with_preamble(mut self, preamble: Preamble) -> Self {
+        self.preamble = preamble;
+        self
+    }
+
+    /// What every transaction of theirs says.
+    pub fn preamble(&self) -> &Preamble {
+        &self.preamble
     }
 
     /// What the database has and has not.

@@ -10,6 +10,7 @@ use sqlx::{PgConnection, Row as _};
 use super::window::ActorRow;
 use crate::engine::{EngineError, Statements};
 use crate::kind::Effect;
+use crate::transaction::{self, Purpose};
 
 /// Looks accounts up.
 #[derive(Debug)]
@@ -32,7 +33,9 @@ impl Effect for Look {
     ) -> Result<usize, EngineError> {
         let dids: Vec<&str> = items.iter().map(|item| item.did.as_str()).collect();
         let sql = r#"SELECT did, handle, "indexedAt" FROM actor WHERE did = ANY($1)"#;
-        let rows = statements.query(sql).bind(dids).fetch_all(connection).await?;
+        transaction::begin(connection, statements.preamble(), Purpose::Batch).await?;
+        let rows = statements.query(sql).bind(dids).fetch_all(&mut *connection).await;
+        let rows = transaction::end(connection, rows).await?;
         let mut found = BTreeMap::new();
         for row in rows {
             let actor = ActorRow { handle: row.try_get(1)?, indexed_at: row.try_get(2)? };
@@ -72,13 +75,9 @@ impl Effect for Handles {
         items: &[&Known],
     ) -> Result<usize, EngineError> {
         let rows = settle_contention(items);
-        sqlx::raw_sql("BEGIN").execute(&mut *connection).await?;
+        transaction::begin(connection, statements.preamble(), Purpose::Batch).await?;
         let outcome = write(connection, statements, &rows).await;
-        let end = if outcome.is_ok() { "COMMIT" } else { "ROLLBACK" };
-        let ended = sqlx::raw_sql(end).execute(&mut *connection).await;
-        let rows = outcome.map_err(contended)?;
-        ended?;
-        Ok(rows)
+        transaction::end(connection, outcome.map_err(contended)).await
     }
 }
 

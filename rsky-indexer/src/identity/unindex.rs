@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use sqlx::{PgConnection, Row as _};
 
 use crate::collections::ALL;
-use crate::engine::accounts::{BEGIN, LostRows};
+use crate::engine::accounts::LostRows;
 use crate::engine::{EngineError, Statements};
 use crate::kind::Effect;
+use crate::transaction::{self, Purpose};
 
 /// Records of a page.
 const PAGE: i64 = 1000;
@@ -63,12 +64,9 @@ impl Effect for Unindex {
     ) -> Result<usize, EngineError> {
         let mut rows = 0;
         for going in items {
-            sqlx::raw_sql(BEGIN).execute(&mut *connection).await?;
+            transaction::begin(connection, statements.preamble(), Purpose::AccountPage).await?;
             let outcome = page(connection, statements, &going.did).await;
-            let end = if outcome.is_ok() { "COMMIT" } else { "ROLLBACK" };
-            let ended = sqlx::raw_sql(end).execute(&mut *connection).await;
-            let (deleted, gone) = outcome?;
-            ended?;
+            let (deleted, gone) = transaction::end(connection, outcome).await?;
             going.gone.store(gone, Ordering::Release);
             rows += deleted;
         }

@@ -17,12 +17,11 @@ use super::compare::{Chunk, Rules, compare};
 use super::report::{Outcome, Report};
 use super::repository::Repository;
 use super::stored;
-use crate::database::Database;
+use crate::database::{Database, Inspected};
 use crate::engine::{Statements, Work};
 use crate::isolate::Writer;
 use crate::kind::Events;
 use crate::metrics::Metrics;
-use crate::schema::Schema;
 
 /// Longest time a chunk may wait for a database that does not take it, and how often the wait is told of.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -58,7 +57,7 @@ impl Applier {
     pub(super) async fn run(
         &mut self,
         connection: PgConnection,
-        schema: &Schema,
+        found: &Inspected,
         repository: Repository,
         rules: Rules,
         did: &str,
@@ -66,7 +65,7 @@ impl Applier {
     ) -> anyhow::Result<()> {
         let (rows, pages) = mpsc::channel(ON_THE_WAY);
         // It ends when the receiver is dropped.
-        tokio::spawn(stored::send_rows(connection, schema.clone(), did.to_owned(), rows));
+        tokio::spawn(stored::send_rows(connection, found.clone(), did.to_owned(), rows));
         let (sender, mut chunks) = mpsc::channel(ON_THE_WAY);
         let comparing = spawn_blocking(move || compare(repository, pages, &rules, &sender));
         while let Some(chunk) = chunks.recv().await {

@@ -30,9 +30,7 @@ use rsky_common::repo::{DiskBudget, StoreLimits};
 use rsky_common::runtime::daemon;
 
 use crate::database::Database;
-use crate::engine::Statements;
 use crate::pipeline::NAME;
-use crate::schema;
 use apply::Applier;
 use fetch::{Fetcher, Limits};
 use report::Report;
@@ -102,15 +100,14 @@ pub fn run(command: &IndexRepo) -> ExitCode {
 
 async fn index_repo(command: &IndexRepo, settings: &Settings) -> anyhow::Result<()> {
     let database =
-        Database::new(&settings.database_url, settings.database_schema.clone(), settings.statement_cache)?;
+        Database::new(&settings.database_url, settings.database_schema.as_deref(), settings.statement_cache)?;
     // Before anything is fetched: without a database there is nothing to compare with.
     let mut connection = database
         .connect()
         .await
         .with_context(|| format!("connect to the database {}", settings.database_url))?;
-    let schema = schema::inspect(&mut connection, settings.database_schema.as_deref()).await?;
-    let statements = Statements::new(settings.statement_cache > 0, schema.clone())
-        .with_notifications(settings.notifications);
+    let found = database.inspect(&mut connection).await?;
+    let statements = found.statements().with_notifications(settings.notifications);
 
     let account = account::find(&command.account, settings).await?;
     let patience = Duration::from_secs(command.patience);
@@ -131,11 +128,11 @@ async fn index_repo(command: &IndexRepo, settings: &Settings) -> anyhow::Result<
     })
     .await??;
 
-    let guard = stored::guard(&mut connection, &schema, &account.did).await?;
+    let guard = stored::guard(&mut connection, &found, &account.did).await?;
     let rules = compare::Rules::new(&statements, guard);
     let mut report = Report::new(&account, &repository, command.dry_run, command.verbose);
     let mut applier = Applier::new(database, statements, command.dry_run);
-    applier.run(connection, &schema, repository, rules, &account.did, &mut report).await?;
+    applier.run(connection, &found, repository, rules, &account.did, &mut report).await?;
 
     let mut out = io::stdout().lock();
     match report.write(&mut out).and_then(|()| out.flush()) {

@@ -7,17 +7,14 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::schema::{RevMode, Schema};
+use crate::database::Inspected;
+use crate::schema::RevMode;
+use crate::transaction::{self, Purpose};
 
 /// Rows of a page.
 const PAGE: usize = 1000;
 /// Longest wait for an answer of the database.
 const TIMEOUT: Duration = Duration::from_secs(120);
-
-/// Rows are read once and sorted once, by the server: bytewise order is the tree's. The transaction waits while pages
-/// are worked on, and a plan for the first rows only would read the whole table for them.
-const BEGIN: &str = "BEGIN READ ONLY; SET LOCAL enable_seqscan = off; SET LOCAL jit = off; \
-                     SET LOCAL cursor_tuple_fraction = 1; SET LOCAL idle_in_transaction_session_timeout = 0";
 
 /// One row.
 #[derive(Debug, PartialEq, Eq)]
@@ -56,14 +53,19 @@ impl Guard {
 /// The database does not answer.
 pub(super) async fn guard(
     connection: &mut PgConnection,
-    schema: &Schema,
+    found: &Inspected,
     did: &str,
 ) -> anyhow::Result<Guard> {
-    if schema.rev() != RevMode::None {
+    if found.schema.rev() != RevMode::None {
         return Ok(Guard::Rows);
     }
     let sql = r#"SELECT "repoRev" FROM actor_sync WHERE did = $1"#;
-    let asked = sqlx::query_scalar(sql).bind(did).persistent(false).fetch_optional(connection);
+    let asked = async {
+        transaction::begin(connection, &found.preamble, Purpose::Reading).await?;
+        let asked = sqlx::query_scalar(sql).bind(did).persistent(false).fetch_optional(&mut *connection);
+        let seen = asked.await;
+        transaction::end(connection, seen).await
+    };
     let seen: Option<Option<String>> = timeout(TIMEOUT, asked).await.context("read actor_sync")??;
     Ok(Guard::Account(seen.flatten()))
 }
@@ -71,11 +73,11 @@ pub(super) async fn guard(
 /// Sends the account's rows until the receiver hangs up. They are those of one moment.
 pub(super) async fn send_rows(
     connection: PgConnection,
-    schema: Schema,
+    found: Inspected,
     did: String,
     pages: mpsc::Sender<Result<Vec<Stored>, String>>,
 ) {
-    if let Err(error) = try_send(connection, &schema, &did, &pages).await {
+    if let Err(error) = try_send(connection, &found, &did, &pages).await {
         // A receiver that is gone has its own reason.
         drop(pages.send(Err(format!("read the account's records in the database: {error:#}"))).await);
     }
@@ -83,11 +85,11 @@ pub(super) async fn send_rows(
 
 async fn try_send(
     mut connection: PgConnection,
-    schema: &Schema,
+    found: &Inspected,
     did: &str,
     pages: &mpsc::Sender<Result<Vec<Stored>, String>>,
 ) -> anyhow::Result<()> {
-    let rev = if schema.rev() == RevMode::None { "NULL::text" } else { "rev" };
+    let rev = if found.schema.rev() == RevMode::None { "NULL::text" } else { "rev" };
     let declare = format!(
         "DECLARE stored NO SCROLL CURSOR FOR
         SELECT substr(uri, length($1::text) + 7), cid, json <> '', {rev} FROM record
@@ -95,7 +97,8 @@ async fn try_send(
     );
     let fetch = format!("FETCH {PAGE} FROM stored");
     timeout(TIMEOUT, async {
-        sqlx::raw_sql(BEGIN).execute(&mut connection).await?;
+        // Rows are read once and sorted once, by the server: bytewise order is the tree's.
+        transaction::begin(&mut connection, &found.preamble, Purpose::Reading).await?;
         sqlx::query(AssertSqlSafe(declare)).bind(did).persistent(false).execute(&mut connection).await
     })
     .await

@@ -317,7 +317,7 @@ impl Question {
         statements: &Statements,
         keys: &Keys,
     ) -> Result<Vec<(usize, Looked)>, EngineError> {
-        begin(connection).await?;
+        begin(connection, statements).await?;
         let read = self.read(connection, statements, keys).await;
         let Read { stored, awaited, related, answered, parents } =
             end(connection, read.map_err(EngineError::from)).await?;

@@ -15,8 +15,7 @@ use super::progress::Progress;
 use super::selection::{Arguments, Selection};
 use super::{MAX_PAGE, Options, Outcome};
 use crate::config::Config;
-use crate::database::Database;
-use crate::schema;
+use crate::database::{Database, Inspected};
 
 /// The exit code of a recount that was told to stop before its end.
 pub const EXIT_STOPPED: u8 = 130;
@@ -81,13 +80,13 @@ pub fn run(arguments: Arguments, environment: Environment) -> ExitCode {
 
 async fn recount(settings: &ConnectionSettings, selection: &Selection) -> anyhow::Result<Outcome> {
     let signals = Signals::listen().context("cannot listen for signals")?;
-    let database = Database::new(&settings.url, settings.schema.clone(), settings.statement_cache)?;
+    let database = Database::new(&settings.url, settings.schema.as_deref(), settings.statement_cache)?;
     let mut connection: PgConnection = database.connect().await.context("connect to Postgres")?;
-    schema::inspect(&mut connection, settings.schema.as_deref()).await?;
+    let Inspected { preamble, persistent, .. } = database.inspect(&mut connection).await?;
     let mut stderr = io::stderr();
     let is_terminal = stderr.is_terminal();
     let mut progress = Progress::new(&mut stderr, is_terminal);
-    let options = Options { persistent: settings.statement_cache > 0, page: MAX_PAGE };
+    let options = Options { persistent, preamble, page: MAX_PAGE };
     let outcome = tokio::select! {
         outcome = super::recount(&mut connection, options, selection, &signals.stop, &mut progress) => outcome,
         () = signals.at_once.cancelled() => {

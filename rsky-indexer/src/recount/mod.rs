@@ -32,6 +32,7 @@ use anyhow::Context as _;
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 
+use crate::transaction::Preamble;
 use place::Place;
 use progress::{Figures, Progress};
 use selection::Selection;
@@ -58,10 +59,12 @@ pub struct Outcome {
 }
 
 /// How steps are sent, and how many rows they take.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// Whether the server may keep statements prepared; off behind a transaction-pooling proxy.
     pub persistent: bool,
+    /// What every transaction says.
+    pub preamble: Preamble,
     /// Most rows of a step, 1 to [`MAX_PAGE`].
     pub page: usize,
 }
@@ -78,7 +81,8 @@ pub async fn recount(
     stop: &CancellationToken,
     progress: &mut Progress<'_>,
 ) -> anyhow::Result<Outcome> {
-    let mut run = Run { connection, options, page: options.page.clamp(1, MAX_PAGE), stop, progress };
+    let page = options.page.clamp(1, MAX_PAGE);
+    let mut run = Run { connection, options, page, stop, progress };
     match selection {
         Selection::Some { dids, uris } => run.some(dids, uris).await,
         Selection::All { resume_after } => run.all(resume_after.as_ref()).await,
@@ -103,7 +107,7 @@ impl Run<'_, '_> {
                     return Ok(self.ended(true, None));
                 }
                 let step = Step { table, keys: Keys::These(page) };
-                let done = step.run(self.connection, self.options.persistent).await?;
+                let done = step.run(self.connection, &self.options).await?;
                 self.progress.add(page.len() as u64, done.figures);
             }
         }
@@ -111,7 +115,7 @@ impl Run<'_, '_> {
     }
 
     async fn all(&mut self, resume_after: Option<&Place>) -> anyhow::Result<Outcome> {
-        step::require_indexes(self.connection, self.options.persistent).await?;
+        step::require_indexes(self.connection, &self.options).await?;
         let first = resume_after.map_or(0, Place::stage);
         for (number, stage) in STAGES.iter().enumerate().skip(first) {
             let after = resume_after.filter(|place| place.stage() == number).map_or("", Place::key);
@@ -124,7 +128,7 @@ impl Run<'_, '_> {
 
     /// Returns where it was told to stop.
     async fn stage(&mut self, number: usize, stage: &Stage, after: &str) -> anyhow::Result<Option<Place>> {
-        let estimate = step::estimate(self.connection, stage, self.options.persistent).await?;
+        let estimate = step::estimate(self.connection, stage, &self.options).await?;
         self.progress.begin(stage.name(), after, estimate);
         let mut after = after.to_owned();
         loop {
@@ -137,7 +141,7 @@ impl Run<'_, '_> {
             let step =
                 Step { table: stage.table(), keys: Keys::After { stage, after: &after, limit: self.page } };
             let done = step
-                .run(self.connection, self.options.persistent)
+                .run(self.connection, &self.options)
                 .await
                 .with_context(|| format!("everything before is done; go on with --resume-after '{place}'"))?;
             self.progress.add(done.walked, done.figures);

@@ -8,15 +8,10 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, Row as _};
 
+use super::Options;
 use super::progress::Figures;
 use super::tables::{AggregateTable, STAGES, Stage};
-
-/// READ COMMITTED, whatever the role's default, is what the locks rely on. All rows are found by key: a plan that read a
-/// whole table for a page would make the recount quadratic.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL enable_seqscan = off; \
-                     SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL jit = off; \
-                     SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL lock_timeout = '60s'; \
-                     SET LOCAL statement_timeout = '600s'";
+use crate::transaction::{self, Purpose};
 
 /// Longest wait for a step: its statements have a limit of their own, this is for a connection that says nothing more.
 const STEP_TIMEOUT: Duration = Duration::from_secs(1800);
@@ -56,28 +51,25 @@ pub(super) struct Done {
 
 impl Step<'_> {
     /// Runs it, again when others are in the way.
-    pub(super) async fn run(&self, connection: &mut PgConnection, persistent: bool) -> anyhow::Result<Done> {
+    pub(super) async fn run(&self, connection: &mut PgConnection, options: &Options) -> anyhow::Result<Done> {
         let mut pause = PAUSE;
         for _ in 1..TRIES {
-            match self.run_once(connection, persistent).await {
+            match self.run_once(connection, options).await {
                 Err(error) if is_contention(&error) => tokio::time::sleep(pause).await,
                 outcome => return outcome.with_context(|| format!("recount rows of {}", self.table.name)),
             }
             pause *= 2;
         }
-        let outcome = self.run_once(connection, persistent).await;
+        let outcome = self.run_once(connection, options).await;
         outcome.with_context(|| format!("recount rows of {}, after {TRIES} tries", self.table.name))
     }
 
-    async fn run_once(&self, connection: &mut PgConnection, persistent: bool) -> Result<Done, sqlx::Error> {
+    async fn run_once(&self, connection: &mut PgConnection, options: &Options) -> Result<Done, sqlx::Error> {
         let transaction = async {
-            sqlx::raw_sql(BEGIN).execute(&mut *connection).await?;
-            let outcome = self.in_transaction(connection, persistent).await;
-            let end = if outcome.is_ok() { "COMMIT" } else { "ROLLBACK" };
-            let ended = sqlx::raw_sql(end).execute(&mut *connection).await;
-            let done = outcome?;
-            ended?;
-            Ok(done)
+            // READ COMMITTED is what the locks rely on.
+            transaction::begin(connection, &options.preamble, Purpose::Recount).await?;
+            let outcome = self.in_transaction(connection, options).await;
+            transaction::end(connection, outcome).await
         };
         within(STEP_TIMEOUT, transaction).await
     }
@@ -85,9 +77,9 @@ impl Step<'_> {
     async fn in_transaction(
         &self,
         connection: &mut PgConnection,
-        persistent: bool,
+        options: &Options,
     ) -> Result<Done, sqlx::Error> {
-        let (mut done, mut keys) = self.keys(connection, persistent).await?;
+        let (mut done, mut keys) = self.keys(connection, options).await?;
         if keys.is_empty() {
             return Ok(done);
         }
@@ -95,12 +87,15 @@ impl Step<'_> {
         keys.sort_unstable();
         let mut wrong = HashSet::new();
         if !matches!(self.keys, Keys::After { stage: Stage::Rows(..), .. }) {
-            let rows = query(&self.table.insert, persistent).bind(&keys).fetch_all(&mut *connection).await?;
+            let rows =
+                query(&self.table.insert, options.persistent).bind(&keys).fetch_all(&mut *connection).await?;
             wrong.extend(first_column(&rows)?);
         }
-        let rows = query(&self.table.lock, persistent).bind(&keys).fetch_all(&mut *connection).await?;
+        let rows =
+            query(&self.table.lock, options.persistent).bind(&keys).fetch_all(&mut *connection).await?;
         let locked = first_column(&rows)?;
-        let rows = query(&self.table.update, persistent).bind(&locked).fetch_all(&mut *connection).await?;
+        let rows =
+            query(&self.table.update, options.persistent).bind(&locked).fetch_all(&mut *connection).await?;
         wrong.extend(first_column(&rows)?);
         done.figures = Figures { looked_at: locked.len() as u64, wrong: wrong.len() as u64 };
         Ok(done)
@@ -110,7 +105,7 @@ impl Step<'_> {
     async fn keys(
         &self,
         connection: &mut PgConnection,
-        persistent: bool,
+        options: &Options,
     ) -> Result<(Done, Vec<String>), sqlx::Error> {
         let (stage, after, limit) = match self.keys {
             Keys::These(keys) => return Ok((Done::default(), keys.to_vec())),
@@ -118,7 +113,7 @@ impl Step<'_> {
         };
         let page = stage.page();
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = query(&page, persistent).bind(after).bind(limit).fetch_all(connection).await?;
+        let rows = query(&page, options.persistent).bind(after).bind(limit).fetch_all(connection).await?;
         let mut done = Done { walked: rows.len() as u64, ..Done::default() };
         let mut keys = Vec::new();
         for row in &rows {
@@ -136,7 +131,7 @@ impl Step<'_> {
 pub(super) async fn estimate(
     connection: &mut PgConnection,
     stage: &Stage,
-    persistent: bool,
+    options: &Options,
 ) -> anyhow::Result<f64> {
     let (table, column) = stage.walked();
     // Of distinct values, a negative number is a share of the rows.
@@ -145,23 +140,32 @@ pub(super) async fn estimate(
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         LEFT JOIN pg_stats s ON s.schemaname = n.nspname AND s.tablename = c.relname AND s.attname = $2
         WHERE c.oid = to_regclass(quote_ident($1))"#;
-    let asked = query(sql, persistent).bind(table).bind(column).fetch_optional(connection);
+    let asked = async {
+        transaction::begin(connection, &options.preamble, Purpose::Catalogue).await?;
+        let asked = query(sql, options.persistent).bind(table).bind(column).fetch_optional(&mut *connection);
+        let row = asked.await;
+        transaction::end(connection, row).await
+    };
     let row = within(CATALOGUE_TIMEOUT, asked).await.context("estimate how much there is to do")?;
     Ok(row.map(|row| row.try_get(0)).transpose()?.unwrap_or(0.0))
 }
 
 /// Every column that is walked must lead an index, or each step would read its whole table.
-pub(super) async fn require_indexes(connection: &mut PgConnection, persistent: bool) -> anyhow::Result<()> {
+pub(super) async fn require_indexes(connection: &mut PgConnection, options: &Options) -> anyhow::Result<()> {
     let sql = r#"SELECT v.name FROM unnest($1::text[], $2::text[], $3::text[]) AS v(name, tab, col)
         WHERE NOT EXISTS (SELECT FROM pg_index i
             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
             WHERE i.indrelid = to_regclass(quote_ident(v.tab)) AND a.attname = v.col
                 AND i.indisvalid AND i.indpred IS NULL)"#;
-    let asked = query(sql, persistent)
+    let query = query(sql, options.persistent)
         .bind(STAGES.iter().map(Stage::name).collect::<Vec<_>>())
         .bind(STAGES.iter().map(|stage| stage.walked().0).collect::<Vec<_>>())
-        .bind(STAGES.iter().map(|stage| stage.walked().1).collect::<Vec<_>>())
-        .fetch_all(connection);
+        .bind(STAGES.iter().map(|stage| stage.walked().1).collect::<Vec<_>>());
+    let asked = async {
+        transaction::begin(connection, &options.preamble, Purpose::Catalogue).await?;
+        let rows = query.fetch_all(&mut *connection).await;
+        transaction::end(connection, rows).await
+    };
     let rows = within(CATALOGUE_TIMEOUT, asked).await.context("look for the indexes")?;
     let without = first_column(&rows)?;
     anyhow::ensure!(

@@ -14,6 +14,7 @@ use sqlx::PgConnection;
 use thiserror::Error;
 
 use crate::lexicon::Edition;
+use crate::transaction::{self, Preamble, Purpose};
 pub(crate) use expected::WITH_TAKEDOWNS;
 
 /// What of a database decides how it is written. Fixed for the life of the process.
@@ -74,12 +75,21 @@ pub enum SchemaError {
     Database(#[from] sqlx::Error),
 }
 
-/// Looks at the database behind a connection. With a configured `schema` the tables must be in that one; otherwise
-/// each is looked for along the connection's `search_path`, as its statements would.
+/// Looks at the database behind a connection. With a configured schema the tables must be in that one; otherwise
+/// each is looked for along the `search_path` of every transaction, as its statements would.
 ///
 /// # Errors
 /// See [`SchemaError`].
-pub async fn inspect(connection: &mut PgConnection, schema: Option<&str>) -> Result<Schema, SchemaError> {
+pub async fn inspect(connection: &mut PgConnection, preamble: &Preamble) -> Result<Schema, SchemaError> {
+    transaction::begin(connection, preamble, Purpose::Catalogue).await?;
+    let outcome = inspect_in_transaction(connection, preamble.schema()).await;
+    transaction::end(connection, outcome).await
+}
+
+async fn inspect_in_transaction(
+    connection: &mut PgConnection,
+    schema: Option<&str>,
+) -> Result<Schema, SchemaError> {
     if let Some(schema) = schema
         && !catalogue::is_current_schema(connection, schema).await?
     {

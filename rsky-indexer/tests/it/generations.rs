@@ -1,6 +1,7 @@
 //! What the indexer makes of the databases it meets: the three generations of the schema, drifted ones, strangers.
 
 use rsky_indexer::schema::{self, Generation, RevMode, Schema, SchemaError};
+use rsky_indexer::transaction::Preamble;
 use rsky_testnet::servers::{self, Redis};
 use sqlx::{Connection, PgConnection};
 
@@ -10,7 +11,7 @@ use crate::support::Db;
 fn inspect(db: &Db) -> Result<Schema, SchemaError> {
     block_on(async {
         let mut connection = PgConnection::connect(db.url()).await.unwrap();
-        schema::inspect(&mut connection, None).await
+        schema::inspect(&mut connection, &Preamble::default()).await
     })
 }
 

@@ -38,6 +38,7 @@ mod resolves_handles;
 mod waits_for_the_directory;
 
 mod backfill_order;
+mod behind_a_pooler;
 mod histories_at_any_concurrency;
 mod interrupted_look;
 mod one_slow_row;
@@ -52,6 +53,7 @@ mod recount_quotes;
 mod recount_signals;
 mod recounts;
 mod sets_poison_aside;
+mod states_its_limits;
 mod stays_within_memory;
 mod stops_and_starts;
 mod survives_kill_9;

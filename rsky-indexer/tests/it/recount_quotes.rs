@@ -10,6 +10,7 @@ use rsky_indexer::intake::{self, Intake};
 use rsky_indexer::recount::progress::{Figures, Progress};
 use rsky_indexer::recount::selection::Selection;
 use rsky_indexer::recount::{Options, recount};
+use rsky_indexer::transaction::Preamble;
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
 use tokio_util::sync::CancellationToken;
@@ -99,7 +100,10 @@ async fn quotes(connection: &mut PgConnection) -> HashMap<String, Vec<String>> {
 async fn recount_all(connection: &mut PgConnection) -> Figures {
     let (mut out, stop) = (std::io::sink(), CancellationToken::new());
     let mut progress = Progress::new(&mut out, false);
-    let (options, all) = (Options { persistent: true, page: 100 }, Selection::All { resume_after: None });
+    let (options, all) = (
+        Options { persistent: true, preamble: Preamble::default(), page: 100 },
+        Selection::All { resume_after: None },
+    );
     recount(connection, options, &all, &stop, &mut progress).await.unwrap().figures
 }
 

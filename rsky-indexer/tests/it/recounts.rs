@@ -5,6 +5,7 @@ use rsky_indexer::intake::{self, Intake};
 use rsky_indexer::recount::progress::{Figures, Progress};
 use rsky_indexer::recount::selection::Selection;
 use rsky_indexer::recount::{Options, Outcome, recount};
+use rsky_indexer::transaction::Preamble;
 use sqlx::{Connection, PgConnection};
 use tokio_util::sync::CancellationToken;
 
@@ -43,7 +44,7 @@ async fn pass(url: &str, page: usize, selection: &Selection, stop: &Cancellation
     let mut connection = PgConnection::connect(url).await.unwrap();
     let mut out = std::io::sink();
     let mut progress = Progress::new(&mut out, false);
-    let options = Options { persistent: true, page };
+    let options = Options { persistent: true, preamble: Preamble::default(), page };
     recount(&mut connection, options, selection, stop, &mut progress).await.unwrap()
 }
 

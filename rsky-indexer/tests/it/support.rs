@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::test_runner::{Config, RngSeed};
 use rsky_indexer::engine::Statements;
 use rsky_indexer::schema;
+use rsky_indexer::transaction::Preamble;
 use rsky_testnet::servers::{Database, Generation, Postgres};
 use sqlx::PgConnection;
 
@@ -21,6 +22,10 @@ impl Db {
     /// With the schema of a generation.
     pub fn of(generation: Generation, name: &str) -> Self {
         Self { database: Postgres::shared().unwrap().create_database_of(generation, name).unwrap() }
+    }
+
+    pub fn database(&self) -> &Database {
+        &self.database
     }
 
     pub fn url(&self) -> &str {
@@ -42,7 +47,7 @@ impl Db {
 
 /// The engine's statements for the database behind a connection.
 pub async fn statements(connection: &mut PgConnection) -> Statements {
-    Statements::new(true, schema::inspect(connection, None).await.unwrap())
+    Statements::new(true, schema::inspect(connection, &Preamble::default()).await.unwrap())
 }
 
 /// The engine's statements for generation D.

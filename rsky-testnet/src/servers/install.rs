@@ -46,6 +46,14 @@ pub fn postgres() -> Result<PostgresPrograms> {
     find_or_install(&["postgresql", "postgresql-contrib"], find_postgres)
 }
 
+/// The connection pooler, which tests put before Postgres; installed when it is missing and we are root on Debian.
+///
+/// # Errors
+/// As [`redis_server`].
+pub fn pgbouncer() -> Result<PathBuf> {
+    find_or_install(&["pgbouncer"], || find_in_path("pgbouncer"))
+}
+
 /// Finds or installs everything both servers need. The commands of xtask call this first, so that an installation
 /// is over before anything is timed.
 pub fn all() -> Result<()> {

@@ -1,4 +1,4 @@
-//! Private Redis and Postgres servers on free ports of 127.0.0.1.
+//! Private Redis, Postgres and PgBouncer servers on free ports of 127.0.0.1.
 //!
 //! Tests, benchmarks and the two xtask commands start their own servers here, so that nothing depends on (or
 //! disturbs) servers of the machine. All of this is synchronous: call it from `spawn_blocking` when inside an async
@@ -8,6 +8,7 @@
 //! server when this process dies, even by SIGKILL.
 
 pub mod install;
+mod pgbouncer;
 mod ports;
 mod postgres;
 mod process;
@@ -15,6 +16,7 @@ mod redis;
 mod resp;
 mod workdir;
 
+pub use pgbouncer::{PgBouncer, PgBouncerBuilder};
 pub use ports::free_port;
 pub use postgres::{Cluster, Database, Generation, Postgres, PostgresBuilder, sql};
 pub use process::{Process, Signal, User, command, run};

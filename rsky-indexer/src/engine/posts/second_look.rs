@@ -128,7 +128,7 @@ async fn first_looks(
     statements: &Statements,
     unseen: &Unseen<'_>,
 ) -> Result<Vec<Look>, EngineError> {
-    begin(connection).await?;
+    begin(connection, statements).await?;
     let looks = look_over(connection, statements, unseen).await;
     end(connection, looks.map_err(EngineError::from)).await
 }
@@ -306,7 +306,7 @@ impl Look {
         let mut seeds = Seeds::default();
         for part in mended.chunks(PAGE) {
             let part: Vec<&str> = part.iter().map(String::as_str).collect();
-            begin(connection).await?;
+            begin(connection, statements).await?;
             let answered = earlier::answered(connection, statements, &part, &[]).await;
             let answered = end(connection, answered.map_err(EngineError::from)).await?;
             seeds.answered.extend(answered);
@@ -321,7 +321,7 @@ impl Look {
         after: &str,
         lock: Lock,
     ) -> Result<Page, EngineError> {
-        begin(connection).await?;
+        begin(connection, statements).await?;
         let page = self.page_in_transaction(connection, statements, after, lock).await;
         end(connection, page).await
     }
