@@ -1,4 +1,5 @@
-//! Entries that are set aside because somebody else holds rows they need. They stay claimed, so what depends on them waits,
+//! Entries that are set aside because somebody else holds rows they need, or because they fail by themselves in a way that
+//! nobody foresaw. They stay claimed, so what depends on them waits,
 //! and nothing else does.
 
 use std::collections::VecDeque;
@@ -19,6 +20,9 @@ use crate::text::clock::now_iso;
 
 /// Shortest and longest pause between two tries.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// The same for what fails in a way that nobody foresaw: a try may be many transactions.
+const PAUSES_OF_FAILURES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// A row that is held for a shorter time than this is told of in metrics only: lanes and processes meet on counters.
 const WORTH_TELLING: Duration = Duration::from_secs(1);
@@ -120,7 +124,9 @@ impl<K: Kind> SetAside<K> {
             *self.rows.entry(row.clone()).or_default() += 1;
         }
         self.entries += entries.len();
-        let pause = (now.duration_since(since) / 4).clamp(PAUSES.0, PAUSES.1);
+        let fails = held.rows.iter().any(Row::is_failure);
+        let (shortest, longest) = if fails { PAUSES_OF_FAILURES } else { PAUSES };
+        let pause = (now.duration_since(since) / 4).clamp(shortest, longest);
         self.groups.push_back(Group { entries, held, next: now + pause });
     }
 
@@ -167,7 +173,7 @@ impl<K: Kind> SetAside<K> {
         let oldest = self.groups.iter().min_by_key(|group| group.held.since);
         match oldest.filter(|group| group.held.since.elapsed() >= WORTH_TELLING) {
             Some(group) => self.telling.readiness.not_ready(format!(
-                "{} entries wait for what another session holds, the oldest since {} for {}",
+                "{} entries are set aside and tried again, the oldest since {}: {}",
                 self.entries,
                 group.held.since_time,
                 group.show().rows.join(", ")

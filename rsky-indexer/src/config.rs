@@ -23,21 +23,24 @@ pub(crate) const DATABASE_SCHEMA: Variable = Variable {
     alias: None,
     expects: "a schema name",
     default: None,
-    help: "Schema of the AppView's tables, put first into the search_path. Unset: the connection's own search_path.",
+    help: "Schema of the AppView's tables, put first into the search_path of every transaction. Unset: the search_path \
+           of the role or the database.",
 };
 pub(crate) const DATABASE_STATEMENT_CACHE: Variable = Variable {
     name: "DATABASE_STATEMENT_CACHE",
     alias: None,
     expects: "statements per connection, 0 to 1000",
     default: Some("100"),
-    help: "Prepared statements kept per connection; 0 behind a transaction-pooling proxy (PgBouncer).",
+    help: "Prepared statements kept per connection. Behind a pooler that gives out servers per transaction (PgBouncer), which \
+           is noticed, none are; 0 says so beforehand.",
 };
 const DB_POOL_MAX_SIZE: Variable = Variable {
     name: "DB_POOL_MAX_SIZE",
     alias: None,
     expects: "connections, 1 to 500",
     default: Some("20"),
-    help: "Most Postgres connections of this process. Lanes above it are not started: a lane is a connection.",
+    help: "Most Postgres connections of this process, shared by all that need one. Lanes above it are not started. Where \
+           Postgres gives fewer, these are shared.",
 };
 const INDEXER_MODE: Variable = Variable {
     name: "INDEXER_MODE",
@@ -46,14 +49,14 @@ const INDEXER_MODE: Variable = Variable {
     default: Some("all"),
     help: "Which streams this process drains: events and labels, events only, labels only.",
 };
-const INDEXER_STREAMS: Variable = Variable {
+pub(crate) const INDEXER_STREAMS: Variable = Variable {
     name: "INDEXER_STREAMS",
     alias: None,
     expects: "stream names, separated by commas",
     default: Some("firehose_live,firehose_backfill"),
     help: "The event streams.",
 };
-const INDEXER_LABEL_STREAM: Variable = Variable {
+pub(crate) const INDEXER_LABEL_STREAM: Variable = Variable {
     name: "INDEXER_LABEL_STREAM",
     alias: None,
     expects: "a stream name",
@@ -86,7 +89,7 @@ const INDEXER_CONCURRENCY: Variable = Variable {
     alias: None,
     expects: "lanes, 1 to 256",
     default: None,
-    help: "Lanes that index side by side, each with one Postgres connection. The outcome is that of one. Unset: one more than this machine has cores (one always waits for a row or an answer), 3 to 9. More help \
+    help: "Lanes that index side by side, each with a Postgres connection while it writes. The outcome is that of one. Unset: one more than this machine has cores (one always waits for a row or an answer), 3 to 9. More help \
            only while Postgres has idle cores: they meet on hot rows, and each has its batches in memory.",
 };
 const INDEXER_BATCH_SIZE: Variable = Variable {
@@ -116,8 +119,9 @@ const MAX_ATTEMPTS: Variable = Variable {
     alias: None,
     expects: "attempts, 1 to 100",
     default: Some("5"),
-    help: "Tries of an entry that fails for a reason nobody foresaw, before it becomes a dead letter. Transient \
-           failures are retried for as long as they last.",
+    help: "Tries of a batch that fails for a reason nobody foresaw, before the entries that do so by themselves are looked \
+           for and set aside; and of an account whose handle cannot be asked for, before it becomes a dead letter. \
+           Transient failures are retried for as long as they last.",
 };
 pub(crate) const INDEXER_NOTIFICATIONS: Variable = Variable {
     name: "INDEXER_NOTIFICATIONS",
@@ -133,7 +137,7 @@ const INDEXER_HANDLE_CONCURRENCY: Variable = Variable {
     alias: None,
     expects: "accounts, 0 to 1000",
     default: Some("16"),
-    help: "Accounts whose handle is asked for at the same time, with one more Postgres connection. 0: handles are not \
+    help: "Accounts whose handle is asked for at the same time. 0: handles are not \
            resolved and deleted accounts stay; their entries are acknowledged.",
 };
 const INDEXER_HANDLE_QUEUE: Variable = Variable {
@@ -193,6 +197,8 @@ pub struct Config {
     pub label_group: String,
     /// Name in the groups.
     pub consumer: String,
+    /// Most Postgres connections.
+    pub connections: usize,
     /// Number of event lanes, at most the connections allowed.
     pub lanes: usize,
     /// Most entries of one transaction.
@@ -201,7 +207,7 @@ pub struct Config {
     pub memory: usize,
     /// Age at which another consumer's entries are taken over.
     pub claim_idle: Duration,
-    /// Tries of an entry that fails unforeseen.
+    /// Tries of a batch or an account that fails unforeseen.
     pub max_attempts: u32,
     /// Who writes notifications.
     pub notifications: Notifications,
@@ -256,6 +262,7 @@ impl Config {
             group: s.text(&INDEXER_GROUP),
             label_group: s.text(&INDEXER_LABEL_GROUP),
             consumer: s.given(&INDEXER_CONSUMER).unwrap_or_else(rsky_common::config::host_name),
+            connections: pool,
             lanes: lanes.min(for_events),
             batch_size: s.integer(&INDEXER_BATCH_SIZE, 1..=10_000),
             memory: usize::try_from(s.bytes(&INDEXER_MEMORY, 1 << 20..=16 << 30)).unwrap_or(usize::MAX),

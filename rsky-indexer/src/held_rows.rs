@@ -37,6 +37,16 @@ impl Row {
         Self { table: "", column: "", key: String::new() }
     }
 
+    /// No row: an entry fails by itself, for this reason.
+    pub fn failure(reason: &str) -> Self {
+        Self { table: "", column: FAILURE, key: reason.to_owned() }
+    }
+
+    /// Whether it stands for a failure.
+    pub fn is_failure(&self) -> bool {
+        self.column == FAILURE
+    }
+
     /// All rows of its table.
     #[must_use]
     pub fn whole_table(&self) -> Self {
@@ -45,9 +55,18 @@ impl Row {
 
     /// For a person.
     pub fn describe(&self) -> String {
-        if self.table.is_empty() { "a lock".to_owned() } else { format!("{} {}", self.table, self.key) }
+        if self.is_failure() {
+            self.key.clone()
+        } else if self.table.is_empty() {
+            "a lock".to_owned()
+        } else {
+            format!("{} {}", self.table, self.key)
+        }
     }
 }
+
+/// In the place of a column, where a failure stands in the place of a row.
+const FAILURE: &str = "failure";
 
 /// What is held.
 #[derive(Debug, Default)]

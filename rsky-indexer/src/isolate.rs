@@ -1,24 +1,25 @@
 //! Writes a batch whatever is in it: waits out what passes, finds the entries that Postgres will never take, and sets those
 //! aside whose rows somebody else holds.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rsky_common::admin::Readiness;
 use rsky_common::runtime::backoff::Backoff;
-use sqlx::{Connection as _, PgConnection};
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::database::Database;
-use crate::disposition::{Disposition, disposition};
+use crate::connections::{Connections, Lease};
+use crate::disposition::{Act, Condition, Told};
 use crate::engine::{EngineError, Statements};
 use crate::held_rows::{self, Row};
 use crate::kind::Effect;
 use crate::metrics::{Metrics, RetryLabels};
 use crate::order::Claims;
 use crate::order::table::Table;
+use crate::partition::parts;
 
 /// Longest time one transaction may take before its connection is given up.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(120);
@@ -26,14 +27,16 @@ const BATCH_TIMEOUT: Duration = Duration::from_secs(120);
 /// Immediate repetitions after a deadlock or a lost race, before a pause.
 const IMMEDIATE: u32 = 5;
 
+/// Repetitions after which something else must be wrong; the pauses between them are some ten seconds.
+const ENDLESS: u32 = 12;
+
 /// Waits for a lock that end in nobody being found who holds a row, before the batch is halved.
 const LOCK_TRIES: u32 = 2;
 
 /// A lane's hand on Postgres.
 pub struct Writer {
-    database: Database,
+    connections: Connections,
     statements: Statements,
-    connection: Option<PgConnection>,
     max_attempts: u32,
     readiness: Readiness,
     stop: CancellationToken,
@@ -48,8 +51,11 @@ pub struct Written {
     /// Indexes of items that were not written because the process stops.
     pub abandoned: Vec<usize>,
     /// Indexes of items that were not written because somebody else holds rows they need, with these rows; without rows,
-    /// because they depend on one of those. In order.
+    /// because they depend on one of those. In order. Those that fail by themselves in a way that nobody foresaw are among
+    /// them, with [`Row::failure`].
     pub held: Vec<(usize, Vec<Row>)>,
+    /// Of [`Writer::write`]: indexes of items that fail by themselves in a way that nobody foresaw, with the reason.
+    pub put_off: Vec<(usize, String)>,
 }
 
 /// Items to be written, with what each claims: one that depends on another which is set aside is set aside with it.
@@ -64,9 +70,9 @@ pub struct Batch<'b, T> {
 }
 
 impl Writer {
-    /// A writer that connects when it is first needed. `readiness` counts as ready until a batch has to wait.
+    /// A writer that takes a connection when it needs one. `readiness` counts as ready until a batch has to wait.
     pub fn new(
-        database: Database,
+        connections: Connections,
         statements: Statements,
         max_attempts: u32,
         readiness: Readiness,
@@ -74,7 +80,7 @@ impl Writer {
         metrics: Arc<Metrics>,
     ) -> Self {
         readiness.ready();
-        Self { database, statements, connection: None, max_attempts, readiness, stop, metrics }
+        Self { connections, statements, max_attempts, readiness, stop, metrics }
     }
 
     /// Writes items in order, of which none depends on another; rows that somebody else holds are waited for. Everything
@@ -93,7 +99,11 @@ impl Writer {
                 .refused
                 .extend(refused.filter_map(|(at, error, attempts)| Some((place(at)?, error, attempts))));
             written.abandoned.extend(outcome.abandoned.into_iter().filter_map(place));
-            left = outcome.held.into_iter().filter_map(|(at, _)| place(at)).collect();
+            let (failed, held): (Vec<_>, Vec<_>) =
+                outcome.held.into_iter().partition(|(_, rows)| rows.iter().any(Row::is_failure));
+            let why = |rows: Vec<Row>| rows.first().map(Row::describe).unwrap_or_default();
+            written.put_off.extend(failed.into_iter().filter_map(|(at, rows)| Some((place(at)?, why(rows)))));
+            left = held.into_iter().filter_map(|(at, _)| place(at)).collect();
             if !left.is_empty() && !backoff.wait(&self.stop).await {
                 written.abandoned.append(&mut left);
             }
@@ -106,15 +116,19 @@ impl Writer {
         let mut written = Written::default();
         let mut aside = Aside { claims: batch.claims, table: Table::default() };
         let mut was_held = batch.was_held;
+        // What was set aside before is known to fail, and so is what a batch is taken apart for.
+        let mut tries = if was_held { 1 } else { self.max_attempts };
         // Parts still to be written, in order.
-        let mut parts = VecDeque::from([(0..batch.items.len()).collect::<Vec<usize>>()]);
+        let mut parts = parts::<E>(batch.items, batch.claims);
         while let Some(mut part) = parts.pop_front() {
             part.retain(|at| !aside.takes_along(*at, &mut written));
             let items: Vec<&E::Item> = part.iter().filter_map(|at| batch.items.get(*at).copied()).collect();
             if items.is_empty() {
                 continue;
             }
-            match self.write_part::<E>(&items, std::mem::take(&mut was_held)).await {
+            let outcome = self.write_part::<E>(&items, std::mem::take(&mut was_held), tries).await;
+            let may_fail = matches!(outcome, Part::Fails(_));
+            match outcome {
                 Part::Committed => {}
                 Part::Stopped => {
                     written.abandoned.extend(part);
@@ -142,8 +156,19 @@ impl Writer {
                         aside.take(at, vec![Row::unknown()], &mut written);
                     }
                 }
-                Part::Refused(..) | Part::TooLong | Part::Locked => {
+                Part::Fails(reason) if items.len() == 1 => {
+                    if !batch.was_held {
+                        error!("an entry is set aside, and tried again later: {reason}");
+                    }
+                    for at in part {
+                        aside.take(at, vec![Row::failure(&reason)], &mut written);
+                    }
+                }
+                Part::Refused(..) | Part::TooLong | Part::Locked | Part::Fails(_) => {
                     self.retried("split");
+                    if may_fail {
+                        tries = 1;
+                    }
                     let later = part.split_off(part.len() / 2);
                     parts.push_front(later);
                     parts.push_front(part);
@@ -154,48 +179,52 @@ impl Writer {
         written
     }
 
-    async fn write_part<E: Effect>(&mut self, part: &[&E::Item], was_held: bool) -> Part {
+    async fn write_part<E: Effect>(&mut self, part: &[&E::Item], was_held: bool, tries: u32) -> Part {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
-        let (mut immediate, mut unknown, mut locked, mut attempts) = (0, 0, 0, 0);
+        let (mut immediate, mut unforeseen, mut locked, mut attempts) = (0, 0, 0, 0);
         let mut reported = false;
         let mut look_first = was_held;
-        loop {
+        let part = loop {
             attempts += 1;
             let outcome = if std::mem::take(&mut look_first) {
                 match self.held_rows::<E>(part).await {
-                    Ok(held) if held.iter().any(|rows| !rows.is_empty()) => return Part::Held(held),
+                    Ok(held) if held.iter().any(|rows| !rows.is_empty()) => break Part::Held(held),
                     Ok(_) => continue,
                     Err(failure) => Err(failure),
                 }
             } else {
                 self.attempt::<E>(part).await
             };
-            let (failure, what_to_do) = match outcome {
+            let (condition, failure) = match outcome {
                 Ok(rows) => {
                     self.metrics.rows.inc_by(u64::try_from(rows).unwrap_or(0));
                     if reported {
                         warn!(attempts, "Postgres takes batches again");
-                        self.readiness.ready();
                     }
-                    return Part::Committed;
+                    break Part::Committed;
                 }
-                // No entry is to blame for it.
-                Err(Failure::Connect(error)) => (error.to_string(), Disposition::Transient),
-                Err(Failure::Write(error)) => (error.to_string(), disposition(&error)),
+                Err(Failure::Connect(error)) => (Condition::of_connecting(&error), error.to_string()),
+                Err(Failure::Write(error)) => (Condition::of(&error), error.to_string()),
             };
-            match what_to_do {
-                Disposition::Data => return Part::Refused(failure, attempts),
-                Disposition::Unknown => {
-                    unknown += 1;
+            if condition == Condition::PreparedStatement {
+                self.statements.keep_nothing_prepared();
+            }
+            let ruling = condition.ruling();
+            let failure = match ruling.told {
+                Told::Operator => format!("{}: {failure}", ruling.advice),
+                Told::Nobody | Told::DeadLetter => failure,
+            };
+            match ruling.act {
+                Act::Bury => break Part::Refused(failure, attempts),
+                Act::SetApart => {
+                    unforeseen += 1;
                     self.retried("unknown");
-                    error!(entries = part.len(), attempt = unknown, "write a batch: {failure}");
-                    if unknown >= self.max_attempts {
-                        return Part::Refused(failure, attempts);
+                    error!(entries = part.len(), attempt = unforeseen, "write a batch: {failure}");
+                    if unforeseen >= tries {
+                        break Part::Fails(failure);
                     }
-                    // What nobody foresaw may have left the connection in a state nobody foresaw.
-                    self.disconnect().await;
                 }
-                Disposition::Again => {
+                Act::Again => {
                     self.retried("again");
                     info!(entries = part.len(), "write a batch: {failure}; again");
                     immediate += 1;
@@ -203,77 +232,82 @@ impl Writer {
                     if immediate <= IMMEDIATE {
                         continue;
                     }
+                    // Whoever it is that they meet is met each time: no accident any more.
+                    if immediate > ENDLESS {
+                        break Part::Fails(format!(
+                            "it meets another transaction again and again: {failure}"
+                        ));
+                    }
+                    reported = true;
+                    self.readiness.not_ready(format!("a batch was done {immediate} times over: {failure}"));
                 }
-                Disposition::Locked => {
+                Act::Locked => {
                     self.retried("locked");
                     locked += 1;
                     info!(entries = part.len(), "write a batch: {failure}; looking whose row is held");
                     if locked > LOCK_TRIES {
-                        return Part::Locked;
+                        break Part::Locked;
                     }
                     look_first = true;
                     continue;
                 }
-                Disposition::Halve if part.len() > 1 => return Part::TooLong,
-                Disposition::Transient | Disposition::Halve => {
+                Act::Halve if part.len() > 1 => break Part::TooLong,
+                Act::Wait | Act::Halve => {
                     self.retried("transient");
                     if !reported {
                         warn!(entries = part.len(), "Postgres does not take a batch, waiting: {failure}");
                         reported = true;
                     }
                     self.readiness.not_ready(failure);
-                    self.disconnect().await;
                 }
             }
             if !backoff.wait(&self.stop).await {
                 return Part::Stopped;
             }
-        }
+        };
+        // Whatever it was that was waited for: Postgres has given an answer.
+        self.readiness.ready();
+        part
     }
 
     async fn attempt<E: Effect>(&mut self, part: &[&E::Item]) -> Result<usize, Failure> {
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
-            none => none.insert(self.database.connect().await.map_err(Failure::Connect)?),
-        };
-        let outcome = tokio::time::timeout(BATCH_TIMEOUT, E::apply(connection, &self.statements, part)).await;
-        self.in_time(outcome)
+        let mut lease = self.connections.take().await.map_err(Failure::Connect)?;
+        let outcome = timeout(BATCH_TIMEOUT, E::apply(&mut lease, &self.statements, part)).await;
+        put_back(lease, outcome).await
     }
 
     /// The rows that each item needs and somebody else holds.
     async fn held_rows<E: Effect>(&mut self, part: &[&E::Item]) -> Result<Vec<Vec<Row>>, Failure> {
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
-            none => none.insert(self.database.connect().await.map_err(Failure::Connect)?),
-        };
         let needed: Vec<Vec<Row>> = part.iter().map(|item| E::rows(item)).collect();
-        let look = held_rows::held(connection, &self.statements, &needed);
-        let outcome = tokio::time::timeout(BATCH_TIMEOUT, look).await;
-        let held = self.in_time(outcome)?;
+        let mut lease = self.connections.take().await.map_err(Failure::Connect)?;
+        let look = held_rows::held(&mut lease, &self.statements, &needed);
+        let outcome = timeout(BATCH_TIMEOUT, look).await;
+        let held = put_back(lease, outcome).await?;
         Ok(needed.into_iter().map(|rows| rows.into_iter().filter_map(|row| held.of(row)).collect()).collect())
-    }
-
-    fn in_time<T>(
-        &mut self,
-        outcome: Result<Result<T, EngineError>, tokio::time::error::Elapsed>,
-    ) -> Result<T, Failure> {
-        let outcome = outcome.unwrap_or_else(|_| {
-            // The connection is in the middle of a statement: it is of no more use.
-            self.connection = None;
-            Err(EngineError::TooLong)
-        });
-        outcome.map_err(Failure::Write)
-    }
-
-    async fn disconnect(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            // Best effort: a lost connection cannot be closed politely, and must not be waited for.
-            drop(tokio::time::timeout(Duration::from_secs(1), connection.close()).await);
-        }
     }
 
     fn retried(&self, cause: &'static str) {
         self.metrics.retries.get_or_create(&RetryLabels { cause }).inc();
+    }
+}
+
+/// Gives a connection back that is in order, and closes one that may not be.
+async fn put_back<T>(lease: Lease, outcome: Result<Result<T, EngineError>, Elapsed>) -> Result<T, Failure> {
+    match outcome {
+        Ok(Ok(value)) => {
+            lease.give_back();
+            Ok(value)
+        }
+        Ok(Err(error)) => {
+            match Condition::of(&error).ruling().act {
+                Act::Again | Act::Locked | Act::Halve | Act::Bury => lease.give_back(),
+                // What nobody foresaw may have left it in a state nobody foresaw.
+                Act::Wait | Act::SetApart => lease.close().await,
+            }
+            Err(Failure::Write(error))
+        }
+        // It is in the middle of a statement, which the server ends (see `transaction`): the connection is of no more use.
+        Err(_) => Err(Failure::Write(EngineError::TooLong)),
     }
 }
 
@@ -310,6 +344,8 @@ enum Part {
     Committed,
     Refused(String, u32),
     TooLong,
+    /// It fails in a way that nobody foresaw.
+    Fails(String),
     /// A lock that is not known was not to be had.
     Locked,
     /// Of each item, the rows that it needs and somebody holds.

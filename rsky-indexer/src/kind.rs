@@ -23,6 +23,12 @@ pub trait Effect: Send + Sync + 'static {
         items: &[&Self::Item],
     ) -> impl Future<Output = Result<usize, EngineError>> + Send;
 
+    /// Whether Postgres may refuse an item for what it says, as far as that is known before it is tried: then it is written
+    /// by itself.
+    fn may_be_refused(_: &Self::Item) -> bool {
+        false
+    }
+
     /// Rows of others' making that an item is known to write, beside its own: those that somebody else may hold.
     fn rows(_: &Self::Item) -> Vec<Row> {
         Vec::new()
@@ -71,6 +77,10 @@ impl Effect for Events {
         engine::apply(connection, statements, items).await
     }
 
+    fn may_be_refused(work: &Work) -> bool {
+        engine::may_be_refused(work)
+    }
+
     fn rows(work: &Work) -> Vec<Row> {
         engine::rows_of(work)
     }
@@ -116,6 +126,10 @@ impl Effect for Labels {
     ) -> Result<usize, EngineError> {
         let labels: Vec<&LabelRow> = items.iter().flat_map(|item| item.iter()).collect();
         labels::apply(connection, statements, &labels).await
+    }
+
+    fn may_be_refused(labels: &Vec<LabelRow>) -> bool {
+        labels.iter().any(LabelRow::may_be_refused)
     }
 }
 

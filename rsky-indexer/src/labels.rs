@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use rsky_common::wire::{self, Label, LabelEntry};
 use sqlx::PgConnection;
 
-use crate::engine::{EngineError, Statements};
+use crate::engine::{EngineError, Statements, is_doubtful};
 use crate::intake::Intake;
 use crate::transaction::{self, Purpose};
 
@@ -52,6 +52,13 @@ pub fn read(payload: &str) -> Intake<Vec<LabelRow>> {
             error: format!("entries of type {kind} are not known"),
         },
         Err(error) => Intake::Rejected { reason: "malformed_entry", error: error.to_string() },
+    }
+}
+
+impl LabelRow {
+    /// Whether Postgres may refuse it for the length of what it is found by.
+    pub(crate) fn may_be_refused(&self) -> bool {
+        [&self.src, &self.uri, &self.cid, &self.val, &self.cts].into_iter().any(|value| is_doubtful(value))
     }
 }
 

@@ -7,8 +7,8 @@
 //! | an entry becomes work, or the reason why it does not | [`prepare`], [`intake`] ([`text`], [`lexicon`], [`collections`]), [`labels`] |
 //! | what may be worked on at the same time, so that the outcome is that of stream order | [`dispatch`], [`order`], [`looker`] |
 //! | a lane writes its batch: work becomes rows, in one transaction | [`lane`], [`engine`] |
-//! | what Postgres refuses is found, what passes is waited out | [`isolate`], [`disposition`] |
-//! | connections, what they lead to, and the transactions on them | [`database`], [`survey`], [`transaction`] |
+//! | what Postgres refuses is found, what passes is waited out | [`isolate`], `partition`, [`disposition`] |
+//! | connections, what they lead to, and the transactions on them | [`connections`], [`database`], [`survey`], [`transaction`] |
 //! | entries whose rows somebody else holds wait by themselves | [`held_rows`], [`aside`] |
 //! | what the database has of the AppView's tables, looked at once | [`schema`] |
 //! | acknowledged, or kept as a dead letter | [`settle`], [`acks`] |
@@ -40,10 +40,12 @@ pub mod engine;
 
 pub mod identity;
 
+pub mod connections;
 pub mod database;
 pub mod disposition;
 pub mod held_rows;
 pub mod isolate;
+mod partition;
 pub mod schema;
 pub mod survey;
 pub mod transaction;

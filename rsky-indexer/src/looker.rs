@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use rsky_common::admin::Readiness;
 use rsky_common::runtime::backoff::Backoff;
-use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::database::Database;
+use crate::connections::Connections;
+use crate::disposition::Condition;
 use crate::engine::{EngineError, Statements};
 use crate::metrics::{Metrics, RetryLabels};
 use crate::order::claims::Rules;
@@ -19,11 +19,10 @@ use crate::order::{Entry, Keys, Looked};
 /// Longest time of one question.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A connection for questions, opened when it is first needed.
+/// Who asks, with a connection for as long as a question takes.
 pub struct Looker {
-    database: Database,
+    connections: Connections,
     statements: Statements,
-    connection: Option<PgConnection>,
     readiness: Readiness,
     metrics: Arc<Metrics>,
 }
@@ -40,13 +39,13 @@ pub enum Answer {
 impl Looker {
     /// `readiness` counts as ready until a question has to wait.
     pub fn new(
-        database: Database,
+        connections: Connections,
         statements: Statements,
         readiness: Readiness,
         metrics: Arc<Metrics>,
     ) -> Self {
         readiness.ready();
-        Self { database, statements, connection: None, readiness, metrics }
+        Self { connections, statements, readiness, metrics }
     }
 
     /// What decides beside the entries which claims they have.
@@ -56,7 +55,7 @@ impl Looker {
 
     /// Asks until there is an answer, and adds what the entries claim by it, or until the process stops.
     pub async fn look<T>(
-        mut self,
+        self,
         question: Question,
         keys: Keys,
         mut entries: Vec<Entry<T>>,
@@ -82,8 +81,11 @@ impl Looker {
                         warn!("Postgres cannot be asked what is stored, waiting: {error}");
                     }
                     self.metrics.retries.get_or_create(&RetryLabels { cause: "transient" }).inc();
-                    self.readiness.not_ready(error.to_string());
-                    self.connection = None;
+                    let condition = Condition::of(&error);
+                    if condition == Condition::PreparedStatement {
+                        self.statements.keep_nothing_prepared();
+                    }
+                    self.readiness.not_ready(format!("{}: {error}", condition.ruling().advice));
                 }
             }
             if !backoff.wait(&stop).await {
@@ -92,11 +94,11 @@ impl Looker {
         }
     }
 
-    async fn ask(&mut self, question: &Question, keys: &Keys) -> Result<Vec<(usize, Looked)>, EngineError> {
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
-            none => none.insert(self.database.connect().await?),
-        };
-        question.ask(connection, &self.statements, keys).await
+    async fn ask(&self, question: &Question, keys: &Keys) -> Result<Vec<(usize, Looked)>, EngineError> {
+        let mut lease = self.connections.take().await?;
+        // After an error it is closed.
+        let looked = question.ask(&mut lease, &self.statements, keys).await?;
+        lease.give_back();
+        Ok(looked)
     }
 }

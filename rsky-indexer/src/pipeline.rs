@@ -23,6 +23,7 @@ use tracing::{info, warn};
 use crate::acks::{Acks, Source};
 use crate::aside::Telling;
 use crate::config::{Config, Mode};
+use crate::connections::Connections;
 use crate::database::{Database, Inspected, refusal};
 use crate::dispatch::{Dispatch, Sizes, Ways};
 use crate::engine::Statements;
@@ -62,7 +63,9 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
         Admin { name: NAME, version: VERSION, registry, health: health.clone(), status: status.clone() };
     stages.spawn("admin pages", pages.serve(listener, context.stop.clone()));
 
-    let daemon = Daemon { config, server, database, health, status, metrics, stop: context.stop.clone() };
+    let connections = Connections::new(database.clone(), config.connections);
+    let daemon =
+        Daemon { config, server, database, connections, health, status, metrics, stop: context.stop.clone() };
     if let Some(found) = daemon.ready_to_start().await? {
         daemon.spawn_stages(&mut stages, &found)?;
     }
@@ -73,6 +76,7 @@ struct Daemon {
     config: Config,
     server: RedisServer,
     database: Database,
+    connections: Connections,
     health: Health,
     status: Status,
     metrics: Arc<Metrics>,
@@ -225,7 +229,7 @@ impl Daemon {
 
     fn writer(&self, name: &str, found: &Inspected) -> Writer {
         Writer::new(
-            self.database.clone(),
+            self.connections.clone(),
             self.statements(found),
             self.config.max_attempts,
             self.health.part(format!("{name}: postgres")),
@@ -289,7 +293,7 @@ impl Daemon {
             stages.spawn(name, lane::write::<K>(number, batches, writer, to_dispatch.clone(), metrics));
         }
         let looker = Looker::new(
-            self.database.clone(),
+            self.connections.clone(),
             self.statements(found),
             self.health.part(format!("{kind}s, what is stored: postgres")),
             Arc::clone(&self.metrics),

@@ -19,6 +19,7 @@ mod wave;
 
 pub mod accounts;
 mod aggregates;
+mod doubt;
 mod duplicates;
 mod needs;
 mod notifications;
@@ -37,6 +38,8 @@ use thiserror::Error;
 
 pub use accounts::{AccountNews, News};
 pub use change::{Action, Change, Content, SeenCommit, Work};
+pub(crate) use doubt::is_doubtful;
+pub use doubt::may_be_refused;
 pub use needs::rows_of;
 pub use notifications::Notifications;
 pub(crate) use notifications::{MOST_ANCESTORS, load_parents};

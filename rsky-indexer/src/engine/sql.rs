@@ -1,6 +1,6 @@
 //! The statements of the typed tables, made once from their declarations.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use foldhash::HashMap;
 use sqlx::postgres::PgArguments;
@@ -18,7 +18,7 @@ use crate::transaction::Preamble;
 #[derive(Debug)]
 pub struct Statements {
     tables: HashMap<&'static str, TableStatements>,
-    persistent: bool,
+    persistent: AtomicBool,
     notifications: Notifications,
     schema: Schema,
     preamble: Preamble,
@@ -52,7 +52,7 @@ impl Statements {
             .collect();
         Self {
             tables,
-            persistent,
+            persistent: AtomicBool::new(persistent),
             notifications: Notifications::default(),
             schema,
             preamble: Preamble::default(),
@@ -121,9 +121,14 @@ impl Statements {
         self.tables.get(table.name).unwrap_or(&NONE)
     }
 
+    /// No statement outlives its use from now on: on connections that are opened from now on, that is.
+    pub fn keep_nothing_prepared(&self) {
+        self.persistent.store(false, Ordering::Relaxed);
+    }
+
     /// A query with this engine's preparation policy.
     pub fn query<'q>(&self, sql: &'q str) -> Query<'q, Postgres, PgArguments> {
-        sqlx::query(AssertSqlSafe(sql.to_owned())).persistent(self.persistent)
+        sqlx::query(AssertSqlSafe(sql.to_owned())).persistent(self.persistent.load(Ordering::Relaxed))
     }
 }
 

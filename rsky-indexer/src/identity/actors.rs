@@ -8,7 +8,8 @@ use std::sync::OnceLock;
 use sqlx::{PgConnection, Row as _};
 
 use super::window::ActorRow;
-use crate::engine::{EngineError, Statements};
+use crate::engine::{EngineError, Statements, is_doubtful};
+use crate::held_rows::Row;
 use crate::kind::Effect;
 use crate::transaction::{self, Purpose};
 
@@ -67,6 +68,17 @@ pub(super) struct Known {
 
 impl Effect for Handles {
     type Item = Known;
+
+    fn may_be_refused(known: &Known) -> bool {
+        is_doubtful(&known.did)
+            || is_doubtful(&known.time)
+            || known.handle.as_deref().is_some_and(is_doubtful)
+    }
+
+    /// The rows of the accounts; who has one of the handles now is not known here.
+    fn rows(known: &Known) -> Vec<Row> {
+        vec![Row::did("actor", &known.did)]
+    }
 
     /// In the order in which the answers came: of two accounts that claim one handle, the later has it.
     async fn apply(

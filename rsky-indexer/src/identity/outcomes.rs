@@ -103,6 +103,11 @@ impl Stage {
                 self.settle_dead(did, fresh, "refused_by_postgres", &error, attempts);
             }
         }
+        for (at, why) in written.put_off {
+            if let Some(Known { did, .. }) = known.get_mut(at).and_then(Option::take) {
+                self.put_off(did, &why);
+            }
+        }
         for Known { did, handle, .. } in known.into_iter().flatten() {
             self.count(if handle.is_some() { "resolved" } else { "none" });
             self.settled(did, fresh, |account| account.settle(|| Fate::Indexed));

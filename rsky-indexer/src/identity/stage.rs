@@ -12,6 +12,7 @@ use rsky_common::redis::RedisLink;
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::error;
 
 use super::account::{Account, Delay, Next};
 use super::actors::{Look, Looked};
@@ -29,6 +30,8 @@ use crate::metrics::{HandleLabels, Metrics};
 
 /// Entries, and answers, that are taken at a time.
 const BATCH: usize = 500;
+/// How long an account waits that failed in a way that nobody foresaw.
+const PUT_OFF: Duration = Duration::from_secs(60);
 /// How often the status page is told.
 const TICK: Duration = Duration::from_secs(1);
 /// When nothing is known to come.
@@ -180,6 +183,11 @@ impl Stage {
                 self.bury(&did, "refused_by_postgres", &error, attempts);
             }
         }
+        for (at, why) in written.put_off {
+            if let Some(Looked { did, .. }) = looked.get_mut(at).and_then(Option::take) {
+                self.put_off(did, &why);
+            }
+        }
         for Looked { did, row } in looked.into_iter().flatten() {
             if let Some(account) = self.accounts.get_mut(&did) {
                 account.looked_up(row.into_inner());
@@ -235,6 +243,16 @@ impl Stage {
         }
     }
 
+    /// An account fails by itself in a way that nobody foresaw. It keeps its entries and is tried again later.
+    pub(super) fn put_off(&mut self, did: String, why: &str) {
+        self.count("failed");
+        error!(did, "an account is put off, and tried again later: {why}");
+        if let Some(delay) = self.accounts.get_mut(&did).and_then(|account| account.delay.take()) {
+            self.waiting.end_delay(delay.moment);
+        }
+        self.delay(did, Instant::now() + PUT_OFF, None);
+    }
+
     /// Asks as many questions as may be asked.
     fn ask(&mut self) {
         while self.asked.len() < self.limits.concurrency {
@@ -263,6 +281,8 @@ impl Stage {
         let did = going.did;
         if let Some((_, error, attempts)) = written.refused.into_iter().next() {
             self.settle_dead(did, &mut fresh, "refused_by_postgres", &error, attempts);
+        } else if let Some((_, why)) = written.put_off.into_iter().next() {
+            self.put_off(did, &why);
         } else if gone {
             self.count("deleted");
             self.settled(did, &mut fresh, |account| account.settle(|| Fate::Indexed));

@@ -17,6 +17,7 @@ use super::compare::{Chunk, Rules, compare};
 use super::report::{Outcome, Report};
 use super::repository::Repository;
 use super::stored;
+use crate::connections::Connections;
 use crate::database::{Database, Inspected};
 use crate::engine::{Statements, Work};
 use crate::isolate::Writer;
@@ -45,7 +46,14 @@ impl Applier {
         let writer = (!dry_run).then(|| {
             // Nobody reads the metrics of a command; the writer counts all the same.
             let metrics: Arc<Metrics> = Metrics::register(&mut Registry::default());
-            Writer::new(database, statements, TRIES, health.part("postgres"), stop.clone(), metrics)
+            Writer::new(
+                Connections::new(database, 1),
+                statements,
+                TRIES,
+                health.part("postgres"),
+                stop.clone(),
+                metrics,
+            )
         });
         Self { writer, health, stop }
     }
@@ -86,7 +94,7 @@ impl Applier {
             let works: Vec<&Work> = chunk.changes.iter().map(|change| &change.work).collect();
             let mut writing = pin!(writer.write::<Events>(&works));
             let started = Instant::now();
-            let written = loop {
+            let mut written = loop {
                 if let Ok(written) = timeout(REMINDER, writing.as_mut()).await {
                     break written;
                 }
@@ -99,12 +107,15 @@ impl Applier {
             if !written.abandoned.is_empty() {
                 bail!("the database did not take the changes within {PATIENCE:?}; what it took before stays");
             }
-            refused = written.refused;
+            refused = written.refused.into_iter().map(|(at, reason, _)| (at, reason)).collect();
+            // A command has no later: it says so.
+            refused.append(&mut written.put_off);
+            refused.sort_unstable_by_key(|(at, _)| *at);
         }
         let mut refused = refused.into_iter().peekable();
         for (at, change) in chunk.changes.iter().enumerate() {
-            match refused.next_if(|(index, ..)| *index == at) {
-                Some((_, reason, _)) => report.note(&change.path, Outcome::Refused, &reason),
+            match refused.next_if(|(index, _)| *index == at) {
+                Some((_, reason)) => report.note(&change.path, Outcome::Refused, &reason),
                 None => report.note(&change.path, change.outcome, ""),
             }
         }

@@ -55,14 +55,14 @@ fn every_row_goes_into_the_configured_schema() {
         &[("DATABASE_SCHEMA", "bsky"), ("INDEXER_CONCURRENCY", "4"), ("INDEXER_BATCH_SIZE", "100")],
     );
     add(&redis, LIVE, &payloads);
-    add(&redis, LABELS, &(0..300).map(label).collect::<Vec<_>>());
     wait_drained(&redis, LIVE);
-    wait_drained(&redis, LABELS);
     let direct = format!("{}?options=-csearch_path%3Dbsky", db.url());
     assert_as_undisturbed(&direct, &payloads);
-    assert_eq!(count(&db, "bsky.label"), 300);
+    add(&redis, LABELS, &(0..300).map(label).collect::<Vec<_>>());
     add(&redis, LIVE, &handles.iter().map(|did| profile(did)).collect::<Vec<_>>());
     wait_drained(&redis, LIVE);
+    wait_drained(&redis, LABELS);
+    assert_eq!(count(&db, "bsky.label"), 300);
     assert_eq!(count(&db, "bsky.actor WHERE handle IS NOT NULL"), 50);
     assert_no_dead_letters(&redis);
     for table in TABLES.iter().chain(&["actor"]) {

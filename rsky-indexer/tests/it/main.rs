@@ -45,6 +45,7 @@ mod one_slow_row;
 mod outcome_of_stream_order;
 mod processes_side_by_side;
 
+mod connections_are_shared;
 mod drains_a_full_redis;
 mod drains_the_recording;
 mod outlives_postgres_outage;
@@ -59,3 +60,4 @@ mod stops_and_starts;
 mod survives_kill_9;
 mod takes_over_from_the_dead;
 mod threads_as_if_sequential;
+mod whose_fault_it_is;

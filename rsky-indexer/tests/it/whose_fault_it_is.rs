@@ -1,0 +1,153 @@
+//! What is not the entry's own fault is waited out, and no good entry becomes a dead letter for it; what fails by itself for a
+//! reason that nobody foresaw holds up nothing else.
+
+use rsky_testnet::servers::Redis;
+
+use crate::accounts::{World, profile};
+use crate::load::like;
+use crate::process::{
+    Indexer, LIVE, add, assert_no_dead_letters, count, dead_letters, length, wait_drained, wait_until,
+};
+use crate::support::Db;
+
+/// Something is taken away under the running process and comes back.
+fn comes_back(name: &str, away: &str, back: &str, said: &str) {
+    let (redis, db) = (Redis::start().unwrap(), Db::new(name));
+    let indexer = Indexer::start(&redis.url(), db.url(), &[("MAX_ATTEMPTS", "1")]);
+    add(&redis, LIVE, &(0..100).map(like).collect::<Vec<_>>());
+    wait_drained(&redis, LIVE);
+    db.sql(away);
+    add(&redis, LIVE, &(100..300).map(like).collect::<Vec<_>>());
+    wait_until("it says what is wrong, and what to do", || {
+        let (status, body) = indexer.get("/readyz");
+        status == 503 && body.contains(said)
+    });
+    assert_no_dead_letters(&redis);
+    db.sql(back);
+    wait_drained(&redis, LIVE);
+    assert_eq!(count(&db, "\"like\""), 300);
+    assert_no_dead_letters(&redis);
+    wait_until("ready again", || indexer.get("/readyz").0 == 200);
+}
+
+#[test]
+fn a_table_that_is_renamed_away() {
+    comes_back(
+        "table_away",
+        "ALTER TABLE \"like\" RENAME TO liked",
+        "ALTER TABLE liked RENAME TO \"like\"",
+        "is not what it was at the start",
+    );
+}
+
+#[test]
+fn a_column_that_is_renamed() {
+    comes_back(
+        "column_away",
+        "ALTER TABLE \"like\" RENAME COLUMN subject TO about",
+        "ALTER TABLE \"like\" RENAME COLUMN about TO subject",
+        "is not what it was at the start",
+    );
+}
+
+/// What was prepared is gone again and again: from the first time on, nothing is relied on.
+#[test]
+fn statements_that_are_lost() {
+    let (redis, db) = (Redis::start().unwrap(), Db::new("statements_lost"));
+    db.sql(
+        r#"CREATE FUNCTION forget() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'DEALLOCATE ALL'; RETURN NULL; END $$;
+        CREATE TRIGGER forget AFTER INSERT ON "like" FOR EACH STATEMENT EXECUTE FUNCTION forget()"#,
+    );
+    let settings = [("INDEXER_CONCURRENCY", "2"), ("INDEXER_BATCH_SIZE", "50"), ("MAX_ATTEMPTS", "1")];
+    let indexer = Indexer::start(&redis.url(), db.url(), &settings);
+    add(&redis, LIVE, &(0..1000).map(like).collect::<Vec<_>>());
+    wait_drained(&redis, LIVE);
+    assert_eq!(count(&db, "\"like\""), 1000);
+    assert_no_dead_letters(&redis);
+    assert!(indexer.log().contains("a prepared statement was lost or met another"), "{}", indexer.log());
+}
+
+/// A trigger of somebody's own refuses one like of five hundred: that one waits, and all others pass.
+#[test]
+fn what_fails_by_itself_waits_by_itself() {
+    let (redis, db) = (Redis::start().unwrap(), Db::new("by_itself"));
+    db.sql(
+        r#"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF NEW.subject LIKE '%/217' THEN RAISE 'not this one'; END IF; RETURN NEW; END $$;
+        CREATE TRIGGER refuse BEFORE INSERT ON "like" FOR EACH ROW EXECUTE FUNCTION refuse()"#,
+    );
+    let indexer = Indexer::start(&redis.url(), db.url(), &[("MAX_ATTEMPTS", "2")]);
+    add(&redis, LIVE, &(0..500).map(like).collect::<Vec<_>>());
+    wait_until("all but one are done", || length(&redis, LIVE) == 1);
+    add(&redis, LIVE, &(500..1000).map(like).collect::<Vec<_>>());
+    wait_until("all but one are done", || length(&redis, LIVE) == 1);
+    assert_eq!(count(&db, "\"like\""), 999);
+    wait_until("it says which and why", || {
+        let (status, body) = indexer.get("/readyz");
+        status == 503 && body.contains("not this one") && body.contains("1 entries are set aside")
+    });
+    assert_no_dead_letters(&redis);
+    db.sql("DROP TRIGGER refuse ON \"like\"");
+    wait_drained(&redis, LIVE);
+    assert_eq!(count(&db, "\"like\""), 1000);
+    assert_no_dead_letters(&redis);
+}
+
+/// No two accounts can have a row, whatever is done: that repeats itself, is told of, and buries nothing.
+#[test]
+fn what_repeats_itself_without_end_is_told_of() {
+    let (redis, db, world) = (Redis::start().unwrap(), Db::new("endless"), World::new());
+    db.sql("CREATE UNIQUE INDEX only_one ON actor ((true))");
+    for number in 0..3 {
+        world.account(&format!("did:plc:e{number}"), &format!("e{number}.test"));
+    }
+    let indexer = world.indexer(&redis.url(), db.url(), &[]);
+    add(&redis, LIVE, &(0..3).map(|number| profile(&format!("did:plc:e{number}"))).collect::<Vec<_>>());
+    wait_until("it says so", || {
+        let (status, body) = indexer.get("/readyz");
+        status == 503 && body.contains("times over")
+    });
+    add(&redis, LIVE, &(0..100).map(like).collect::<Vec<_>>());
+    wait_until("others go on", || count(&db, "\"like\"") == 100);
+    assert_no_dead_letters(&redis);
+}
+
+/// A subject that no index can hold, one that Postgres compresses into it, and many that are no trouble.
+#[test]
+fn what_is_too_long_for_an_index_costs_the_others_nothing() {
+    let (redis, db) = (Redis::start().unwrap(), Db::new("too_long"));
+    let mut payloads: Vec<String> = (0..2000).map(like).collect();
+    let mut number: u64 = 7;
+    let mut noise = |length: usize| -> String {
+        let letter = |_| {
+            number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            char::from(b'a' + u8::try_from((number >> 40) % 26).unwrap())
+        };
+        (0..length).map(letter).collect()
+    };
+    let longer = |payload: &str, by: &str| {
+        payload.replace("/app.bsky.feed.post/", &format!("/app.bsky.feed.post/{by}"))
+    };
+    let (mut refused, mut taken) = (0, 0);
+    for at in (0..2000).step_by(65) {
+        if at % 2 == 0 {
+            payloads[at] = longer(&payloads[at], &noise(6000));
+            refused += 1;
+        } else {
+            payloads[at] = longer(&payloads[at], &"ab".repeat(3000));
+            taken += 1;
+        }
+    }
+    assert!(refused >= 15 && taken >= 15);
+    add(&redis, LIVE, &payloads);
+    let indexer = Indexer::start(&redis.url(), db.url(), &[("INDEXER_CONCURRENCY", "1")]);
+    wait_drained(&redis, LIVE);
+    assert_eq!(count(&db, "\"like\""), 2000 - refused);
+    assert_eq!(count(&db, "\"like\" WHERE length(subject) > 6000"), taken);
+    let letters = dead_letters(&redis, LIVE);
+    assert_eq!(letters.len(), usize::try_from(refused).unwrap());
+    for letter in &letters {
+        assert_eq!((letter["reason"].as_str(), letter["attempts"].as_str()), ("refused_by_postgres", "1"));
+    }
+    indexer.assert_metric("indexer_batch_retries_total", &["cause=\"split\""], 0);
+}
