@@ -17,8 +17,8 @@ use crate::metrics::{Metrics, OutcomeLabels, StreamLabels, StreamMetrics};
 /// Entries acknowledged in one transaction: bounds the size of a command.
 const CHUNK: usize = 1000;
 
-/// Dead letters written in one transaction: each may hold 64 KiB.
-const LETTERS: usize = 50;
+/// Dead letters written in one transaction: each may hold 1 MiB.
+const LETTERS: usize = 16;
 
 /// A stream this process reads, and which of its entries are on their way.
 #[derive(Debug)]

@@ -54,6 +54,7 @@ pub mod acks;
 pub mod settle;
 
 pub mod check_records;
+pub mod dead_letters;
 pub mod index_repo;
 pub mod metrics;
 pub mod recount;

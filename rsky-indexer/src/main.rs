@@ -10,6 +10,7 @@ use rsky_common::config::{self, Environment};
 use rsky_common::runtime::daemon;
 use rsky_indexer::check_records::check_records;
 use rsky_indexer::config::Config;
+use rsky_indexer::dead_letters::{self, DeadLetters};
 use rsky_indexer::index_repo::{self, IndexRepo};
 use rsky_indexer::pipeline;
 use rsky_indexer::recount;
@@ -37,6 +38,11 @@ enum Command {
         /// The file; `-` or nothing for standard input.
         file: Option<PathBuf>,
     },
+    /// Lists, shows, retries or drops entries that could not be indexed.
+    ///
+    /// They are kept in `<stream>_dlq`, oldest first, with the reason. Needs Redis and no Postgres.
+    #[command(subcommand, after_long_help = config::help(dead_letters::variables()))]
+    DeadLetters(DeadLetters),
     IndexRepo(IndexRepo),
     /// Counts the counters of posts and profiles anew, and puts right those that are wrong.
     ///
@@ -56,6 +62,7 @@ fn main() -> ExitCode {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
             Err(error) => complain(&error.to_string()),
         },
+        Some(Command::DeadLetters(what)) => dead_letters::run(&what, Environment::of_process()),
         Some(Command::IndexRepo(command)) => index_repo::run(&command),
         Some(Command::Recount(arguments)) => recount::command::run(arguments, Environment::of_process()),
         None => run(),

@@ -122,7 +122,8 @@ impl CommonConfig {
     }
 }
 
-fn redis_url(settings: &mut Settings) -> Secret {
+/// Reads [`REDIS_URL`], under either name.
+pub fn redis_url(settings: &mut Settings) -> Secret {
     const SCHEMES: &[&str] = &["redis", "rediss", "valkey", "valkeys", "unix", "redis+unix"];
     let host = settings.parse_optional(&REDIS_HOST, |text| {
         let plain = !text.contains("://") && !text.contains(['/', '@', ' ']);

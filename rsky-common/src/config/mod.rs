@@ -14,7 +14,7 @@ mod variable;
 
 pub use common::{
     CommonConfig, DLQ_MAX_LEN, LOG_FORMAT, METRICS_HOST, REDIS_ALLOW_EVICTION, REDIS_URL, RUST_LOG,
-    SHUTDOWN_TIMEOUT_MS,
+    SHUTDOWN_TIMEOUT_MS, redis_url,
 };
 pub use environment::Environment;
 pub use host_name::host_name;

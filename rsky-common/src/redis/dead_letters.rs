@@ -10,10 +10,12 @@ use redis::{Cmd, Pipeline};
 
 use crate::wire::names::{FIELD_REPO, dead_letter_stream};
 
-/// Longest copy of a payload, in bytes. Enough for every record the network accepts (a commit's records are at most
-/// some ten KiB); with a full stream of the default 100 000 entries, a bound on what bad input can take in Redis. How many
-/// letters there may be is in [`super::letter_room`].
-const PAYLOAD_MAX: usize = 64 * 1024;
+/// Longest copy of a payload, in bytes. A letter that holds all of its payload can be put back, so this is far above what
+/// the network sends (records of some KiB, frames of some ten); it is a bound on what one piece of bad input can take in
+/// Redis. How many letters there may be is in [`super::letter_room`].
+pub const PAYLOAD_MAX: usize = 1 << 20;
+/// In the error text of a letter whose payload is not whole.
+pub(super) const CUT: &str = " (payload cut to ";
 /// Longest error text, in bytes.
 const ERROR_MAX: usize = 2 * 1024;
 
@@ -36,7 +38,7 @@ impl DeadLetter {
         let kept = prefix(payload, PAYLOAD_MAX);
         let mut error = prefix(error, ERROR_MAX).to_owned();
         if kept.len() < payload.len() {
-            error.push_str(&format!(" (payload cut to {} of {} bytes)", kept.len(), payload.len()));
+            error.push_str(&format!("{CUT}{} of {} bytes)", kept.len(), payload.len()));
         }
         Self {
             field,
@@ -53,7 +55,7 @@ impl DeadLetter {
         let kept = bytes.get(..PAYLOAD_MAX / 4 * 3).unwrap_or(bytes);
         let mut letter = Self::new(field, &STANDARD_NO_PAD.encode(kept), reason, error, source_id);
         if kept.len() < bytes.len() {
-            letter.error.push_str(&format!(" (frame cut to {} of {} bytes)", kept.len(), bytes.len()));
+            letter.error.push_str(&format!("{CUT}{} of {} bytes before base64)", kept.len(), bytes.len()));
         }
         letter
     }
@@ -154,9 +156,9 @@ mod tests {
 
     #[test]
     fn bounds_the_copy_and_says_the_true_size() {
-        let letter = DeadLetter::new("event", &"é".repeat(50_000), "bad", "why", "x");
+        let letter = DeadLetter::new("event", &"é".repeat(600_000), "bad", "why", "x");
         assert!(letter.payload.len() <= PAYLOAD_MAX);
-        assert!(letter.error.contains("65536 of 100000 bytes"), "{}", letter.error);
+        assert!(letter.error.contains("1048576 of 1200000 bytes"), "{}", letter.error);
         let letter = DeadLetter::binary("event", &vec![0; 5_000_000], "bad", "why", "x");
         assert!(letter.payload.len() <= PAYLOAD_MAX);
         assert!(letter.error.contains("of 5000000 bytes"), "{}", letter.error);

@@ -3,7 +3,8 @@
 //! Writers: [`gate`] decides whether and how much, [`writer`] puts a batch in one transaction, [`cursor`] one with a
 //! cursor that nobody else may move.
 //! Readers: [`consumer`]. Both stand on [`connection`], which reconnects, and on [`errors`], which knows what to wait
-//! out. What cannot be processed goes to [`dead_letters`], as long as there is [`letter_room`].
+//! out. What cannot be processed goes to [`dead_letters`], as long as there is [`letter_room`], and is dealt with by hand
+//! in [`letters`].
 
 pub mod connection;
 pub mod errors;
@@ -18,6 +19,7 @@ pub mod consumer;
 
 pub mod dead_letters;
 pub mod letter_room;
+pub mod letters;
 pub mod overview;
 
 pub use connection::{LinkError, RedisLink, RedisServer};

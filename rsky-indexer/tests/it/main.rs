@@ -46,6 +46,7 @@ mod outcome_of_stream_order;
 mod processes_side_by_side;
 
 mod connections_are_shared;
+mod dead_letters_by_hand;
 mod drains_a_full_redis;
 mod drains_the_recording;
 mod outlives_postgres_outage;
