@@ -1,9 +1,10 @@
 //! The end of an entry: acknowledged and deleted, or copied to the dead letters and then acknowledged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, hash_map};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use foldhash::{HashMap, HashSet};
+use foldhash::HashMap;
 use rsky_common::redis::consumer::{Consumer, Entry};
 use rsky_common::redis::{DeadLetter, LinkError, RedisLink};
 use tokio_util::sync::CancellationToken;
@@ -33,8 +34,11 @@ pub struct Source {
     pub metrics: StreamMetrics,
     /// Length that the dead-letter stream is kept to.
     pub dlq_max_len: u64,
-    /// Ids between reading and settling: as many as the memory budget and the lanes' bounds allow.
-    pub in_flight: Mutex<HashSet<EntryId>>,
+    /// Ids between reading and settling: as many as the memory budget and the lanes' bounds allow. With whether the entry
+    /// has been indexed, and waits beside the lanes.
+    pub in_flight: Mutex<HashMap<EntryId, bool>>,
+    /// Until when everything that was written has been read, in milliseconds since the epoch.
+    pub read_until_ms: AtomicU64,
     /// Entries that were put off because the work beside the lanes had no room.
     pub deferral: Deferral,
 }
@@ -43,7 +47,13 @@ impl Source {
     /// Marks entries as on their way; those that are already are left out.
     pub fn enter(&self, entries: &mut Vec<Entry>) {
         let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.retain(|entry| in_flight.insert(entry_id(&entry.id)));
+        entries.retain(|entry| match in_flight.entry(entry_id(&entry.id)) {
+            hash_map::Entry::Occupied(_) => false,
+            hash_map::Entry::Vacant(place) => {
+                place.insert(false);
+                true
+            }
+        });
         self.metrics.waiting.inc_by(i64::try_from(entries.len()).unwrap_or(0));
     }
 
@@ -51,6 +61,16 @@ impl Source {
     pub fn started(&self, count: i64) {
         self.metrics.waiting.dec_by(count);
         self.metrics.running.inc_by(count);
+    }
+
+    /// How old the oldest entry is that has been written and is not indexed, as far as this consumer knows, in seconds:
+    /// by the oldest in its hands, or by the moment up to which it has read. Grows while nothing can be read or written.
+    pub fn lag_seconds(&self, now_ms: u64) -> f64 {
+        let in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        let oldest = in_flight.iter().filter(|(_, indexed)| !**indexed).map(|((ms, _), _)| *ms).min();
+        let read_until = self.read_until_ms.load(Ordering::Relaxed);
+        let since = oldest.map_or(read_until, |oldest| oldest.min(read_until));
+        now_ms.saturating_sub(since) as f64 / 1000.0
     }
 
     fn outcome(&self, outcome: &'static str, reason: &'static str) -> OutcomeLabels {
@@ -155,9 +175,17 @@ impl Acks {
         for (source, share) in shares.into_values() {
             self.settle_share(&source, share, metrics).await;
         }
-        for (job, _) in batch.iter().zip(handed).filter(|(_, handed)| !handed) {
-            job.source.in_flight.lock().unwrap_or_else(PoisonError::into_inner).remove(&entry_id(&job.id));
-            job.source.metrics.running.dec();
+        for (job, handed) in batch.iter().zip(handed) {
+            let mut in_flight = job.source.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+            if handed {
+                // It may be settled there already.
+                if let Some(indexed) = in_flight.get_mut(&entry_id(&job.id)) {
+                    *indexed = true;
+                }
+            } else {
+                in_flight.remove(&entry_id(&job.id));
+                job.source.metrics.running.dec();
+            }
         }
     }
 

@@ -20,6 +20,7 @@ use crate::metrics::{Metrics, RetryLabels};
 use crate::order::Claims;
 use crate::order::table::Table;
 use crate::partition::parts;
+use crate::progress::Progress;
 
 /// Longest time one transaction may take before its connection is given up.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(120);
@@ -41,6 +42,7 @@ pub struct Writer {
     readiness: Readiness,
     stop: CancellationToken,
     metrics: Arc<Metrics>,
+    progress: Progress,
 }
 
 /// What became of a batch.
@@ -80,7 +82,13 @@ impl Writer {
         metrics: Arc<Metrics>,
     ) -> Self {
         readiness.ready();
-        Self { connections, statements, max_attempts, readiness, stop, metrics }
+        let progress = Progress::default();
+        Self { connections, statements, max_attempts, readiness, stop, metrics, progress }
+    }
+
+    /// Whether it gets on.
+    pub fn progress(&self) -> Progress {
+        self.progress.clone()
     }
 
     /// Writes items in order, of which none depends on another; rows that somebody else holds are waited for. Everything
@@ -120,6 +128,7 @@ impl Writer {
         let mut tries = if was_held { 1 } else { self.max_attempts };
         // Parts still to be written, in order.
         let mut parts = parts::<E>(batch.items, batch.claims);
+        self.progress.moves();
         while let Some(mut part) = parts.pop_front() {
             part.retain(|at| !aside.takes_along(*at, &mut written));
             let items: Vec<&E::Item> = part.iter().filter_map(|at| batch.items.get(*at).copied()).collect();
@@ -129,7 +138,7 @@ impl Writer {
             let outcome = self.write_part::<E>(&items, std::mem::take(&mut was_held), tries).await;
             let may_fail = matches!(outcome, Part::Fails(_));
             match outcome {
-                Part::Committed => {}
+                Part::Committed => self.progress.moves(),
                 Part::Stopped => {
                     written.abandoned.extend(part);
                     written.abandoned.extend(parts.drain(..).flatten());
@@ -175,6 +184,7 @@ impl Writer {
                 }
             }
         }
+        self.progress.rests();
         written.held.sort_unstable_by_key(|(at, _)| *at);
         written
     }

@@ -10,6 +10,7 @@ use crate::acks::Source;
 use crate::intake::Intake;
 use crate::kind::Kind;
 use crate::lexicon::Edition;
+use crate::observed::One;
 
 /// Field names shown of an entry without payload.
 const NAMES: usize = 20;
@@ -30,6 +31,8 @@ pub struct Job {
     /// The memory budget's charge for everything that was read with it, given back with the last of it; `None` once
     /// only the id is kept.
     pub charge: Option<Arc<Charge>>,
+    /// Counts it among the entries in memory; `None` once only the id is kept.
+    pub held: Option<One>,
 }
 
 impl Job {
@@ -42,6 +45,7 @@ impl Job {
             read_at: self.read_at,
             round: self.round,
             charge: None,
+            held: None,
         }
     }
 }

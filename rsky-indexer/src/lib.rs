@@ -57,4 +57,6 @@ pub mod check_records;
 pub mod dead_letters;
 pub mod index_repo;
 pub mod metrics;
+pub mod observed;
+pub mod progress;
 pub mod recount;

@@ -2,7 +2,6 @@
 //! buckets that fit.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -96,8 +95,6 @@ pub struct Metrics {
     pub processing_ms: Family<StreamLabels, Histogram>,
     /// Entries by outcome and reason.
     pub outcomes: Family<OutcomeLabels, Counter>,
-    /// Age of the entry that was read last: how far behind the stream's writer this consumer is.
-    pub lag_seconds: Family<StreamLabels, Gauge<f64, AtomicU64>>,
     /// Entries taken over from other consumers.
     pub claimed: Family<StreamLabels, Counter>,
     /// Retries of batches by cause.
@@ -108,10 +105,8 @@ pub struct Metrics {
     pub batch_entries: Histogram,
     /// Seconds per transaction.
     pub batch_seconds: Histogram,
-    /// Entries set aside because somebody else holds rows they need.
+    /// Entries set aside because somebody else holds rows they need, or because they fail by themselves.
     pub set_aside: Gauge,
-    /// Bytes of entries held between Redis and Postgres.
-    pub bytes_in_memory: Gauge,
     /// Entries that wait for a handle or for the end of a deleted account, in this process.
     pub handle_entries: Gauge,
     /// Entries that were put off because there was no room for them there.
@@ -133,7 +128,7 @@ fn milliseconds() -> Histogram {
 impl Metrics {
     /// Makes a stream's series, so that they are there before the first entry.
     pub fn touch(&self, labels: &StreamLabels) {
-        drop((self.processing_ms.get_or_create(labels), self.lag_seconds.get_or_create(labels)));
+        drop(self.processing_ms.get_or_create(labels));
         drop(self.claimed.get_or_create(labels));
     }
 
@@ -144,7 +139,6 @@ impl Metrics {
             labels: ConsumerMetrics::default(),
             processing_ms: Family::new_with_constructor(milliseconds as fn() -> Histogram),
             outcomes: Family::default(),
-            lag_seconds: Family::default(),
             claimed: Family::default(),
             retries: Family::default(),
             rows: Counter::default(),
@@ -153,7 +147,6 @@ impl Metrics {
             ]),
             batch_seconds: Histogram::new([0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 30.0]),
             set_aside: Gauge::default(),
-            bytes_in_memory: Gauge::default(),
             handle_entries: Gauge::default(),
             handle_deferred: Counter::default(),
             handles: Family::default(),
@@ -180,7 +173,6 @@ impl Metrics {
             metrics.processing_ms.clone(),
         );
         registry.register("indexer_entries", "Entries by outcome and reason", metrics.outcomes.clone());
-        registry.register("indexer_lag_seconds", "Age of the entry read last", metrics.lag_seconds.clone());
         registry.register(
             "indexer_claimed",
             "Entries taken over from other consumers",
@@ -197,13 +189,8 @@ impl Metrics {
         );
         registry.register(
             "indexer_entries_set_aside",
-            "Entries that wait for rows which another session holds",
+            "Entries that wait for rows which another session holds, or that fail by themselves in a way nobody foresaw",
             metrics.set_aside.clone(),
-        );
-        registry.register(
-            "indexer_bytes_in_memory",
-            "Bytes of entries held between Redis and Postgres",
-            metrics.bytes_in_memory.clone(),
         );
         registry.register(
             "indexer_handle_entries",

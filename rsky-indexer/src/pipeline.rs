@@ -1,16 +1,16 @@
 //! How the stages are joined, in the order of an event's life: reader, dispatch, lane and
 //! Postgres, acknowledgement.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use prometheus_client::metrics::gauge::Gauge;
 use rsky_common::admin::{self, Admin, Health, Readiness, Status};
 use rsky_common::redis::consumer::Consumer;
 use rsky_common::redis::startup::{StartupError, check_eviction};
 use rsky_common::redis::{LinkError, RedisLink, RedisServer, overview};
-use rsky_common::runtime::backoff::{Backoff, sleep_or_stop};
+use rsky_common::runtime::backoff::Backoff;
 use rsky_common::runtime::budget::ByteBudget;
 use rsky_common::runtime::daemon::Context;
 use rsky_common::runtime::stages::Stages;
@@ -34,11 +34,14 @@ use crate::kind::{Events, Kind, Labels};
 use crate::lane;
 use crate::looker::Looker;
 use crate::metrics::{ConsumerMetrics, Metrics, StreamLabels};
+use crate::observed::Observed;
 use crate::prepare::prepare;
+use crate::progress::{self, Progress};
 use crate::reader::{BLOCK, COUNT, Feed, Page, Reader};
 use crate::schema::SchemaError;
 use crate::settle::settle;
-use crate::supply::Supply;
+use crate::supply::{Share, Supply};
+use crate::text::clock::now_ms;
 
 /// The daemon's name, in logs and on the pages.
 pub const NAME: &str = "indexer";
@@ -55,19 +58,24 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     let (health, status) = (Health::new(), Status::new());
     let mut registry = admin::registry(NAME, VERSION);
     let metrics = Metrics::register(&mut registry);
+    let observed = Observed::new(ByteBudget::new(u64::try_from(config.memory).unwrap_or(u64::MAX)));
+    registry.register_collector(Box::new(observed.clone()));
     let listener = Admin::bind(config.common.admin).await?;
     let mut stages = Stages::new(&context);
-    // Known before the first question: without parts the pages would call it ready.
+    // Known before the first question: without parts the pages would call it ready. The last of them lasts until every
+    // stage has a part of its own.
     drop((health.part("redis"), health.part("postgres")));
+    let start = health.part("start");
     let pages =
         Admin { name: NAME, version: VERSION, registry, health: health.clone(), status: status.clone() };
     stages.spawn("admin pages", pages.serve(listener, context.stop.clone()));
 
     let connections = Connections::new(database.clone(), config.connections);
-    let daemon =
-        Daemon { config, server, database, connections, health, status, metrics, stop: context.stop.clone() };
+    let stop = context.stop.clone();
+    let daemon = Daemon { config, server, database, connections, health, status, metrics, observed, stop };
     if let Some(found) = daemon.ready_to_start().await? {
         daemon.spawn_stages(&mut stages, &found)?;
+        start.ready();
     }
     stages.join().await
 }
@@ -80,6 +88,7 @@ struct Daemon {
     health: Health,
     status: Status,
     metrics: Arc<Metrics>,
+    observed: Observed,
     stop: CancellationToken,
 }
 
@@ -132,25 +141,27 @@ impl Daemon {
 
     fn spawn_stages(&self, stages: &mut Stages, found: &Inspected) -> anyhow::Result<()> {
         let config = &self.config;
-        let budget = ByteBudget::new(u64::try_from(config.memory).unwrap_or(u64::MAX));
+        let mut lanes: Vec<(Progress, Readiness)> = Vec::new();
         let mut watched: Vec<String> = Vec::new();
         if config.mode != Mode::Label {
             let handover = self.spawn_handles(stages, found)?;
             let supply = Supply::default();
-            let pages =
+            let (pages, writing) =
                 self.spawn_lanes::<Events>(stages, "event", config.lanes, handover.as_ref(), &supply, found);
+            lanes.extend(writing);
             for stream in &config.streams {
                 let source = self.source(stream, &config.group, &self.metrics.events);
-                let feed = Feed { pages: pages.clone(), share: supply.share(), budget: budget.clone() };
+                let feed = self.feed(pages.clone(), supply.share());
                 self.spawn_reader::<Events>(stages, source, feed, handover.clone());
                 watched.push(stream.clone());
             }
         }
         if config.mode != Mode::Stream {
             let supply = Supply::default();
-            let pages = self.spawn_lanes::<Labels>(stages, "label", 1, None, &supply, found);
+            let (pages, writing) = self.spawn_lanes::<Labels>(stages, "label", 1, None, &supply, found);
+            lanes.extend(writing);
             let source = self.source(&config.label_stream, &config.label_group, &self.metrics.labels);
-            let feed = Feed { pages, share: supply.share(), budget: budget.clone() };
+            let feed = self.feed(pages, supply.share());
             self.spawn_reader::<Labels>(stages, source, feed, None);
             watched.push(config.label_stream.clone());
         }
@@ -158,26 +169,24 @@ impl Daemon {
         let link = self.server.link("status pages", self.health.part("redis status"), &self.stop);
         let status = self.status.clone();
         stages.spawn("status pages", async move { Ok(overview::watch(link, watched, status).await?) });
-        let held = budget.clone();
+        stages.spawn("watch over lanes", progress::watch(lanes, self.stop.clone()));
+        let (observed, connections) = (self.observed.clone(), self.connections.clone());
         let (lanes, batch) = (config.lanes, config.batch_size);
         self.status.source("indexer", move || {
             json!({
                 "lanes": lanes,
                 "batch_size": batch,
-                "entries_in_memory": held.items(),
-                "bytes_in_memory": held.bytes(),
-                "bytes_in_memory_max": held.total(),
+                "connections_in_use": connections.busy(),
+                "entries_in_memory": observed.held.count(),
+                "bytes_in_memory": observed.budget.bytes(),
+                "bytes_in_memory_max": observed.budget.total(),
             })
         });
-        stages.spawn(
-            "gauge of memory",
-            watch_memory(budget.clone(), self.metrics.bytes_in_memory.clone(), self.stop.clone()),
-        );
         info!(
             consumer = config.consumer,
             lanes,
             batch_size = batch,
-            memory_bytes = budget.total(),
+            memory_bytes = self.observed.budget.total(),
             streams = config.streams.join(","),
             "indexing"
         );
@@ -250,18 +259,27 @@ impl Daemon {
             consumer: consumer.name.clone(),
         };
         self.metrics.touch(&labels);
-        Arc::new(Source {
+        let source = Arc::new(Source {
             consumer,
             field: names::FIELD_EVENT,
             metrics: metrics.of_stream(&labels),
             labels,
             dlq_max_len: self.config.common.dlq_max_len,
             in_flight: Mutex::default(),
+            // What came before is not known to this process.
+            read_until_ms: AtomicU64::new(now_ms()),
             deferral: Deferral::default(),
-        })
+        });
+        self.observed.add(&source);
+        source
     }
 
-    /// Starts everything between the readers of one kind of stream and the end of its entries; returns the way in.
+    fn feed(&self, pages: mpsc::Sender<Vec<Job>>, share: Share) -> Feed {
+        Feed { pages, share, budget: self.observed.budget.clone(), held: self.observed.held.clone() }
+    }
+
+    /// Starts everything between the readers of one kind of stream and the end of its entries; returns the way in, and what
+    /// tells whether the lanes get on.
     fn spawn_lanes<K: Kind>(
         &self,
         stages: &mut Stages,
@@ -270,7 +288,7 @@ impl Daemon {
         handover: Option<&Handover>,
         supply: &Supply,
         found: &Inspected,
-    ) -> mpsc::Sender<Vec<Job>> {
+    ) -> (mpsc::Sender<Vec<Job>>, Vec<(Progress, Readiness)>) {
         let sizes = Sizes::of(self.config.batch_size, count);
         // Pages of one read each: the next batch is read and prepared while others are written.
         let (sender, pages) = mpsc::channel((self.config.batch_size / COUNT).max(2));
@@ -284,12 +302,14 @@ impl Daemon {
         );
         let (to_dispatch, done) = mpsc::channel(count);
         let mut lanes = Vec::with_capacity(count);
+        let mut writing = Vec::with_capacity(count);
         for number in 0..count {
             // One batch, for a lane that is idle.
             let (lane, batches) = mpsc::channel(1);
             lanes.push(lane);
             let name = format!("{kind} lane {number}");
             let (writer, metrics) = (self.writer(&name, found), Arc::clone(&self.metrics));
+            writing.push((writer.progress(), self.health.part(format!("{name}: commits"))));
             stages.spawn(name, lane::write::<K>(number, batches, writer, to_dispatch.clone(), metrics));
         }
         let looker = Looker::new(
@@ -307,7 +327,7 @@ impl Daemon {
         let ways = Ways { pages: prepared, lanes, done, settle: to_settle };
         let dispatch = Dispatch::<K>::new(ways, sizes, looker, supply.clone(), telling, self.stop.clone());
         stages.spawn(format!("{kind}s: dispatch"), dispatch.run());
-        sender
+        (sender, writing)
     }
 
     fn spawn_reader<K: Kind>(
@@ -331,12 +351,4 @@ impl Daemon {
         };
         stages.spawn(name, reader.run::<K>());
     }
-}
-
-/// Keeps the gauge of held bytes. Losing this task loses nothing but the gauge.
-async fn watch_memory(budget: ByteBudget, gauge: Gauge, stop: CancellationToken) -> anyhow::Result<()> {
-    while sleep_or_stop(Duration::from_secs(1), &stop).await {
-        gauge.set(i64::try_from(budget.bytes()).unwrap_or(i64::MAX));
-    }
-    Ok(())
 }

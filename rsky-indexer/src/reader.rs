@@ -5,7 +5,8 @@
 //! passed on twice.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rsky_common::redis::consumer::Entry;
@@ -21,7 +22,9 @@ use crate::identity::Handover;
 use crate::job::{Job, Payload};
 use crate::kind::Kind;
 use crate::metrics::Metrics;
+use crate::observed::Held;
 use crate::supply::Share;
+use crate::text::clock::now_ms;
 
 /// Most entries of a read. More is not faster.
 pub const COUNT: usize = 500;
@@ -62,6 +65,8 @@ pub struct Feed {
     pub share: Share,
     /// Bytes of entries on their way, over all streams.
     pub budget: ByteBudget,
+    /// How many entries that is.
+    pub held: Held,
 }
 
 /// A stream's reader.
@@ -139,7 +144,7 @@ impl Reader {
             self.read_deferred::<K>().await?;
             let entries = source.consumer.read_new(&mut self.link, self.page.0, BLOCK).await?;
             self.link.succeeded();
-            self.note_lag(entries.last());
+            self.note_read(entries.last());
             self.deal::<K>(entries).await?;
         }
         Ok(())
@@ -208,7 +213,7 @@ impl Reader {
         let page = entries.into_iter().map(|mut entry| {
             let payload = Payload::of(K::FIELDS, &mut entry);
             let (source, charge) = (Arc::clone(&self.source), Some(Arc::clone(&charge)));
-            Job { source, id: entry.id, payload, read_at, round, charge }
+            Job { source, id: entry.id, payload, read_at, round, charge, held: self.feed.held.one() }
         });
         if self.feed.pages.send(page.collect()).await.is_err() {
             return Err(LinkError::Stopped);
@@ -216,11 +221,10 @@ impl Reader {
         Ok(count)
     }
 
-    fn note_lag(&self, last: Option<&Entry>) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |now| now.as_secs_f64());
-        let lag =
-            last.and_then(Entry::written_ms).map_or(0.0, |written| (now - written as f64 / 1000.0).max(0.0));
-        self.metrics.lag_seconds.get_or_create(&self.source.labels).set(lag);
+    /// What was read last tells how far everything has been read: to its own time, or to now if there was nothing.
+    fn note_read(&self, last: Option<&Entry>) {
+        let until = last.and_then(Entry::written_ms).unwrap_or_else(now_ms);
+        self.source.read_until_ms.store(until, Ordering::Relaxed);
     }
 
     async fn warn_of_namesake(&mut self) {

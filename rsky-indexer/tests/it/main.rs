@@ -60,5 +60,6 @@ mod stays_within_memory;
 mod stops_and_starts;
 mod survives_kill_9;
 mod takes_over_from_the_dead;
+mod tells_how_it_stands;
 mod threads_as_if_sequential;
 mod whose_fault_it_is;
