@@ -17,7 +17,7 @@ pub enum Act {
     Again,
     /// Find out which entries need what somebody holds, and set them aside.
     Locked,
-    /// The halves, one after the other; a single entry as [`Self::Wait`].
+    /// The halves, one after the other; a single entry as [`Self::Wait`], and after some tries as [`Self::SetApart`].
     Halve,
     /// A bounded number of tries on new connections; then the halves, until the entries are found that fail by themselves.
     /// These are set aside and tried again now and then: nothing else waits for them, and nothing of them is lost.

@@ -34,6 +34,9 @@ const ENDLESS: u32 = 12;
 /// Waits for a lock that end in nobody being found who holds a row, before the batch is halved.
 const LOCK_TRIES: u32 = 2;
 
+/// Tries of what needs rows that somebody holds, before it is put off: with their pauses, some three seconds.
+const ROUNDS: u32 = 5;
+
 /// A lane's hand on Postgres.
 pub struct Writer {
     connections: Connections,
@@ -56,8 +59,18 @@ pub struct Written {
     /// because they depend on one of those. In order. Those that fail by themselves in a way that nobody foresaw are among
     /// them, with [`Row::failure`].
     pub held: Vec<(usize, Vec<Row>)>,
-    /// Of [`Writer::write`]: indexes of items that fail by themselves in a way that nobody foresaw, with the reason.
+    /// Of [`Writer::write`]: indexes of items to be tried again later, with the reason: they fail by themselves in a way that
+    /// nobody foresaw, or somebody holds their rows.
     pub put_off: Vec<(usize, String)>,
+}
+
+/// What is done about rows that somebody else holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenHeld {
+    /// They are waited for.
+    Wait,
+    /// They are waited for a few seconds. Then whoever needs them is put off, so that nothing else waits any longer.
+    PutOff,
 }
 
 /// Items to be written, with what each claims: one that depends on another which is set aside is set aside with it.
@@ -91,9 +104,9 @@ impl Writer {
         self.progress.clone()
     }
 
-    /// Writes items in order, of which none depends on another; rows that somebody else holds are waited for. Everything
-    /// that is neither refused nor abandoned has committed.
-    pub async fn write<E: Effect>(&mut self, items: &[&E::Item]) -> Written {
+    /// Writes items in order, of which none depends on another. Everything that is neither refused, put off nor abandoned has
+    /// committed.
+    pub async fn write<E: Effect>(&mut self, items: &[&E::Item], when_held: WhenHeld) -> Written {
         let mut written = Written::default();
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
         let mut left: Vec<usize> = (0..items.len()).collect();
@@ -111,6 +124,13 @@ impl Writer {
                 outcome.held.into_iter().partition(|(_, rows)| rows.iter().any(Row::is_failure));
             let why = |rows: Vec<Row>| rows.first().map(Row::describe).unwrap_or_default();
             written.put_off.extend(failed.into_iter().filter_map(|(at, rows)| Some((place(at)?, why(rows)))));
+            if when_held == WhenHeld::PutOff && backoff.attempts() >= ROUNDS {
+                let why = |rows: Vec<Row>| format!("another session holds {}", why(rows));
+                written
+                    .put_off
+                    .extend(held.into_iter().filter_map(|(at, rows)| Some((place(at)?, why(rows)))));
+                break;
+            }
             left = held.into_iter().filter_map(|(at, _)| place(at)).collect();
             if !left.is_empty() && !backoff.wait(&self.stop).await {
                 written.abandoned.append(&mut left);
@@ -191,7 +211,7 @@ impl Writer {
 
     async fn write_part<E: Effect>(&mut self, part: &[&E::Item], was_held: bool, tries: u32) -> Part {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
-        let (mut immediate, mut unforeseen, mut locked, mut attempts) = (0, 0, 0, 0);
+        let (mut immediate, mut unforeseen, mut locked, mut slow, mut attempts) = (0, 0, 0, 0, 0);
         let mut reported = false;
         let mut look_first = was_held;
         let part = loop {
@@ -262,7 +282,9 @@ impl Writer {
                     continue;
                 }
                 Act::Halve if part.len() > 1 => break Part::TooLong,
+                Act::Halve if slow >= tries => break Part::Fails(failure),
                 Act::Wait | Act::Halve => {
+                    slow += u32::from(ruling.act == Act::Halve);
                     self.retried("transient");
                     if !reported {
                         warn!(entries = part.len(), "Postgres does not take a batch, waiting: {failure}");
@@ -354,7 +376,7 @@ enum Part {
     Committed,
     Refused(String, u32),
     TooLong,
-    /// It fails in a way that nobody foresaw.
+    /// It fails in a way that nobody foresaw, or takes too long by itself.
     Fails(String),
     /// A lock that is not known was not to be had.
     Locked,

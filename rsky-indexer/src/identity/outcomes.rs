@@ -8,6 +8,7 @@ use super::hosted::Hosting;
 use super::question::{Answer, Answered, Failure, Question, now_ms};
 use super::stage::Stage;
 use crate::acks::{Death, Fate};
+use crate::isolate::WhenHeld;
 use crate::job::Job;
 
 impl Stage {
@@ -93,7 +94,7 @@ impl Stage {
         if known.is_empty() {
             return;
         }
-        let written = self.writer.write::<Handles>(&known.iter().collect::<Vec<_>>()).await;
+        let written = self.writer.write::<Handles>(&known.iter().collect::<Vec<_>>(), WhenHeld::PutOff).await;
         let mut known: Vec<Option<Known>> = known.into_iter().map(Some).collect();
         for at in written.abandoned {
             drop(known.get_mut(at).and_then(Option::take));

@@ -12,7 +12,7 @@ use rsky_common::redis::RedisLink;
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::error;
+use tracing::warn;
 
 use super::account::{Account, Delay, Next};
 use super::actors::{Look, Looked};
@@ -24,14 +24,14 @@ use super::shared_cache::SharedCache;
 use super::unindex::{Going, Unindex};
 use super::waiting::Waiting;
 use crate::acks::{Acks, Fate};
-use crate::isolate::Writer;
+use crate::isolate::{WhenHeld, Writer};
 use crate::job::Job;
 use crate::metrics::{HandleLabels, Metrics};
 
 /// Entries, and answers, that are taken at a time.
 const BATCH: usize = 500;
-/// How long an account waits that failed in a way that nobody foresaw.
-const PUT_OFF: Duration = Duration::from_secs(60);
+/// How long an account waits that failed in a way that nobody foresaw, or whose rows somebody holds.
+const PUT_OFF: Duration = Duration::from_secs(15);
 /// How often the status page is told.
 const TICK: Duration = Duration::from_secs(1);
 /// When nothing is known to come.
@@ -173,7 +173,7 @@ impl Stage {
             return;
         }
         let looked: Vec<Looked> = dids.into_iter().map(|did| Looked { did, row: OnceLock::new() }).collect();
-        let written = self.writer.write::<Look>(&looked.iter().collect::<Vec<_>>()).await;
+        let written = self.writer.write::<Look>(&looked.iter().collect::<Vec<_>>(), WhenHeld::PutOff).await;
         let mut looked: Vec<Option<Looked>> = looked.into_iter().map(Some).collect();
         for at in written.abandoned {
             drop(looked.get_mut(at).and_then(Option::take));
@@ -243,10 +243,10 @@ impl Stage {
         }
     }
 
-    /// An account fails by itself in a way that nobody foresaw. It keeps its entries and is tried again later.
+    /// An account cannot be written, for no fault of its own. It keeps its entries and is tried again later.
     pub(super) fn put_off(&mut self, did: String, why: &str) {
         self.count("failed");
-        error!(did, "an account is put off, and tried again later: {why}");
+        warn!(did, "an account is put off, and tried again later: {why}");
         if let Some(delay) = self.accounts.get_mut(&did).and_then(|account| account.delay.take()) {
             self.waiting.end_delay(delay.moment);
         }
@@ -275,7 +275,7 @@ impl Stage {
     async fn take_out(&mut self) {
         let Some(did) = self.leaving.pop_front() else { return };
         let going = Going { did, gone: AtomicBool::new(false) };
-        let written = self.writer.write::<Unindex>(&[&going]).await;
+        let written = self.writer.write::<Unindex>(&[&going], WhenHeld::PutOff).await;
         let mut fresh = Vec::new();
         let gone = going.gone.load(Ordering::Acquire);
         let did = going.did;

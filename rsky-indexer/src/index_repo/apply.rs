@@ -20,7 +20,7 @@ use super::stored;
 use crate::connections::Connections;
 use crate::database::{Database, Inspected};
 use crate::engine::{Statements, Work};
-use crate::isolate::Writer;
+use crate::isolate::{WhenHeld, Writer};
 use crate::kind::Events;
 use crate::metrics::Metrics;
 
@@ -92,7 +92,7 @@ impl Applier {
             && !chunk.changes.is_empty()
         {
             let works: Vec<&Work> = chunk.changes.iter().map(|change| &change.work).collect();
-            let mut writing = pin!(writer.write::<Events>(&works));
+            let mut writing = pin!(writer.write::<Events>(&works, WhenHeld::Wait));
             let started = Instant::now();
             let mut written = loop {
                 if let Ok(written) = timeout(REMINDER, writing.as_mut()).await {

@@ -2,6 +2,7 @@
 //! reason that nobody foresaw holds up nothing else.
 
 use rsky_testnet::servers::Redis;
+use sqlx::{Connection, PgConnection};
 
 use crate::accounts::{World, profile};
 use crate::load::like;
@@ -67,16 +68,16 @@ fn statements_that_are_lost() {
     assert!(indexer.log().contains("a prepared statement was lost or met another"), "{}", indexer.log());
 }
 
-/// A trigger of somebody's own refuses one like of five hundred: that one waits, and all others pass.
-#[test]
-fn what_fails_by_itself_waits_by_itself() {
-    let (redis, db) = (Redis::start().unwrap(), Db::new("by_itself"));
-    db.sql(
+/// One like of five hundred fails, by what a trigger of somebody's own does: that one waits, and all others pass.
+fn waits_by_itself(name: &str, does: &str, said: &str) {
+    let (redis, db) = (Redis::start().unwrap(), Db::new(name));
+    db.sql(&format!(
         r#"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-            IF NEW.subject LIKE '%/217' THEN RAISE 'not this one'; END IF; RETURN NEW; END $$;
+            IF NEW.subject LIKE '%/217' THEN {does}; END IF; RETURN NEW; END $$;
         CREATE TRIGGER refuse BEFORE INSERT ON "like" FOR EACH ROW EXECUTE FUNCTION refuse()"#,
-    );
-    let indexer = Indexer::start(&redis.url(), db.url(), &[("MAX_ATTEMPTS", "2")]);
+    ));
+    let settings = [("MAX_ATTEMPTS", "2"), ("INDEXER_CONCURRENCY", "1")];
+    let indexer = Indexer::start(&redis.url(), db.url(), &settings);
     add(&redis, LIVE, &(0..500).map(like).collect::<Vec<_>>());
     wait_until("all but one are done", || length(&redis, LIVE) == 1);
     add(&redis, LIVE, &(500..1000).map(like).collect::<Vec<_>>());
@@ -84,13 +85,25 @@ fn what_fails_by_itself_waits_by_itself() {
     assert_eq!(count(&db, "\"like\""), 999);
     wait_until("it says which and why", || {
         let (status, body) = indexer.get("/readyz");
-        status == 503 && body.contains("not this one") && body.contains("1 entries are set aside")
+        status == 503 && body.contains(said) && body.contains("1 entries are set aside")
     });
     assert_no_dead_letters(&redis);
     db.sql("DROP TRIGGER refuse ON \"like\"");
     wait_drained(&redis, LIVE);
     assert_eq!(count(&db, "\"like\""), 1000);
     assert_no_dead_letters(&redis);
+}
+
+#[test]
+fn what_fails_unforeseen_waits_by_itself() {
+    waits_by_itself("unforeseen", "RAISE 'not this one'", "not this one");
+}
+
+/// As a statement whose time is over: it is halved, and one that is too slow by itself holds up nothing.
+#[test]
+fn what_is_cancelled_waits_by_itself() {
+    let cancel = "PERFORM pg_cancel_backend(pg_backend_pid()); PERFORM pg_sleep(60)";
+    waits_by_itself("cancelled", cancel, "canceling statement");
 }
 
 /// No two accounts can have a row, whatever is done: that repeats itself, is told of, and buries nothing.
@@ -150,4 +163,29 @@ fn what_is_too_long_for_an_index_costs_the_others_nothing() {
         assert_eq!((letter["reason"].as_str(), letter["attempts"].as_str()), ("refused_by_postgres", "1"));
     }
     indexer.assert_metric("indexer_batch_retries_total", &["cause=\"split\""], 0);
+}
+
+/// Somebody holds the row of one account: its handle waits, those of others do not.
+#[test]
+fn a_handle_whose_row_is_held_holds_up_no_other() {
+    let (redis, db, world) = (Redis::start().unwrap(), Db::new("held_actor"), World::new());
+    let dids: Vec<String> = (0..20).map(|number| format!("did:plc:h{number}")).collect();
+    for (number, did) in dids.iter().enumerate() {
+        world.account(did, &format!("h{number}.test"));
+    }
+    db.sql("INSERT INTO actor (did, \"indexedAt\") VALUES ('did:plc:h0', '2020-01-01T00:00:00.000Z')");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut holder = runtime.block_on(PgConnection::connect(db.url())).unwrap();
+    let lock = sqlx::raw_sql("BEGIN; SELECT 1 FROM actor WHERE did = 'did:plc:h0' FOR UPDATE");
+    runtime.block_on(lock.execute(&mut holder)).unwrap();
+    let _indexer = world.indexer(&redis.url(), db.url(), &[]);
+    for did in &dids {
+        add(&redis, LIVE, &[profile(did)]);
+    }
+    let resolved = "actor WHERE handle IS NOT NULL";
+    wait_until("all others have their handles", || count(&db, resolved) == 19 && length(&redis, LIVE) == 1);
+    runtime.block_on(sqlx::raw_sql("ROLLBACK").execute(&mut holder)).unwrap();
+    wait_drained(&redis, LIVE);
+    assert_eq!(count(&db, resolved), 20);
+    assert_no_dead_letters(&redis);
 }
