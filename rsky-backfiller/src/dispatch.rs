@@ -262,7 +262,7 @@ impl Dispatcher {
                     self.timed.insert((time, key));
                 }
                 Turn::Start(job) => {
-                    self.spawn(key.clone(), line, job);
+                    self.spawn(key.clone(), line, *job);
                     self.line_up(key);
                     return true;
                 }

@@ -49,7 +49,7 @@ impl HostState {
 #[derive(Debug)]
 pub enum Turn {
     /// This one.
-    Start(Job),
+    Start(Box<Job>),
     /// Nothing before this time.
     NotBefore(Instant),
     /// Nothing before one that is under way has ended.
@@ -116,7 +116,7 @@ impl Host {
         }
         let Some(job) = self.queue.pop_front() else { return Turn::Idle };
         self.start(now);
-        Turn::Start(job)
+        Turn::Start(Box::new(job))
     }
 
     /// One more is under way.

@@ -241,7 +241,6 @@ mod tests {
         ] {
             let mut read = None;
             let info = allocation_counter::measure(|| read = Some(Page::parse(body.as_bytes())));
-            println!("{} bytes of {}: peak {}", body.len(), &body[..20], info.bytes_max);
             assert!(info.bytes_max <= 4 * body.len() as u64 + (1 << 20), "{}", info.bytes_max);
         }
     }
