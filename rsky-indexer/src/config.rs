@@ -104,7 +104,7 @@ const INDEXER_MEMORY: Variable = Variable {
     alias: None,
     expects: "bytes, e.g. 64MiB; 1MiB to 16GiB",
     default: Some("64MiB"),
-    help: "Most bytes of entries held between Redis and Postgres. Reading pauses while it is used up.",
+    help: "Most bytes of entries held between Redis and Postgres, each counted twice: as read, and taken apart. Reading pauses while it is used up.",
 };
 const INDEXER_CLAIM_IDLE_MS: Variable = Variable {
     name: "INDEXER_CLAIM_IDLE_MS",

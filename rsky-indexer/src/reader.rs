@@ -29,6 +29,11 @@ use crate::text::clock::now_ms;
 /// Most entries of a read. More is not faster.
 pub const COUNT: usize = 500;
 
+/// How often an entry stands in memory on its way: as it was read, and taken apart.
+const COPIES: usize = 2;
+/// Bytes that an entry takes beside: its id, its place in tables, what it claims.
+const OVERHEAD: usize = 512;
+
 /// Bytes that a read aims at. What is read is in memory before it can be charged to the budget.
 const PAGE_BYTES: usize = 4 << 20;
 
@@ -203,7 +208,7 @@ impl Reader {
             self.feed.share.set(false);
             return Ok(0);
         }
-        let size = entries.iter().map(|entry| entry.size() + entry.id.len()).sum();
+        let size = entries.iter().map(|entry| COPIES * entry.size() + OVERHEAD).sum();
         // Without room for these nothing comes until lanes have written what they have.
         self.feed.share.set(is_full_page && self.feed.budget.has_room(size));
         let charge = Arc::new(self.feed.budget.charge(size).await);

@@ -183,8 +183,7 @@ const ANSWERS: &str = r#"WITH RECURSIVE w(uri) AS (
 const ANSWERS_PAGE: &str = r#"SELECT c.uri FROM post c
     WHERE c."replyParent" = ANY($1) AND c."invalidReplyRoot" AND c.uri > $3 ORDER BY c.uri LIMIT $2"#;
 
-/// The replies in the threads of some roots that came before their root. Where the gate's time is given, also those that
-/// claim to have come after it.
+/// The replies in the threads of some roots that came before their root, and those that claim to have come after the gate.
 const OF_THREADS: &str = r#"WITH RECURSIVE w(uri, root, time) AS (
         SELECT c.uri, c."replyRoot", c."indexedAt" FROM post c
         WHERE c."replyParent" = ANY($1) AND c."replyRoot" = c."replyParent"
@@ -200,8 +199,7 @@ const QUOTES: &str = r#"SELECT q.uri FROM unnest($1::text[], $3::text[]) AS v(po
     JOIN post c ON c.uri = q.uri
     WHERE c."violatesEmbeddingRules" OR EXISTS (SELECT FROM record r WHERE r.uri = v.gate AND r.json <> '') LIMIT $2"#;
 
-/// The quotes of some posts that came before the post. Where the gate's time is given, also those that claim to have come
-/// after it.
+/// The quotes of some posts that came before the post, and those that claim to have come after the gate.
 const OF_QUOTED: &str = r#"SELECT q.uri FROM unnest($1::text[], $3::text[], $4::text[]) AS g(post, time, post_time)
     JOIN quote q ON q.subject = g.post JOIN post c ON c.uri = q.uri LEFT JOIN post p ON p.uri = g.post
     WHERE (c."indexedAt" < coalesce(g.post_time, p."indexedAt") OR c."indexedAt" > g.time) AND c.uri > $5
@@ -237,8 +235,7 @@ async fn load_with(
 ) -> Result<Found, sqlx::Error> {
     let limit = i64::try_from(PAGE + 1).unwrap_or(i64::MAX);
     let is_first = after.is_empty();
-    // Only the second look asks who has overtaken whom.
-    let by_time = answers == ANSWERS_PAGE;
+    let by_page = answers == ANSWERS_PAGE;
     let mut uris: HashSet<String> = seeds.posts.iter().filter(|_| is_first).cloned().collect();
     let mut found = Found::default();
     let mut take = |rows: Vec<PgRow>| -> Result<(), sqlx::Error> {
@@ -257,7 +254,7 @@ async fn load_with(
     };
     if !seeds.answered.is_empty() {
         let query = statements.query(answers).bind(&seeds.answered).bind(limit);
-        let query = if by_time { query.bind(after) } else { query };
+        let query = if by_page { query.bind(after) } else { query };
         take(query.fetch_all(&mut *connection).await?)?;
     }
     if !seeds.quoted.is_empty() && is_first {
@@ -277,7 +274,7 @@ async fn load_with(
             .query(sql)
             .bind(gates.iter().map(|gate| gate.post.as_str()).collect::<Vec<_>>())
             .bind(limit)
-            .bind(gates.iter().map(|gate| by_time.then_some(gate.time.as_str())).collect::<Vec<_>>())
+            .bind(gates.iter().map(|gate| gate.time.as_str()).collect::<Vec<_>>())
             .bind(gates.iter().map(|gate| gate.post_time.as_deref()).collect::<Vec<_>>())
             .bind(after);
         take(query.fetch_all(&mut *connection).await?)?;

@@ -288,7 +288,7 @@ impl<'c> Verdicts<'c> {
         // Whatever becomes of the post: the gate is about the one that it finds.
         gate.post_time = self.view.post_time(&gate.post);
         if gate.post_time.is_some() {
-            self.view.judge_by_gate(&gate, kind);
+            self.view.judge_by_gate(&gate, kind, &HashSet::default());
         }
         self.new_gates.push((gate, kind));
     }

@@ -110,8 +110,8 @@ pub(in crate::engine) async fn after_commit(
 #[derive(Debug, Default)]
 struct Look {
     seeds: Seeds,
-    /// Gates that came into sight: of the seeds' posts only.
-    gates: Vec<(Gate, PartsKind)>,
+    /// Gates that the seeds' posts are judged by, and whether they have come into sight only now.
+    gates: Vec<(Gate, PartsKind, bool)>,
     tells: bool,
     /// Judged by gates already, and not to be again.
     judged_by_gates: HashSet<String>,
@@ -174,11 +174,11 @@ async fn look_over(
         if answered.contains(&change.uri) {
             look.seeds.answered.push(change.uri.clone());
         }
-        let mut gates: Vec<(Gate, PartsKind)> = Vec::new();
+        let mut gates: Vec<(Gate, PartsKind, bool)> = Vec::new();
         let judged = unseen.judged.contains(change.uri.as_str());
         for (gate, kind, post) in gates_asked(change, content).into_iter().filter(|_| judged) {
             if let Some(time) = came_into_sight.get(&gate) {
-                gates.push((Gate { post, time: time.clone(), post_time: None }, kind));
+                gates.push((Gate { post, time: time.clone(), post_time: None }, kind, true));
             }
         }
         if flagged.contains(&change.uri) || !gates.is_empty() {
@@ -272,6 +272,14 @@ impl Look {
     ) -> Result<usize, EngineError> {
         let mut rows = 0;
         let mut held: Vec<String> = Vec::new();
+        let kinds = [
+            (&self.seeds.thread_gates, PartsKind::ThreadGate),
+            (&self.seeds.post_gates, PartsKind::PostGate),
+        ];
+        let mut gates: Vec<(Gate, PartsKind, bool)> = Vec::new();
+        for (of_kind, kind) in kinds {
+            gates.extend(of_kind.iter().map(|gate| (gate.clone(), kind, false)));
+        }
         // Ends: a reply loses its flag once.
         while !self.seeds.is_empty() {
             let mut mended: Vec<String> = Vec::new();
@@ -285,6 +293,8 @@ impl Look {
             }
             self.seeds = self.next_level(connection, statements, &mended).await?;
         }
+        // What is taken alone now is judged by the gates that have found it.
+        self.gates.append(&mut gates);
         for uri in held {
             self.seeds = Seeds { posts: vec![uri], ..Seeds::default() };
             while !self.seeds.is_empty() {
@@ -338,10 +348,8 @@ impl Look {
         let mut page = Page { held: found.held, more_after, ..Page::default() };
         let mut earlier = EarlierPosts::default();
         found.posts.into_iter().for_each(|post| earlier.add(post));
-        let mut gates: Vec<(&Gate, PartsKind, bool)> = Vec::new();
-        for (gate, kind) in &self.gates {
-            gates.push((gate, *kind, true));
-        }
+        let mut gates: Vec<(&Gate, PartsKind, bool)> =
+            self.gates.iter().map(|(gate, kind, came_into_sight)| (gate, *kind, *came_into_sight)).collect();
         for gate in &self.seeds.thread_gates {
             gates.push((gate, PartsKind::ThreadGate, false));
         }
@@ -352,7 +360,7 @@ impl Look {
         let mut view = View::load(connection, statements, &[], &[], earlier, roots.into_iter()).await?;
         let nothing = HashSet::default();
         for (gate, kind, came_into_sight) in gates {
-            view.judge_overtaken(gate, kind, if came_into_sight { &nothing } else { &self.judged_by_gates });
+            view.judge_by_gate(gate, kind, if came_into_sight { &nothing } else { &self.judged_by_gates });
         }
         let mut parents: Vec<String> = view.earlier.all().filter_map(|post| post.parent.clone()).collect();
         parents.sort_unstable();

@@ -333,28 +333,13 @@ impl View {
         sound
     }
 
-    /// A gate has come: the replies in its thread, or the quotes of its post, that came before the post are judged by it.
-    pub(super) fn judge_by_gate(&mut self, gate: &Gate, kind: PartsKind) {
-        self.judge_by_gate_that(gate, kind, |post, post_time| post.time.as_str() < post_time);
-    }
-
-    /// As [`Self::judge_by_gate`], and also those that have overtaken the gate in another process: they are stored and
-    /// came after it by their own time. Not those of `except`.
-    pub(super) fn judge_overtaken(&mut self, gate: &Gate, kind: PartsKind, except: &HashSet<String>) {
-        self.judge_by_gate_that(gate, kind, |post, post_time| {
-            (post.time.as_str() < post_time || post.time > gate.time) && !except.contains(&post.uri)
-        });
-    }
-
-    fn judge_by_gate_that(
-        &mut self,
-        gate: &Gate,
-        kind: PartsKind,
-        is_judged: impl Fn(&Earlier, &str) -> bool,
-    ) {
+    /// A gate has come: the replies in its thread, or the quotes of its post, that came before the post are judged by it,
+    /// and those that came after the gate by their own time: they have overtaken it. Not those of `except`.
+    pub(super) fn judge_by_gate(&mut self, gate: &Gate, kind: PartsKind, except: &HashSet<String>) {
         // The post that the gate found, or the one that is there now.
         let Some(post_time) = gate.post_time.clone().or_else(|| self.post_time(&gate.post)) else { return };
-        let is_judged = |post: &Earlier| is_judged(post, &post_time);
+        let is_judged =
+            |post: &Earlier| (post.time < post_time || post.time > gate.time) && !except.contains(&post.uri);
         if kind == PartsKind::PostGate {
             self.judge_quotes_that(&gate.post, is_judged);
             return;
