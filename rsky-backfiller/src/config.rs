@@ -9,11 +9,8 @@ use rsky_common::net::Outbound;
 use rsky_common::runtime::daemon::Startup;
 use url::Url;
 
-use crate::download::FIRST_BYTES;
-use crate::intake::MOST_PAYLOAD;
-use crate::records::MAX_ENTRY_BYTES;
+use crate::sizes::{FIRST_BYTES, KEPT_DOCUMENT, MAX_ENTRY_BYTES, MOST_DOCUMENT, MOST_PAYLOAD};
 use crate::variables as v;
-use crate::worker::{KEPT_DOCUMENT, MOST_DOCUMENT};
 
 /// What the process takes whatever it does: code, runtime, connections, caches' tables.
 const BASE_MEMORY: u64 = 64 << 20;
@@ -232,7 +229,7 @@ impl Config {
     /// What the daemon's frame needs of it.
     pub fn startup(&self) -> Startup {
         Startup {
-            name: crate::pipeline::NAME,
+            name: crate::NAME,
             version: env!("CARGO_PKG_VERSION"),
             log: self.common.log.clone(),
             drain: self.common.drain,

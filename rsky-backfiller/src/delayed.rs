@@ -1,9 +1,8 @@
 //! Brings repositories that were put off back into their stream when they are due, and accounts that are to be compared
 //! once more when what was unread has been indexed.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use redis::Value;
 use rsky_common::redis::{LinkError, RedisLink};
@@ -26,6 +25,25 @@ const MOST_AGAIN: usize = 20;
 const MOVE: &str = "if redis.call('ZREM', KEYS[1], ARGV[1]) == 1 then \
 return redis.call('XADD', KEYS[2], '*', unpack(ARGV, 2)) end return false";
 
+/// How many are put off, as last seen: not for long, since what Redis does not say any more is not known.
+#[derive(Debug, Default)]
+pub struct Seen(Mutex<Option<(u64, Instant)>>);
+
+/// Age at which what was seen is no longer known.
+const OLD: Duration = Duration::from_secs(5);
+
+impl Seen {
+    fn note(&self, length: u64) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((length, Instant::now()));
+    }
+
+    /// How many; `None`: not known now.
+    pub fn get(&self) -> Option<u64> {
+        let seen = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.filter(|(_, at)| at.elapsed() < OLD).map(|(length, _)| length)
+    }
+}
+
 /// The mover.
 #[derive(Debug)]
 pub struct Delayed {
@@ -39,8 +57,8 @@ pub struct Delayed {
     pub unread: Unread,
     /// The streams.
     pub streams: [String; 2],
-    /// How many are put off, as last seen.
-    pub length: Arc<AtomicU64>,
+    /// Told how many are put off.
+    pub length: Arc<Seen>,
     /// The wish to stop.
     pub stop: CancellationToken,
 }
@@ -78,7 +96,7 @@ impl Delayed {
 
     async fn move_due(&mut self) -> Result<usize, LinkError> {
         let length: u64 = self.link.query(redis::cmd("ZCARD").arg(&self.key)).await?;
-        self.length.store(length, Ordering::Relaxed);
+        self.length.note(length);
         let mut command = redis::cmd("ZRANGEBYSCORE");
         command.arg(&self.key).arg("-inf").arg(now_ms()).arg("LIMIT").arg(0).arg(MOST);
         let due: Vec<String> = self.link.query(&command).await?;

@@ -12,13 +12,14 @@ mod room;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use crate::delayed::Seen;
 use crate::download::host_key;
 use crate::hosts::{Host, Turn};
 use crate::job::Job;
@@ -98,8 +99,10 @@ pub struct Dispatcher {
     running: PerPool<usize>,
     /// Places for jobs of each queue: priority, normal.
     places: [Arc<Semaphore>; 2],
-    delayed: Arc<AtomicU64>,
+    delayed: Arc<Seen>,
     troubles: Troubles,
+    /// When repositories of a queue may be sent to the end of their stream again.
+    rotate_at: [Instant; 2],
     stop: CancellationToken,
     finish: CancellationToken,
 }
@@ -111,7 +114,7 @@ impl Dispatcher {
         ledger: Ledger,
         jobs: mpsc::Receiver<Job>,
         places: [Arc<Semaphore>; 2],
-        delayed: Arc<AtomicU64>,
+        delayed: Arc<Seen>,
         troubles: Troubles,
         finish: CancellationToken,
     ) -> Self {
@@ -133,6 +136,7 @@ impl Dispatcher {
             places,
             delayed,
             troubles,
+            rotate_at: [Instant::now(); 2],
             finish,
         }
     }

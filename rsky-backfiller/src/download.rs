@@ -12,13 +12,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 use url::Url;
 
 use crate::outcome::{Class, Failure, Refusal, of_answer};
+use crate::sizes::FIRST_BYTES;
 
 /// Less than this within the stall time is no progress.
 const PROGRESS: usize = 1024;
 /// Bytes of an error's body that are looked at.
 const ERROR_BODY: usize = 64 << 10;
-/// Bytes of a repository that are taken in before it has a place in memory: a host that hardly sends anything takes none.
-pub const FIRST_BYTES: usize = 64 << 10;
 /// While other repositories wait for a place, one that is slower than this gives its place up.
 const CROWDED_BYTES: usize = 20 << 10;
 const CROWDED_WINDOW: Duration = Duration::from_secs(5);

@@ -22,11 +22,10 @@ use crate::ledger::{Death, Ledger, Until, Verdict};
 use crate::metrics::Metrics;
 use crate::outcome::Class;
 use crate::put_off::Tried;
+use crate::sizes::MOST_PAYLOAD;
 
 /// Most entries of a read.
 const COUNT: usize = 250;
-/// Largest entry: a DID of the longest kind, a host, a revision, a status. Bounds what waiting jobs take.
-pub const MOST_PAYLOAD: usize = 4 << 10;
 /// How long a read waits for the first entry; the longest that the priority stream is not looked at.
 pub const BLOCK: Duration = Duration::from_millis(200);
 /// For how long an entry is put off while its account is on its way with another.

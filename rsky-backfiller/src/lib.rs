@@ -14,8 +14,12 @@
 //! | what is told about it | [`report`], [`metrics`] |
 //! | the queue by hand | [`tools`] |
 
+/// The daemon's name, in logs and on the pages.
+pub const NAME: &str = "backfiller";
+
 pub mod config;
 pub mod pipeline;
+pub mod sizes;
 mod variables;
 
 pub mod indexed;

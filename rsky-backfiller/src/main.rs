@@ -13,7 +13,7 @@ use rsky_common::runtime::daemon;
 ///
 /// Without a subcommand it runs until SIGTERM or SIGINT. It is configured by environment variables.
 #[derive(Debug, Parser)]
-#[command(name = pipeline::NAME, version, after_long_help = config::help(Config::variables()))]
+#[command(name = rsky_backfiller::NAME, version, after_long_help = config::help(Config::variables()))]
 struct Cli {
     #[command(subcommand)]
     tool: Option<Tool>,
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let config = match Config::read(Environment::of_process()) {
         Ok(config) => config,
-        Err(error) => return daemon::refuse(pipeline::NAME, &error),
+        Err(error) => return daemon::refuse(rsky_backfiller::NAME, &error),
     };
     match cli.tool {
         Some(tool) => tools::run(tool, config),

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
 
+use crate::delayed::Seen;
 use crate::hosts::HostState;
 use crate::outcome::{Action, Class};
 
@@ -57,7 +59,7 @@ pub struct Metrics {
     /// Repositories taken and waiting.
     pub waiting: Gauge,
     /// Repositories put off.
-    pub delayed: Gauge,
+    pub delayed: Arc<Seen>,
     /// Hosts by state.
     pub hosts: Family<StateLabel, Gauge>,
     /// The bound on memory.
@@ -98,9 +100,9 @@ impl Metrics {
         };
         gauge("repos_running", "Repositories in work", &m.running);
         gauge("repos_waiting", "Repositories taken and waiting", &m.waiting);
-        gauge("repos_delayed", "Repositories put off", &m.delayed);
         gauge("memory_bound_bytes", "Most memory the process takes, from its settings", &m.memory_bound);
         registry.register("backfiller_hosts", "Hosts by state", m.hosts.clone());
+        registry.register_collector(Box::new(Delayed(Arc::clone(&m.delayed))));
         Arc::new(m)
     }
 
@@ -112,5 +114,18 @@ impl Metrics {
             Action::Wait | Action::Later => {}
             Action::Again | Action::Confirm | Action::Bury => drop(self.failed.inc()),
         }
+    }
+}
+
+/// `backfiller_repos_delayed`, absent while it is not known.
+#[derive(Debug)]
+struct Delayed(Arc<Seen>);
+
+impl Collector for Delayed {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
+        let Some(delayed) = self.0.get() else { return Ok(()) };
+        let gauge = ConstGauge::new(i64::try_from(delayed).unwrap_or(i64::MAX));
+        let name = "backfiller_repos_delayed";
+        gauge.encode(encoder.encode_descriptor(name, "Repositories put off", None, gauge.metric_type())?)
     }
 }

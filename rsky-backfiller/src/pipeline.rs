@@ -1,7 +1,7 @@
 //! How the stages are joined, in the order of a repository's way: intake, dispatcher, worker, output, ledger.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use rsky_common::admin::{self, Admin, Health, Readiness, Status};
@@ -18,6 +18,7 @@ use rsky_common::wire::names;
 use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use crate::NAME;
 use crate::config::Config;
 use crate::database::Database;
 use crate::delayed::Delayed;
@@ -36,8 +37,6 @@ use crate::troubles::Troubles;
 use crate::unread::Unread;
 use crate::worker::Worker;
 
-/// The daemon's name, in logs and on the pages.
-pub const NAME: &str = "backfiller";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Age at which a cached DID document is asked for again.
 const DOCUMENT_AGE: Duration = Duration::from_secs(6 * 3600);
@@ -111,7 +110,6 @@ fn spawn_stages(
         group: config.group.clone(),
         name: config.consumer.clone(),
     });
-    let delayed_length = Arc::new(AtomicU64::new(0));
     let writer = StreamWriter::new(lasting("output"), config.output.clone(), config.common.dlq_max_len);
     let (output, output_task) =
         output(writer, gate.clone(), stop.clone(), config.batch_size, config.batch_bytes);
@@ -138,7 +136,7 @@ fn spawn_stages(
         again: config.again_key(),
         unread: unread.clone(),
         streams: config.streams.clone(),
-        length: Arc::clone(&delayed_length),
+        length: Arc::clone(&metrics.delayed),
         stop: stop.clone(),
     };
     stages.spawn("delayed", delayed.run());
@@ -162,7 +160,7 @@ fn spawn_stages(
         ledger.clone(),
         inbox,
         places.clone(),
-        Arc::clone(&delayed_length),
+        Arc::clone(&metrics.delayed),
         Troubles::new(health, config.retry.0),
         finish.clone(),
     );

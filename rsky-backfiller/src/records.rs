@@ -10,10 +10,8 @@ use rsky_common::repo::{BlockStore, Leaf, MstError};
 use rsky_common::wire::{BackfilledRepo, Entry};
 
 use crate::outcome::{Class, Failure};
+use crate::sizes::MAX_ENTRY_BYTES;
 
-/// Largest entry. A record of a mebibyte, the most the network accepts, becomes less; more comes only of a block that is
-/// made to grow as text.
-pub const MAX_ENTRY_BYTES: usize = 2 << 20;
 /// Blocks of this many bytes are remembered. Converting a smaller one costs no more than looking for it.
 const REMEMBERED_FROM: usize = 4 << 10;
 /// Bytes of text that are remembered, the record used last not counted. Keys that name one record are usually neighbours;

@@ -6,7 +6,7 @@ use rsky_testnet::network::hostile;
 
 use super::*;
 use crate::config::REPO_OVERHEAD;
-use crate::records::MAX_ENTRY_BYTES;
+use crate::sizes::MAX_ENTRY_BYTES;
 
 const DID: &str = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa";
 /// Memory for blocks: a large block does not fit, so both ways are gone.

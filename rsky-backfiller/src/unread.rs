@@ -9,8 +9,6 @@ use std::time::Duration;
 use rsky_common::redis::{LinkError, RedisLink};
 use rsky_common::wire::parse_backfill;
 
-use crate::job::Job;
-
 /// Looks through what is left of a stream up to an id, and says whether a text occurs in it, or whether there is more than
 /// is looked at: 1 in both cases. What is left is what no indexer has committed: entries are deleted afterwards.
 const HOLDS: &str = "local from, seen, bytes = '-', 0, 0
@@ -76,11 +74,6 @@ pub struct Again {
 }
 
 impl Again {
-    /// That of a job.
-    pub fn of(job: &Job, reached: Reached) -> Self {
-        Self { reached, payload: job.payload.clone(), did: job.did.clone() }
-    }
-
     /// The member.
     pub fn member(&self) -> String {
         format!("{}|{}", self.reached.to_text(), self.payload)

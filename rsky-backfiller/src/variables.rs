@@ -31,7 +31,7 @@ variables! {
     BACKFILLER_HOST_CONCURRENCY: "repositories, 1 to 100", Some("8"), "Of these from one host at most. A host that answers 429 or 503 gets fewer, and more again as it answers.";
     BACKFILLER_PLC_CONCURRENCY: "requests, 1 to 500", Some("16"), "Requests for DID documents at one directory at the same time.";
     BACKFILLER_QUEUE: "repositories, 10 to 100000", Some("1000"), "Repositories taken from the stream and not finished. More lets more hosts be served side by side.";
-    BACKFILLER_DELAYED_MAX: "repositories, 100 to 100000000", Some("1000000"), "Repositories put off (retries, hosts that ask for patience) above which none are put off only to make room for others; some 300 bytes of Redis each.";
+    BACKFILLER_DELAYED_MAX: "repositories, 100 to 100000000", Some("1000000"), "Repositories put off (retries, hosts that ask for patience) above which those that only make room for others go to the end of their stream instead; some 300 bytes of Redis each.";
     BACKFILLER_BATCH_SIZE: "entries, 1 to 10000", Some("500"), "Most entries of one transaction.";
     BACKFILLER_BATCH_BYTES: "bytes, e.g. 1MiB; 64KiB to 64MiB", Some("1MiB"), "Most bytes of entries collected for one transaction; a single larger record goes alone.";
     BACKFILLER_SOURCE: "pds or host", Some("pds"), "Where repositories are fetched: the PDS of the DID document (the listing host when it names none), or always the listing host.";

@@ -25,6 +25,7 @@ use crate::output::Output;
 use crate::reconcile::{Paths, Reconciler};
 use crate::remembered::{Remembered, Table};
 use crate::repository::{Chunk, Making, Received, Summary, make_entries, receive};
+use crate::sizes::{KEPT_DOCUMENT, MOST_DOCUMENT};
 use crate::unread::{Again, LOOK_AGAIN, Reached, Unread};
 
 /// Pieces of an answer between the socket and the reader of the CAR.
@@ -32,10 +33,6 @@ const PIECES: usize = 4;
 /// Chunks between the maker of entries and the writer.
 const CHUNKS: usize = 1;
 
-/// Largest DID document: a job holds what is needed of it. Those of the PLC directory have less than ten kilobytes.
-pub const MOST_DOCUMENT: usize = 16 << 10;
-/// Largest one that is kept for other jobs, which is bounded in documents; most have half as much.
-pub const KEPT_DOCUMENT: usize = 2 << 10;
 /// A host that takes longer for its first bytes does not keep others from being asked meanwhile.
 const SLOW_START: Duration = Duration::from_millis(250);
 /// An answer that breaks off after we did not listen for this long has not failed: hosts close what nobody reads.
@@ -396,7 +393,8 @@ impl Worker {
         }
         let mut wish = redis::cmd("ZADD");
         let due = now_ms().saturating_add(millis(LOOK_AGAIN));
-        wish.arg(self.config.again_key()).arg(due).arg(Again::of(job, reached).member());
+        let again = Again { reached, payload: job.payload.clone(), did: job.did.clone() };
+        wish.arg(self.config.again_key()).arg(due).arg(again.member());
         Ok(Some(wish))
     }
 

@@ -1,18 +1,19 @@
 //! Now and then: figures for the pages, hosts that can be forgotten, room for hosts that can be served.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::{Dispatcher, Key, Role};
 use crate::clock::{millis, now_ms};
 use crate::hosts::{Host, HostState};
-use crate::job::Queue;
+use crate::job::{QUEUES, Queue};
 use crate::ledger::{Until, Verdict};
 use crate::metrics::StateLabel;
 
 /// Hosts that are remembered beside those that something waits for, a kilobyte each at most.
 const MOST_HOSTS: usize = 20_000;
+/// Time between two goes of sending repositories to the end of their stream.
+const ROTATE: Duration = Duration::from_secs(1);
 /// A host that was asked this recently is likely to be asked again.
 const FRESH: Duration = Duration::from_secs(60);
 
@@ -33,21 +34,31 @@ impl Dispatcher {
             self.metrics.hosts.get_or_create(&label).set(states.get(&state).copied().unwrap_or(0));
         }
         self.metrics.waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
-        let delayed = self.delayed.load(Ordering::Relaxed);
-        self.metrics.delayed.set(i64::try_from(delayed).unwrap_or(i64::MAX));
-        for queue in [Queue::Priority, Queue::Normal] {
-            self.make_room(queue, now, delayed).await;
+        for queue in QUEUES {
+            self.make_room(queue, now).await;
         }
     }
 
     /// When all places of a queue are taken by repositories that have to wait while others could be served, half of them
-    /// are put off: as a host is set aside, its repositories are kept, but not here.
-    async fn make_room(&mut self, queue: Queue, now: Instant, delayed: u64) {
+    /// are put off: as a host is set aside, its repositories are kept, but not here. When very many are put off already,
+    /// they go to the end of their stream instead, which takes no more of Redis: one host's repositories, however many,
+    /// cannot fill every place.
+    async fn make_room(&mut self, queue: Queue, now: Instant) {
         let config = &self.worker.config;
         let (places, most) = (queue.of(&self.places), *queue.of(&config.places()));
         let busy = self.worker.is_crowded() || self.running.repositories() >= self.allowed();
-        if places.available_permits() > 0 || busy || delayed >= config.delayed_max {
+        if places.available_permits() > 0 || busy {
             return;
+        }
+        let rotates = self.delayed.get().is_none_or(|delayed| delayed >= config.delayed_max);
+        if rotates {
+            // Perhaps there is nothing else in the stream: a walk, not a run.
+            let [urgent, normal] = &mut self.rotate_at;
+            let rotate_at = if queue == Queue::Priority { urgent } else { normal };
+            if *rotate_at > now {
+                return;
+            }
+            *rotate_at = now + ROTATE;
         }
         // All hosts wait for the directory: that it has a queue keeps nobody else from being served.
         let may_be_put_off =
@@ -67,6 +78,10 @@ impl Dispatcher {
         }
         for (job, delay) in parked {
             self.metrics.parked.inc();
+            if rotates {
+                self.ledger.settle(job, Verdict::Later(Until::ItsTurn)).await;
+                continue;
+            }
             let due = now_ms().saturating_add(millis(delay));
             self.ledger.settle(job, Verdict::Later(Until::Due(due))).await;
         }

@@ -45,10 +45,19 @@ async fn a_host_that_hangs_holds_up_nobody_in_the_priority_stream() {
     hangs_beside_others("repo_backfill_priority", "80").await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_with_more_repositories_than_may_be_put_off_holds_up_nobody() {
+    hangs_beside(300, "repo_backfill", "20").await;
+}
+
 async fn hangs_beside_others(stream: &str, places: &str) {
+    hangs_beside(60, stream, places).await;
+}
+
+async fn hangs_beside(repositories: usize, stream: &str, places: &str) {
     let hosts = Hosts::start().await;
     let redis = Redis::start().unwrap();
-    let hanging: Vec<String> = (500..560)
+    let hanging: Vec<String> = (500..500 + repositories)
         .map(|number| hosts.add_at(number, Host::Hangs, 1, &format!("http://127.2.0.1:{}", hosts.port)))
         .collect();
     queue_in(stream, &redis, &hosts.url(), &hanging);
@@ -58,12 +67,13 @@ async fn hangs_beside_others(stream: &str, places: &str) {
     let settings = [
         ("BACKFILLER_QUEUE", places),
         ("BACKFILLER_CONCURRENCY", "12"),
+        ("BACKFILLER_DELAYED_MAX", "100"),
         ("BACKFILLER_HTTP_TIMEOUT_SECS", "600"),
     ];
     let _backfiller = Backfiller::start(&redis.url(), &hosts.url(), &settings);
     wait_until("the healthy ones are queued", || counts(&redis).len() == healthy.len());
     assert!(dead(&redis).is_empty(), "those of the hanging host are kept");
-    assert_eq!(left(&redis), i64::try_from(hanging.len()).unwrap());
+    wait_until("all of them", || left(&redis) == i64::try_from(hanging.len()).unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
