@@ -50,7 +50,15 @@ const SHOWN: usize = 500;
 /// commands of a pipeline or transaction. Whether there was any.
 fn replies(error: &RedisError, mut visit: impl FnMut(&str, &str)) -> bool {
     let Some(replies) = error.clone().into_server_errors() else { return false };
-    replies.iter().for_each(|(_, reply)| visit(reply.code(), reply.details().unwrap_or_default()));
+    for (_, reply) in replies.iter() {
+        let (code, details) = (reply.code(), reply.details().unwrap_or_default());
+        visit(code, details);
+        // A transaction refused at its end says why: "Transaction discarded because of: READONLY You can't write …".
+        if let ("EXECABORT", Some((_, why))) = (code, details.split_once("because of: ")) {
+            let (code, details) = why.split_once(' ').unwrap_or((why, ""));
+            visit(code, details);
+        }
+    }
     !replies.is_empty()
 }
 
@@ -189,6 +197,16 @@ mod tests {
         for code in ["OOM", "MISCONF", "BUSY", "WRONGTYPE"] {
             assert!(!breaks_connection(&reply(code, "x")), "{code}");
         }
+        // What a server says that became a replica between the first command and EXEC.
+        let aborted = |why: &str| reply("EXECABORT", &format!("Transaction discarded because of: {why}"));
+        let readonly = aborted("READONLY You can't write against a read only replica.");
+        assert!(breaks_connection(&readonly) && refuses_writes(&readonly));
+        assert_eq!(disposition(&readonly), Disposition::Transient);
+        assert_eq!(disposition(&aborted("NOPERM no")), Disposition::Fatal);
+        assert_eq!(
+            disposition(&reply("EXECABORT", "Transaction discarded because of previous errors.")),
+            Disposition::Transient
+        );
     }
 
     #[test]

@@ -30,15 +30,22 @@ async fn after_a_failover_writers_go_where_the_name_leads() {
     const FRAMES: u64 = 3_000;
     let network = relay(FRAMES).await;
     network.relay().control().set_rate(NonZeroU32::new(1_500));
-    let (old, new) = (Redis::start().unwrap(), Redis::start().unwrap());
+    let server = || Redis::builder().setting("repl-diskless-sync-delay", "0").start().unwrap();
+    let (old, new) = (server(), server());
     new.command(&["REPLICAOF", "127.0.0.1", &old.port().to_string()]).unwrap();
+    wait_until("the replica follows", || {
+        let info = new.command(&["INFO", "replication"]).unwrap().as_text().unwrap();
+        info.contains("master_link_status:up")
+    });
     let name = Name::new(old.port());
     let mut ingester = start(&name.url(), &network);
     wait_until("events arrive", || length(&new, "firehose_live") >= 300);
+    assert!(length(&new, "firehose_live") < FRAMES as i64, "there is more to come");
     new.command(&["REPLICAOF", "NO", "ONE"]).unwrap();
     name.lead_to(new.port());
     old.command(&["REPLICAOF", "127.0.0.1", &new.port().to_string()]).unwrap();
     wait_until("the last event", || cursor(&new, &network) == Some(FRAMES.to_string()));
+    assert!(ingester.log().contains("READONLY"), "{}", ingester.log());
     assert_eq!(first_occurrences(&seqs(&new, "firehose_live")), range(1, FRAMES));
     wait_until("ready", || ingester.get("/readyz").0 == 200);
     assert_eq!(ingester.terminate(), Some(0));
