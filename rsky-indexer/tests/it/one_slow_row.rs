@@ -285,7 +285,7 @@ fn many_who_need_it() {
     let likes: HashSet<String> = likes.into_iter().collect();
     wait_until("all others are written and gone", || only_left(&redis, &likes));
     assert_eq!(left(&redis).len(), LIKES);
-    assert_said(&indexer, held);
+    assert_said(&indexer, Held::PostAgg);
     holder.release();
     wait_drained(&redis, LIVE);
     let of_post = format!("\"like\" WHERE subject = '{}'", host_post());
