@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rsky_testnet::network::cbor_out::Cbor;
-use rsky_testnet::network::{Network, Script, frames};
+use rsky_testnet::network::{Network, Script, frames, hostile};
 use rsky_testnet::servers::Redis;
 
 use crate::support::{Ingester, drain, get, length, padded_like, range, seq_of, wait_until};
@@ -123,6 +123,36 @@ async fn frames_that_become_many_times_their_size_do_not_pile_up() {
         assert_eq!(length(&redis, "label_live"), i64::try_from(LABELS).unwrap(), "one frame at a time");
         redis.command(&["DEL", "label_live"]).unwrap();
     }
+    assert!(ingester.peak_memory() < PEAK, "{}", ingester.peak_memory());
+    assert_eq!(ingester.terminate(), Some(0));
+}
+
+/// Two hundred operations that name one block of almost two megabytes, which becomes nothing: six such frames took 2.4 GB
+/// while the gate was shut.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_that_many_operations_name_is_not_kept_for_each() {
+    let (_, block) = hostile::blocks().swap_remove(0);
+    let script = (1..=12).map(|seq| hostile::commit_naming(seq, &block, 200));
+    let network = Network::builder().relay(Script::frames(script)).start().await.unwrap();
+    let redis = Redis::start().unwrap();
+    redis.command(&["SET", &format!("firehose_live:cursor:{}", network.addr()), "0"]).unwrap();
+    redis.command(&["XADD", "firehose_live", "*", "event", "{}"]).unwrap();
+    let settings = [
+        ("INGESTER_RELAY_HOSTS", network.url()),
+        ("INGESTER_MODE", "firehose".to_owned()),
+        ("INGESTER_HIGH_WATER_MARK", "1".to_owned()),
+    ];
+    let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut ingester = Ingester::start(&redis.url(), &settings);
+    wait_until("the queue is full", || {
+        ingester.metric("ingester_backpressure_active", "firehose_live") == Some(1.0)
+            && ingester.metric("ingester_events_in_memory", "").unwrap() >= 6.0
+    });
+    let key = format!("firehose_live:cursor:{}", network.addr());
+    wait_until("all are written", || {
+        redis.command(&["DEL", "firehose_live"]).unwrap();
+        get(&redis, &key).as_deref() == Some("12")
+    });
     assert!(ingester.peak_memory() < PEAK, "{}", ingester.peak_memory());
     assert_eq!(ingester.terminate(), Some(0));
 }
