@@ -19,6 +19,9 @@ const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 /// mebibyte, which become six if they are nothing but control characters.
 pub const MAX_TEXT_BYTES: usize = 8 << 20;
 
+/// Members for which there is room from the beginning.
+const USUAL_MEMBERS: usize = 32;
+
 /// Longest text that is written without its escapes being counted before: so little may exceed what is allowed.
 const UNCOUNTED: usize = 1 << 10;
 
@@ -72,6 +75,8 @@ impl Scratch {
     ) -> Result<(), RecordError> {
         let before = out.len();
         self.members.clear();
+        // Enough for nearly all records.
+        self.members.reserve(USUAL_MEMBERS);
         let reader = Reader::new(block, mode);
         let mut writer = Writer { reader, mode, members: &mut self.members, before, most, out };
         let written = writer.top_level();
