@@ -78,8 +78,8 @@ impl Readiness {
     }
 
     /// It is not, and why. Readers are people: say what is waited for. What peers say is made fit for a page.
-    pub fn not_ready(&self, reason: impl AsRef<str>) {
-        self.health.set(&self.name, Some(shown(reason.as_ref(), SHOWN)));
+    pub fn not_ready(&self, reason: impl Into<String>) {
+        self.health.set(&self.name, Some(shown(&reason.into(), SHOWN)));
     }
 }
 

@@ -12,7 +12,7 @@
 use redis::Value;
 
 use super::writer::{self, Batch, length_of};
-use super::{LinkError, RedisLink};
+use super::{LinkError, RedisLink, errors};
 
 /// What came of writing a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,10 +68,10 @@ pub struct CursorWriter {
     written_on: Option<u64>,
 }
 
-/// How often a batch has been sent, and what is known of it.
+/// What is known of the attempts to write a batch.
 #[derive(Clone, Copy, Default)]
 struct Sent {
-    /// The last attempt's reply did not come.
+    /// The reply to one did not come.
     unknown: bool,
     /// An attempt was refused in part: the cursor may have been set without all of the entries.
     refused: bool,
@@ -164,8 +164,9 @@ impl CursorWriter {
                     writer::keep_room(&mut self.link, &self.stream, self.dlq_max_len, batch).await;
                     return Ok(Outcome::Written { length: length_of(&replies) });
                 }
-                // The key was touched: nothing was written. What it holds now decides.
-                Ok(None) => sent.unknown = false,
+                // The key was touched: nothing was written. What it holds now decides; it may have been an earlier attempt
+                // of ours that came late.
+                Ok(None) => {}
                 Err(error) => {
                     sent = self.learn(&error, sent, cursor);
                     self.link.wait_out(error).await?;
@@ -180,10 +181,8 @@ impl CursorWriter {
         cursor: Option<&str>,
         sent: Sent,
     ) -> Result<Option<Outcome>, LinkError> {
-        if self.link.is_connected() && self.watched_on == Some(self.link.connections()) {
-            return Ok((self.found != self.ours).then(|| Outcome::Moved(self.accept(false))));
-        }
-        let doubtful = self.watch_anew().await?;
+        let watched = self.link.is_connected() && self.watched_on == Some(self.link.connections());
+        let doubtful = !watched && self.watch_anew().await?;
         if self.found == self.ours {
             return Ok(doubtful.then(|| Outcome::Moved(self.accept(true))));
         }
@@ -201,8 +200,10 @@ impl CursorWriter {
     }
 
     fn learn(&mut self, error: &LinkError, mut sent: Sent, cursor: Option<&str>) -> Sent {
-        sent.unknown = matches!(error, LinkError::Redis(error) if super::errors::is_reply_lost(error));
-        if !sent.unknown {
+        let LinkError::Redis(error) = error else { return sent };
+        if errors::is_reply_lost(error) {
+            sent.unknown = true;
+        } else if !errors::is_abort(error) {
             sent.refused = true;
             // Refused in part, with the cursor set: it is ours, and the whole is repeated.
             if cursor.is_some() && self.watched_on.is_some() && self.found.as_deref() == cursor {

@@ -140,6 +140,11 @@ pub fn is_reply_lost(error: &RedisError) -> bool {
     matches!(error.kind(), ErrorKind::Io | ErrorKind::Parse) || error.is_unrecoverable_error()
 }
 
+/// Whether a transaction was refused before any of it took effect.
+pub fn is_abort(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(redis::ServerErrorKind::ExecAbort)
+}
+
 /// Whether any reply in the error says that the server takes no writes while it may well answer questions.
 pub fn refuses_writes(error: &RedisError) -> bool {
     let mut found = false;
