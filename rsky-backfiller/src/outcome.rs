@@ -7,7 +7,9 @@
 use std::time::Duration;
 
 use rsky_common::identity::{DocumentError, ResolveError};
-use rsky_common::repo::{CarStreamError, CommitError, KeyError, MstError, NoDisk, SignatureError};
+use rsky_common::repo::{
+    CarStreamError, CommitError, KeyError, MstError, NoDisk, ReceiveError, SignatureError,
+};
 
 /// Longest description of a failure, in bytes; it waits with its repository when Redis is full.
 const MOST_ERROR: usize = 1024;
@@ -325,6 +327,21 @@ pub fn of_document(error: &ResolveError, directory: Directory) -> Failure {
         },
     };
     Failure { wait, ..Failure::new(class, text) }
+}
+
+impl From<ReceiveError> for Failure {
+    fn from(error: ReceiveError) -> Self {
+        let class = match error {
+            ReceiveError::Car(error) => return error.into(),
+            ReceiveError::Io(error) => return error.into(),
+            ReceiveError::Commit(error) => return error.into(),
+            ReceiveError::TooLarge(_) => Class::TooLarge,
+            ReceiveError::Root => Class::BadCar,
+            ReceiveError::NoCommit => Class::MissingBlock,
+            ReceiveError::Revision(_) => Class::BadCommit,
+        };
+        Self::new(class, error.to_string())
+    }
 }
 
 impl From<CarStreamError> for Failure {

@@ -1,11 +1,9 @@
 //! One repository, from the pieces of its CAR to entries. Blocking code: it hashes, and large repositories are in files.
 
 use bytes::Bytes;
-use rsky_common::atproto::{CollectionFilter, cid};
+use rsky_common::atproto::CollectionFilter;
 use rsky_common::redis::DeadLetter;
-use rsky_common::repo::{
-    BlockStore, CarStream, Commit, Leaf, MstError, StoreLimits, Walk, revision_number, revision_of_now,
-};
+use rsky_common::repo::{BlockStore, Leaf, ReceivedCar, StoreLimits, Walk};
 use rsky_common::wire::{BackfilledRepo, Entry, LiveCommit, LiveCommitWriter, names};
 use tokio::sync::mpsc;
 
@@ -20,19 +18,8 @@ const ENTRY_BYTES_PER_BYTE: u64 = 64;
 /// Dead letters of one repository; further bad records are only counted.
 const MOST_LETTERS: u64 = 100;
 
-/// A repository whose blocks are all here and have the hashes they are named by.
-#[derive(Debug)]
-pub struct Received {
-    store: BlockStore,
-    /// Its commit, unchecked.
-    pub commit: Commit,
-    /// The commit's CID as text.
-    pub cid: String,
-    /// Its revision; made up for old commits that have none.
-    pub rev: String,
-    /// Bytes of the CAR.
-    pub bytes: u64,
-}
+/// A repository that was received.
+pub type Received = ReceivedCar;
 
 /// Takes the pieces of a CAR until the sender hangs up.
 ///
@@ -43,53 +30,7 @@ pub fn receive(
     limits: StoreLimits,
     most: u64,
 ) -> Result<Received, Failure> {
-    let (mut car, mut store) = (CarStream::new(), BlockStore::new(limits));
-    let mut bytes = 0_u64;
-    while let Some(piece) = pieces.blocking_recv() {
-        bytes = bytes.saturating_add(piece.len() as u64);
-        if bytes > most {
-            return Err(Failure::new(Class::TooLarge, format!("more than {most} bytes")));
-        }
-        car.feed(&piece, |digest, data| store.insert(digest, data).map_err(Failure::from))?;
-    }
-    car.finish()?;
-    store.finish()?;
-    let root = car.root().unwrap_or_default();
-    let digest = cid::block_digest(root)
-        .ok_or_else(|| Failure::new(Class::BadCar, "the root is no CID of a block"))?;
-    let mut block = Vec::new();
-    if !store.read(digest, &mut block)? {
-        return Err(Failure::new(Class::MissingBlock, "the commit is missing"));
-    }
-    let commit = Commit::parse(&block)?;
-    let cid = cid::to_text(root).map_err(|_| Failure::new(Class::BadCar, "the root is no CID"))?;
-    let rev = match &commit.rev {
-        // It is in every entry, which are counted and not weighed in the output stream, and orders changes.
-        Some(rev) if revision_number(rev).is_none() => {
-            return Err(Failure::new(Class::BadCommit, format!("the revision is no TID: {rev}")));
-        }
-        Some(rev) => rev.clone(),
-        None => revision_of_now(),
-    };
-    Ok(Received { store, commit, cid, rev, bytes })
-}
-
-impl Received {
-    /// Walks the tree without writing anything: its shape, and that every record is there.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn check_tree(&mut self) -> Result<u64, MstError> {
-        let mut walk = Walk::new(&mut self.store, &self.commit.data, true)?;
-        let mut records = 0;
-        while let Some(leaf) = walk.next(&mut self.store)? {
-            if !self.store.contains(&leaf.digest)? {
-                return Err(MstError::MissingRecord(leaf.path));
-            }
-            records += 1;
-        }
-        Ok(records)
-    }
+    Ok(ReceivedCar::receive(|| pieces.blocking_recv(), limits, most)?)
 }
 
 /// Entries of a repository that are written together.

@@ -277,7 +277,7 @@ impl RedisLink {
     }
 
     /// The server does its part, but we cannot go on for another reason; said by readiness until the next success.
-    pub fn held_up(&self, why: impl AsRef<str>) {
+    pub fn held_up(&self, why: impl Into<String>) {
         self.readiness.not_ready(why);
     }
 

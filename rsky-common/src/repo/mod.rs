@@ -8,6 +8,7 @@ mod commit;
 mod disk_budget;
 mod mst;
 mod mst_node;
+mod receive;
 mod revision;
 mod signature;
 
@@ -16,5 +17,6 @@ pub use car_stream::{CarStream, CarStreamError, MAX_BLOCK_BYTES};
 pub use commit::{Commit, CommitError};
 pub use disk_budget::{DiskBudget, NoDisk};
 pub use mst::{Leaf, MstError, Walk, key_layer};
+pub use receive::{ReceiveError, ReceivedCar};
 pub use revision::{revision_number, revision_of_now};
 pub use signature::{Curve, KeyError, SignatureError, VerifyingKey};

@@ -15,7 +15,7 @@ use url::Url;
 
 use super::account::Account;
 use super::report::printable;
-use super::repository::Repository;
+use super::repository::{Repository, receive};
 
 pub(super) const USER_AGENT: &str = concat!("rsky-indexer/", env!("CARGO_PKG_VERSION"));
 /// Less than this within the stall time is no progress.
@@ -97,7 +97,7 @@ impl Fetcher {
         let answer = self.ask(url).await?;
         let (sender, mut pieces) = mpsc::channel(PIECES);
         let (store, most) = (self.store.clone(), self.limits.bytes);
-        let receiving = spawn_blocking(move || Repository::receive(&mut pieces, store, most));
+        let receiving = spawn_blocking(move || receive(&mut pieces, store, most));
         let sent = self.send(answer, sender, deadline).await;
         let received = receiving.await.map_err(|error| Failure::Final(error.into()))?;
         // What the host did wrong explains what the reader found.

@@ -124,7 +124,7 @@ async fn index_repo(command: &IndexRepo, settings: &Settings) -> anyhow::Result<
     let mut repository = fetcher.fetch(&account).await?;
     let repository = tokio::task::spawn_blocking({
         let account = account.clone();
-        move || repository.verify(&account).map(|()| repository)
+        move || repository::verify(&mut repository, &account).map(|()| repository)
     })
     .await??;
 
