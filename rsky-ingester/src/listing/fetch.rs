@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rsky_common::admin::Readiness;
+use rsky_common::net::asked_to_wait;
 use rsky_common::redis::LinkError;
 use rsky_common::runtime::backoff::sleep_or_stop;
 use rsky_common::runtime::{Backoff, CancellationToken};
@@ -172,9 +173,8 @@ impl Fetcher {
         })?;
         let status = answer.status();
         if status.as_u16() == 429 || status.as_u16() == 503 {
-            let wait =
-                answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
-            return Err(Failure::Host { why: format!("HTTP {status}"), wait: wait.map(Duration::from_secs) });
+            let wait = asked_to_wait(answer.headers());
+            return Err(Failure::Host { why: format!("HTTP {status}"), wait });
         }
         let mut body = Vec::new();
         while let Some(more) = answer.chunk().await.map_err(|error| Failure::Page(describe(&error)))? {
