@@ -1,4 +1,15 @@
-//! One wave: changes that do not depend on each other, a handful of statements for all of them.
+//! One wave: changes that do not depend on each other, a handful of statements for all of them. In this order:
+//!
+//! 1. deletions (`removal.rs`): the record, its duplicates, its typed rows with what hangs on them; the oldest duplicate of
+//!    each moves up, what was told of it is taken back;
+//! 2. writes are sorted: new, replacing what is stored, the same once more ([`Writes`]);
+//! 3. posts are judged in batch order (`posts/judge.rs`), notifications drafted;
+//! 4. `record`: new rows, replaced ones, those whose rev moves on;
+//! 5. room is made for what replaces: its old key, its old rows;
+//! 6. typed rows, by collection (a post before its gates): those whose key is free, then those that may become duplicates;
+//!    after each collection what hangs on it (parts of posts, marks of gates);
+//! 7. earlier posts get the flags that they are found to deserve, and what was told of them is taken back;
+//! 8. notifications.
 
 use std::collections::BTreeMap;
 
