@@ -46,6 +46,7 @@ struct Versions {
 #[derive(Debug, Default)]
 pub struct Registered {
     record: Option<u64>,
+    scope: Option<u64>,
     awaits: Option<u64>,
     gates: Option<u64>,
     parent: Option<(String, String)>,
@@ -64,7 +65,8 @@ impl Registry {
             return Registered::default();
         };
         let record = keys.record(&change.uri);
-        let left = claims_of_version(keys, change);
+        let scope = change.collection.has_key().then(|| keys.scope(change));
+        let left = claims_of_version(keys, change, scope);
         match self.versions.entry(record) {
             Entry::Vacant(vacant) => {
                 vacant.insert(Versions { first: left, later: VecDeque::new() });
@@ -76,7 +78,7 @@ impl Registry {
                 versions.later.push_back(left);
             }
         }
-        let mut registered = Registered { record: Some(record), ..Registered::default() };
+        let mut registered = Registered { record: Some(record), scope, ..Registered::default() };
         if let Some((post, accounts)) = refs::gate_by_relations(change) {
             let post = keys.record(&post);
             let rules: Vec<u64> = accounts.iter().map(|did| keys.rules(did)).collect();
@@ -180,8 +182,8 @@ impl Registry {
                 let related = self.related_to(keys.record(&root)).collect();
                 Box::new(Thread { root, related, is_awaited: registered.is_awaited })
             });
-            let record = keys.record(&change.uri);
-            question.places.push(Place { record, at, scope: keys.scope(change), thread });
+            let Some(record) = registered.record else { continue };
+            question.places.push(Place { record, at, scope: registered.scope, thread });
             if let Some((post, accounts)) = refs::gate_by_relations(change) {
                 question.gates.push((at, post, accounts.iter().map(|did| keys.rules(did)).collect()));
             }
@@ -212,7 +214,7 @@ fn one_less(counts: &mut HashMap<u64, u32>, key: u64) {
     }
 }
 
-fn claims_of_version(keys: &Keys, change: &Change) -> Left {
+fn claims_of_version(keys: &Keys, change: &Change, scope: Option<u64>) -> Left {
     let Some(content) = change.content() else { return Left::default() };
     if change.collection.parts == PartsKind::Post {
         let shown = content.parts.post().and_then(|parts| parts.record.as_ref());
@@ -224,7 +226,7 @@ fn claims_of_version(keys: &Keys, change: &Change) -> Left {
         ];
     }
     // Whoever replaces it frees its key.
-    let scope = change.collection.has_key().then(|| (keys.scope(change), Touch::Own));
+    let scope = scope.map(|scope| (scope, Touch::Own));
     if !matches!(change.collection.nsid, refs::FOLLOW | refs::LIST_ITEM | refs::REPOST) {
         return [scope, None, None];
     }
@@ -258,7 +260,8 @@ struct Place {
     /// The key of its record.
     record: u64,
     at: usize,
-    scope: u64,
+    /// Of a record that another can be a duplicate of.
+    scope: Option<u64>,
     /// Of a post that comes.
     thread: Option<Box<Thread>>,
 }
@@ -345,9 +348,7 @@ impl Question {
             for place in places.get(&keys.record(&uri)).into_iter().flatten() {
                 let looked = found.entry(place.at).or_default();
                 looked.0.extend_from_slice(&claims);
-                if table != "post" {
-                    looked.0.push((place.scope, Touch::Own));
-                }
+                looked.0.extend(place.scope.map(|scope| (scope, Touch::Own)));
             }
         }
         for place in &self.places {
