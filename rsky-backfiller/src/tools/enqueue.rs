@@ -94,8 +94,10 @@ impl Enqueue {
         let mut url = self.resolver.join("/xrpc/com.atproto.identity.resolveHandle")?;
         url.query_pairs_mut().append_pair("handle", handle.trim_start_matches('@'));
         // The operator names the resolver, so it may be anywhere.
-        let client =
-            reqwest::Client::builder().timeout(config.did_timeout.max(Duration::from_secs(10))).build()?;
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(config.did_timeout.max(Duration::from_secs(10)))
+            .build()?;
         let answer = client.get(url).send().await.with_context(|| format!("resolve {handle}"))?;
         let status = answer.status();
         let body: serde_json::Value = serde_json::from_slice(&answer.bytes().await?).unwrap_or_default();
