@@ -48,8 +48,15 @@ pub async fn wait_for_room(
     command.arg(&letters);
     let mut is_said = false;
     loop {
-        let length: u64 = link.retry(&command).await?;
+        let length: u64 = match link.query(&command).await {
+            Ok(length) => length,
+            Err(error) => {
+                link.wait_out(error).await?;
+                continue;
+            }
+        };
         if length < max_len {
+            link.succeeded();
             if is_said {
                 tracing::info!(stream = letters, "there is room for letters of repositories again");
             }
