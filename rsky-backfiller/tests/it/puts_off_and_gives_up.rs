@@ -47,18 +47,20 @@ async fn a_host_that_hangs_holds_up_nobody_in_the_priority_stream() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_with_more_repositories_than_may_be_put_off_holds_up_nobody() {
-    hangs_beside(300, "repo_backfill", "20").await;
+    // Put off for an hour each, they would fill the set, and then every place.
+    let busy = Host::Raw(error(429, "RateLimitExceeded", "retry-after: 3600\r\n"));
+    waits_beside(&busy, 300, "repo_backfill", "20").await;
 }
 
 async fn hangs_beside_others(stream: &str, places: &str) {
-    hangs_beside(60, stream, places).await;
+    waits_beside(&Host::Hangs, 60, stream, places).await;
 }
 
-async fn hangs_beside(repositories: usize, stream: &str, places: &str) {
+async fn waits_beside(host: &Host, repositories: usize, stream: &str, places: &str) {
     let hosts = Hosts::start().await;
     let redis = Redis::start().unwrap();
     let hanging: Vec<String> = (500..500 + repositories)
-        .map(|number| hosts.add_at(number, Host::Hangs, 1, &format!("http://127.2.0.1:{}", hosts.port)))
+        .map(|number| hosts.add_at(number, host.clone(), 1, &format!("http://127.2.0.1:{}", hosts.port)))
         .collect();
     queue_in(stream, &redis, &hosts.url(), &hanging);
     let healthy: Vec<String> =
