@@ -2,13 +2,14 @@
 
 #![allow(clippy::print_stdout, reason = "the address is this program's output")]
 
-use std::num::NonZeroU32;
+use std::fs::File;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use rsky_testnet::network::load::{CommitRing, LoadOptions};
+use rsky_testnet::network::load::{CommitRing, LoadOptions, Notes};
 use rsky_testnet::network::repos::Library;
 use rsky_testnet::network::{Network, NetworkBuilder, RepoAnswer};
 use tokio::signal::unix::{SignalKind, signal};
@@ -57,6 +58,13 @@ enum Command {
         /// Frames a second for every subscriber; as fast as they are read when absent.
         #[arg(long)]
         rate: Option<NonZeroU32>,
+        /// A file to write down in when records were sent: microseconds since 1970, number of the frame, URI; without URI
+        /// for the last frame.
+        #[arg(long, requires = "frames")]
+        notes: Option<PathBuf>,
+        /// Of the created records, every how many-th is noted.
+        #[arg(long, default_value_t = NonZeroUsize::MIN)]
+        note_every: NonZeroUsize,
     },
     /// Serve generated repositories, of 10 to 50 000 records, and their DID documents.
     Repos {
@@ -92,10 +100,18 @@ async fn network(command: Command) -> Result<NetworkBuilder> {
         Command::Replay { folder, port, rate, from_end } => {
             builder.corpus(folder).port(port).rate(rate).from_end(from_end)
         }
-        Command::Load { port, frames, seed, dids, ring, rate } => {
+        Command::Load { port, frames, seed, dids, ring, rate, notes, note_every } => {
             let options = LoadOptions { seed, dids, ring, ..LoadOptions::default() };
             let ring = tokio::task::spawn_blocking(move || Arc::new(CommitRing::generate(options)));
-            builder.relay(ring.await.context("generate the load")?.script(frames)).port(port).rate(rate)
+            let ring = ring.await.context("generate the load")?;
+            let script = match (notes, frames) {
+                (Some(path), Some(frames)) => {
+                    let file = File::create(&path).with_context(|| format!("create {}", path.display()))?;
+                    ring.noted_script(frames, Notes::new(&ring, frames, note_every, file))
+                }
+                (_, frames) => ring.script(frames),
+            };
+            builder.relay(script).port(port).rate(rate)
         }
         Command::Repos { port, count } => {
             let library = tokio::task::spawn_blocking(move || Library::build(count));

@@ -49,6 +49,16 @@ fn last_of<F: AsRef<[u8]>>(frames: &[F], types: &[&str]) -> u64 {
     frames.iter().rev().find_map(seq).unwrap_or(0)
 }
 
+/// How a load is sent.
+pub(crate) struct Paced<'a> {
+    /// Commits a second.
+    pub(crate) rate: u32,
+    /// The file in which the network writes down when it sent records.
+    pub(crate) notes: &'a Path,
+    /// Of the created records, every how many-th is written down.
+    pub(crate) every: u32,
+}
+
 /// A running simulated network.
 pub(crate) struct Testnet {
     process: Daemon,
@@ -73,6 +83,16 @@ impl Testnet {
     pub(crate) fn load(commits: u64, seed: u64, logs: &Path) -> Result<Self> {
         let arguments = ["load", "--frames", &commits.to_string(), "--seed", &seed.to_string()];
         Self::start(&arguments, Recording::default(), logs)
+    }
+
+    /// Serves `commits` generated commits, no two alike, at a given rate.
+    pub(crate) fn paced_load(commits: u64, seed: u64, paced: &Paced<'_>, logs: &Path) -> Result<Self> {
+        let notes = paced.notes.to_string_lossy();
+        let [commits, seed, rate, every] =
+            [commits, seed, u64::from(paced.rate), u64::from(paced.every)].map(|number| number.to_string());
+        let load = ["load", "--frames", &commits, "--ring", &commits, "--seed", &seed, "--rate", &rate];
+        let noted = ["--notes", &notes, "--note-every", &every];
+        Self::start(&[load.as_slice(), &noted].concat(), Recording::default(), logs)
     }
 
     fn start(arguments: &[&str], recording: Recording, logs: &Path) -> Result<Self> {

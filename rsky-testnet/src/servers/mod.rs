@@ -18,7 +18,7 @@ mod workdir;
 
 pub use pgbouncer::{PgBouncer, PgBouncerBuilder};
 pub use ports::free_port;
-pub use postgres::{Cluster, Database, Generation, Postgres, PostgresBuilder, sql};
+pub use postgres::{Cluster, Database, Generation, Postgres, PostgresBuilder, Session, sql};
 pub use process::{Process, Signal, User, command, run};
 pub use redis::{Redis, RedisBuilder};
 pub use resp::{RespClient, Value};

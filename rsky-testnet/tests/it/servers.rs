@@ -192,6 +192,18 @@ fn connections_are_terminated() {
 }
 
 #[test]
+fn a_session_is_one_connection_until_a_statement_fails() {
+    let database = Postgres::shared().unwrap().create_database("session").unwrap();
+    let mut session = database.session().unwrap();
+    assert_eq!(session.rows("CREATE TEMP TABLE seen (a int, b text)").unwrap(), [""; 0]);
+    session.rows("INSERT INTO seen VALUES (1, 'one'), (2, '')").unwrap();
+    assert_eq!(session.rows("SELECT a, b FROM seen ORDER BY a").unwrap(), ["1|one", "2|"]);
+    let error = session.rows("SELECT nothing FROM seen").unwrap_err();
+    assert!(format!("{error:#}").contains("column \"nothing\" does not exist"), "{error:#}");
+    assert!(session.rows("SELECT 1").is_err());
+}
+
+#[test]
 fn databases_are_cloned_apart_and_dropped() {
     let cluster = Postgres::shared().unwrap();
     let tables = "SELECT count(*) FROM information_schema.tables WHERE table_schema !~ '^(pg_|information)'";

@@ -1,6 +1,8 @@
 //! `cargo xtask bench`: release binaries on seeded load, beside the limit of what they stand on, in the same runs; and
-//! whether the indexer's rate stays the same while its database, or one row of it, grows.
+//! whether the indexer's rate stays the same while its database, or one row of it, grows; and how long a record takes
+//! through all of it.
 
+mod awaited;
 mod backfill;
 mod copy_limit;
 mod events;
@@ -9,9 +11,11 @@ mod growth;
 mod hot_subject;
 mod index;
 mod ingest;
+mod latency;
 mod likes;
 mod report;
 mod rig;
+mod sent;
 mod xadd_limit;
 
 use anyhow::Result;
@@ -28,7 +32,7 @@ pub(crate) struct Options {
     /// What to measure
     #[arg(value_enum, default_value_t = What::All)]
     what: What,
-    /// Runs of each measurement; medians are given. growth and hot-subject are one run each
+    /// Runs of each measurement; medians are given. growth, hot-subject and latency are one run each
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=99))]
     runs: u32,
     /// Commits of each ingest run
@@ -43,6 +47,12 @@ pub(crate) struct Options {
     /// Likes of the hot subject
     #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(5_000..=1_000_000_000))]
     likes: u64,
+    /// Commits a second of latency, one run each
+    #[arg(long, value_delimiter = ',', default_value = "500,2000", value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    rates: Vec<u32>,
+    /// Seconds of each latency run, after a warm-up of 3; every commit takes 4.5 KB of the network's memory
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    seconds: u64,
     /// Repositories of each backfill run, of 10 to 50 000 records
     #[arg(long, default_value_t = 40)]
     repos: usize,
@@ -66,6 +76,8 @@ enum What {
     Growth,
     /// Likes of one post, each by another account: whether the last ones cost what the first did
     HotSubject,
+    /// A relay at a given rate → ingester → Redis → indexer → Postgres: the time from the socket to the row
+    Latency,
     /// ingest, index and backfill
     All,
 }
@@ -87,6 +99,7 @@ pub(crate) fn bench(options: &Options) -> Result<()> {
         What::Backfill => backfill::bench(options, &logs),
         What::Growth => growth::bench(options, &logs),
         What::HotSubject => hot_subject::bench(options, &logs),
+        What::Latency => latency::bench(options, &logs),
         What::All => {
             ingest::bench(options, &logs)?;
             index::bench(options, &logs)?;

@@ -10,8 +10,9 @@ use super::super::cbor_out::{Cbor, cid_of};
 use super::super::frames::{self, peek};
 use super::super::script::Script;
 use super::FIRST_SEQ;
-use super::activity::{Act, Activity, Mix};
+use super::activity::{Act, Action, Activity, Mix};
 use super::draw::Rng;
+use super::notes::Notes;
 
 /// MST nodes of a commit, from the root down.
 const NODES: usize = 8;
@@ -56,6 +57,8 @@ pub struct CommitRing {
     frames: Vec<Vec<u8>>,
     /// Where the eight bytes of the seq begin in each frame.
     seqs: Vec<usize>,
+    /// The URI of the record that each frame creates, if it does.
+    created: Vec<Option<String>>,
 }
 
 impl CommitRing {
@@ -64,14 +67,17 @@ impl CommitRing {
         let mut activity = Activity::new(options.seed, options.dids, MIX);
         let count = options.ring.max(1);
         let (mut frames, mut seqs) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        let mut created = Vec::with_capacity(count);
         for index in 0..count as u64 {
             let act = activity.next();
             let frame = commit(&act, options.first_seq + index, activity.rng());
             let seq_at = peek(&frame).seq_at.expect("a commit has a seq");
             seqs.push(seq_at + 1);
             frames.push(frame.to_vec());
+            let uri = || format!("at://{}/{}/{}", act.did, act.collection, act.rkey);
+            created.push((act.action == Action::Create).then(uri));
         }
-        Self { first_seq: options.first_seq, frames, seqs }
+        Self { first_seq: options.first_seq, frames, seqs, created }
     }
 
     /// The frame of a seq from the first one on.
@@ -87,6 +93,11 @@ impl CommitRing {
         self.first_seq
     }
 
+    /// The records that are created when the ring is sent once: number of the frame, from 1, and URI.
+    pub fn created(&self) -> impl Iterator<Item = (u64, &str)> {
+        (1..).zip(&self.created).filter_map(|(number, uri)| Some((number, uri.as_deref()?)))
+    }
+
     /// Bytes of all frames together.
     pub fn bytes(&self) -> usize {
         self.frames.iter().map(Vec::len).sum()
@@ -100,6 +111,17 @@ impl CommitRing {
             Some(count) => Script::generated(self.first_seq, count, make),
             None => Script::endless(self.first_seq, make),
         }
+    }
+
+    /// The same, `frames` of them, with a note of when they were sent.
+    pub fn noted_script(self: &Arc<Self>, frames: u64, notes: Notes) -> Script {
+        let ring = Arc::clone(self);
+        Script::generated(self.first_seq, frames, move |seq| {
+            let frame = ring.frame(seq);
+            // A socket asks for a frame when it takes it.
+            notes.sent(seq.saturating_sub(ring.first_seq) + 1);
+            frame
+        })
     }
 }
 

@@ -9,11 +9,13 @@ mod activity;
 mod commits;
 mod draw;
 mod events;
+mod notes;
 mod rich;
 mod time;
 
 pub use commits::{CommitRing, LoadOptions};
 pub use events::{EventMix, EventOptions, StreamEvents, stream_events};
+pub use notes::Notes;
 
 /// The seq of the first frame: about where the production relay is, and wide enough to be patched in place.
 pub const FIRST_SEQ: u64 = 31_527_000_000;

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::super::workdir;
 use super::psql::{apply, sql, sql_within};
 use super::server::Postgres;
+use super::session::Session;
 
 /// Environment variable with the maintenance URL of a cluster that several test processes share.
 const SHARED_VARIABLE: &str = "RSKY_TEST_POSTGRES";
@@ -149,6 +150,14 @@ impl Database {
     /// [`sql`] in this database.
     pub fn sql(&self, statement: &str) -> Result<String> {
         sql(&self.url, statement)
+    }
+
+    /// A connection that stays open; each [`sql`] is a new one.
+    ///
+    /// # Errors
+    /// No connection within 10 s.
+    pub fn session(&self) -> Result<Session> {
+        Session::open(&self.url)
     }
 }
 

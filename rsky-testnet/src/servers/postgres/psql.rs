@@ -38,7 +38,7 @@ pub(super) fn apply(url: &str, files: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
-fn psql(url: &str) -> Result<Command> {
+pub(super) fn psql(url: &str) -> Result<Command> {
     let mut psql = Command::new(install::postgres()?.psql);
     psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", url]).env("PGCONNECT_TIMEOUT", "10");
     Ok(psql)

@@ -1,13 +1,14 @@
 //! The load: decoded by a decoder that is not its encoder's.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use ipld_core::ipld::Ipld;
 use rsky_testnet::network::Network;
 use rsky_testnet::network::cbor_out::cid_of;
-use rsky_testnet::network::load::{CommitRing, EventOptions, FIRST_SEQ, LoadOptions, stream_events};
+use rsky_testnet::network::load::{CommitRing, EventOptions, FIRST_SEQ, LoadOptions, Notes, stream_events};
 use serde_json::Value;
 
 use super::client::Subscriber;
@@ -156,6 +157,38 @@ async fn a_relay_serves_as_many_frames_as_told() {
     subscriber.expect_silence().await;
     let mut rest = Subscriber::relay(&network, &format!("?cursor={}", FIRST_SEQ + 117)).await.unwrap();
     assert_eq!(rest.seqs(2).await, [Some(FIRST_SEQ + 118), Some(FIRST_SEQ + 119)]);
+}
+
+#[tokio::test]
+async fn every_third_created_record_and_the_end_are_noted_once() {
+    let ring = Arc::new(CommitRing::generate(LoadOptions { dids: 20, ring: 50, ..LoadOptions::default() }));
+    let path = std::env::temp_dir().join(format!("rsky-notes-{}", std::process::id()));
+    let file = std::fs::File::create(&path).unwrap();
+    let notes = Notes::new(&ring, 120, NonZeroUsize::new(3).unwrap(), file);
+    let network = Network::builder().relay(ring.noted_script(120, notes)).start().await.unwrap();
+    let frames = Subscriber::relay(&network, "").await.unwrap().frames(120).await;
+    Subscriber::relay(&network, "?cursor=0").await.unwrap().frames(120).await;
+    let written = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+
+    let uri = |frame: &Bytes| {
+        let body = body(frame);
+        let Ipld::List(ops) = &body["ops"] else { panic!("ops are a list") };
+        let op = map(ops[0].clone());
+        let created = text(&op["action"]) == "create";
+        created.then(|| format!("at://{}/{}", text(&body["repo"]), text(&op["path"])))
+    };
+    let created = (1..).zip(&frames[..50]).filter_map(|(number, frame)| Some((number, uri(frame)?)));
+    let mut expected: Vec<String> =
+        created.step_by(3).map(|(number, uri): (u64, String)| format!("{number} {uri}")).collect();
+    expected.push("120".to_owned());
+    let (times, noted): (Vec<u64>, Vec<String>) = written
+        .lines()
+        .map(|line| line.split_once(' ').unwrap())
+        .map(|(time, note)| (time.parse::<u64>().unwrap(), note.to_owned()))
+        .unzip();
+    assert_eq!(noted, expected);
+    assert!(times.is_sorted() && times[0] > 1_700_000_000_000_000);
 }
 
 #[test]
