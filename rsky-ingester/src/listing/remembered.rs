@@ -47,7 +47,7 @@ impl Remembered {
                     return Ok(repos
                         .iter()
                         .zip(found)
-                        .map(|(repo, found)| found == fingerprint(repo))
+                        .map(|(repo, found)| !repo.rev.is_empty() && found == fingerprint(repo))
                         .collect());
                 }
                 Err(error) => link.wait_out(error).await?,

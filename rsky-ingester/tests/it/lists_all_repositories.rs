@@ -139,7 +139,10 @@ async fn a_finished_listing_is_repeated_only_when_asked_and_queues_only_what_cha
 async fn invalid_items_are_dead_lettered_alone() {
     let mut listed = repos(30);
     listed[10]["did"] = json!("nonsense");
-    listed[20]["rev"] = json!("?");
+    listed[20]["status"] = json!("s".repeat(300));
+    // Nobody needs these.
+    listed[21]["head"] = json!("");
+    listed[21]["rev"] = json!("");
     let network = Network::builder().repo_pages(RepoPage::split(listed, 20)).start().await.unwrap();
     let redis = Redis::start().unwrap();
     let mut ingester = start(&redis, &network, &[]);
