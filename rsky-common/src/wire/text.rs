@@ -2,6 +2,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error, Visitor};
+use serde_json::value::RawValue;
 
 use super::error::WireError;
 
@@ -51,10 +52,10 @@ pub(super) fn require<'a>(
     value.map(|Text(text)| text).ok_or(WireError::Missing { kind, field })
 }
 
-/// A member that may have any shape: `None` unless it is a `T`.
+/// A member that may have any shape: `None` unless it is a `T`. No tree is made of another shape, which may be large.
 pub(super) fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
-    let value = serde_json::Value::deserialize(deserializer)?;
-    Ok(serde_json::from_value(value).ok())
+    let value = <&RawValue>::deserialize(deserializer)?;
+    Ok(serde_json::from_str(value.get()).ok())
 }

@@ -3,6 +3,7 @@
 use allocation_counter::measure;
 use rsky_common::cbor::{MAX_TEXT_BYTES, Scratch};
 use rsky_common::identity::DidDocument;
+use rsky_common::wire::parse_labels;
 
 const DID: &str = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa";
 /// Largest document that is read.
@@ -31,6 +32,18 @@ fn hostile_did_documents_take_a_small_multiple_of_their_bytes() {
         let info = measure(|| read = Some(DidDocument::parse(document.as_bytes(), DID).is_ok()));
         println!("{} bytes of {}: peak {}", document.len(), &document[..60], info.bytes_max);
         assert!(info.bytes_max <= 24 * document.len() as u64, "{}", info.bytes_max);
+    }
+}
+
+#[test]
+fn what_a_labeler_can_put_into_an_entry_makes_no_trees() {
+    let numbers = vec!["0"; 1 << 20].join(",");
+    for member in ["neg", "sig", "ver", "more"] {
+        let entry = format!(
+            r#"{{"type":"label","label":{{"src":"s","uri":"u","val":"v","cts":"T","{member}":[{numbers}]}}}}"#
+        );
+        let info = measure(|| assert!(parse_labels(&entry).is_ok()));
+        assert!(info.bytes_max <= 1 << 10, "{member}: {}", info.bytes_max);
     }
 }
 
