@@ -10,7 +10,7 @@
 //! | `reposted` of a post | its reposts; alone by the post when it is replaced or deleted, since the items in feeds go with it |
 //! | `follow` of two DIDs, `listed` of a DID | follows and list items; read by replies in somebody else's thread |
 //! | `rules` of a DID | the follows by it and of it, and the items of its lists; read by who judges earlier replies, of authors that are not known beforehand, where the thread's gate asks for them |
-//! | `status` of a DID | account and identity events, profiles |
+//! | `status` of a DID | all its records; alone by account and identity events and profiles, since a deletion takes what was written before, and by the end of a repository |
 //! | `sync` of a DID, where records have no revs | live commits; read by backfilled changes, which may be late |
 //!
 //! Counters and `actor_sync` need no key: they move by differences, and to the newest.
@@ -150,7 +150,7 @@ impl Keys {
     /// What an entry claims by what it says itself.
     pub fn of_work(&self, work: &Work, rules: Rules) -> Claims {
         let is_post = |change: &Change| change.collection.parts == PartsKind::Post;
-        let mut claims = Claims::with_room(if work.change.as_ref().is_some_and(is_post) { 12 } else { 4 });
+        let mut claims = Claims::with_room(if work.change.as_ref().is_some_and(is_post) { 13 } else { 5 });
         if let Some(account) = &work.account
             && account.what != News::Commit
         {
@@ -163,7 +163,12 @@ impl Keys {
                 (None, None) => {}
             }
         }
+        if let (None, Some(seen)) = (&work.change, &work.seen) {
+            // The end of a repository: what was before it is to be there when it is said to be.
+            claims.push(self.status(&seen.did), Touch::Own);
+        }
         if let Some(change) = &work.change {
+            claims.push(self.status(&change.did), Touch::Add);
             claims.push(self.record(&change.uri), Touch::Own);
             if change.collection.has_key() {
                 self.add_key(change, &mut claims);

@@ -115,6 +115,39 @@ fn an_account_is_taken_out_of_another_generation() {
     taken_out(&Db::of(Generation::B, "deleted_b"));
 }
 
+/// What an account wrote before it was deleted is in other lanes, or waits for them, when the event comes.
+#[test]
+fn nothing_that_was_written_before_a_deletion_comes_after_it() {
+    const GONE: usize = 30;
+    let (redis, db, world) = (Redis::start().unwrap(), Db::new("deleted_behind"), World::new());
+    let did = |number: usize| format!("did:plc:gone{number:04}");
+    let like = |of: &str, rkey: usize| {
+        of_subject(
+            of,
+            "app.bsky.feed.like",
+            &format!("l{rkey}"),
+            &subject("did:plc:other", &rkey.to_string()),
+        )
+    };
+    let mut payloads = Vec::new();
+    for number in 0..GONE {
+        world.account(&did(number), &format!("gone{number}.test"));
+        payloads.extend(
+            (0..100).map(|rkey| like(&format!("did:plc:bystander{}", rkey % 40), number * 100 + rkey)),
+        );
+        payloads.extend((0..10).map(|rkey| like(&did(number), rkey)));
+        payloads.push(account(&did(number), T0, Some("deleted")));
+    }
+    add(&redis, LIVE, &payloads);
+    let settings = [("INDEXER_CONCURRENCY", "4"), ("INDEXER_BATCH_SIZE", "20")];
+    let _indexer = world.indexer(&redis.url(), db.url(), &settings);
+    wait_drained(&redis, LIVE);
+    assert_no_dead_letters(&redis);
+    assert_eq!(count(&db, "\"like\" WHERE creator LIKE 'did:plc:gone%'"), 0);
+    assert_eq!(count(&db, "record WHERE did LIKE 'did:plc:gone%' AND json <> ''"), 0);
+    assert_eq!(count(&db, "\"like\""), i64::try_from(GONE * 100).unwrap());
+}
+
 fn taken_out(db: &Db) {
     let (redis, world) = (Redis::start().unwrap(), World::new());
     let (other, gone, kept, unsure) = ("did:plc:other", "did:plc:gone", "did:plc:kept", "did:plc:unsure");
