@@ -28,7 +28,7 @@ use crate::looker::{Answer, Looker};
 use crate::order::claims::Rules;
 use crate::order::look::{Registered, Registry};
 use crate::order::queue::Limits;
-use crate::order::{Claims, Entry, Keys, Leave, Queue};
+use crate::order::{Claims, Entry, Keys, Queue};
 use crate::prepare::Prepared;
 use crate::settle::Settled;
 use crate::supply::Supply;
@@ -48,8 +48,6 @@ pub struct Pending<T> {
     /// What it asks for.
     pub item: T,
     registered: Registered,
-    /// The lane that had better write it, if that makes a difference.
-    home: Option<usize>,
 }
 
 /// What a lane is to write.
@@ -109,8 +107,6 @@ pub struct Dispatch<K: Kind> {
     keys: Keys,
     registry: Registry,
     queue: Queue<Pending<K::Item>>,
-    /// By lane: the entries in the queue that are at home with others.
-    foreign: Vec<usize>,
     aside: SetAside<K>,
     rules: Rules,
     looker: Option<Looker>,
@@ -136,7 +132,6 @@ impl<K: Kind> Dispatch<K> {
     ) -> Self {
         Self {
             idle: (0..ways.lanes.len()).rev().collect(),
-            foreign: vec![0; ways.lanes.len()],
             ways,
             sizes,
             keys: Keys::default(),
@@ -178,7 +173,7 @@ impl<K: Kind> Dispatch<K> {
                 (looker, entries, answer) = looked(&mut self.looking), if self.looking.is_some() => {
                     self.looking = None;
                     match answer {
-                        Answer::Given => self.queue_up(entries),
+                        Answer::Given => entries.into_iter().for_each(|entry| self.queue.push(entry)),
                         Answer::Stopped => {
                             // Nothing that comes later may be taken before these.
                             self.open = false;
@@ -228,7 +223,9 @@ impl<K: Kind> Dispatch<K> {
             let question = self.registry.question(&self.keys, works, self.rules.notifications);
             if question.is_empty() {
                 self.looker = Some(looker);
-                self.queue_up(entries);
+                for entry in entries {
+                    self.queue.push(entry);
+                }
             } else {
                 let (keys, stop) = (self.keys.clone(), self.stop.clone());
                 self.looking = Some(Box::pin(looker.look(question, keys, entries, stop)));
@@ -244,21 +241,13 @@ impl<K: Kind> Dispatch<K> {
             Some(work) => self.registry.enter(&self.keys, work, &mut claims),
             None => Registered::default(),
         };
-        let home = K::home(&item).map(|did| self.keys.home(did, self.ways.lanes.len()));
-        Entry { item: Box::new(Pending { job, item, registered, home }), claims, bytes }
-    }
-
-    fn queue_up(&mut self, entries: Vec<Entry<Pending<K::Item>>>) {
-        for entry in entries {
-            count_home(&mut self.foreign, entry.item.home, |foreign| foreign.saturating_add(1));
-            self.queue.push(entry);
-        }
+        Entry { item: Box::new(Pending { job, item, registered }), claims, bytes }
     }
 
     /// Gives every idle lane a batch, as far as there is one.
     fn hand_out(&mut self) {
         while let Some(lane) = self.idle.last().copied() {
-            let Some(batch) = self.next_batch(lane) else { return };
+            let Some(batch) = self.next_batch() else { return };
             for entry in &batch.entries {
                 if batch.held.is_none() {
                     entry.item.job.source.started(1);
@@ -272,7 +261,7 @@ impl<K: Kind> Dispatch<K> {
         }
     }
 
-    fn next_batch(&mut self, lane: usize) -> Option<Batch<K>> {
+    fn next_batch(&mut self) -> Option<Batch<K>> {
         let now = Instant::now();
         if let Some(batch) = self.aside.due(now) {
             return Some(batch);
@@ -291,19 +280,7 @@ impl<K: Kind> Dispatch<K> {
         self.patience = None;
         let limits = Limits { entries: self.sizes.batch, bytes: BATCH_BYTES };
         let aside = &self.aside;
-        // While there is enough for all, each lane takes what it is at home with.
-        let foreign = self.foreign.get(lane).copied().unwrap_or(0);
-        let is_choosy = promising.saturating_sub(foreign) >= self.sizes.batch;
-        let entries = self.queue.take(limits, |pending| {
-            if aside.is_needed(&pending.item) {
-                return Some(Leave::Blocked);
-            }
-            let is_foreign = pending.home.is_some_and(|home| home != lane);
-            (is_choosy && is_foreign).then_some(Leave::ToOthers)
-        });
-        for entry in &entries {
-            count_home(&mut self.foreign, entry.item.home, |foreign| foreign.saturating_sub(1));
-        }
+        let entries = self.queue.take(limits, |pending| aside.is_needed(&pending.item));
         (!entries.is_empty()).then_some(Batch { entries, held: None })
     }
 
@@ -337,7 +314,7 @@ impl<K: Kind> Dispatch<K> {
                 continue;
             };
             let Entry { item, claims, .. } = entry;
-            let Pending { job, item, registered, .. } = *item;
+            let Pending { job, item, registered } = *item;
             // What the process leaves undone while it stops must not be followed by what depends on it.
             if !matches!(fate, Fate::Abandoned) {
                 self.release(&claims, &registered);
@@ -389,14 +366,6 @@ impl<K: Kind> Dispatch<K> {
             // Nobody to tell: the entries stay pending either way.
             drop(self.ways.settle.send(settled).await);
         }
-    }
-}
-
-/// What is at home with one lane is foreign to all others.
-fn count_home(foreign: &mut [usize], home: Option<usize>, change: impl Fn(usize) -> usize) {
-    let Some(home) = home else { return };
-    for (_, count) in foreign.iter_mut().enumerate().filter(|(lane, _)| *lane != home) {
-        *count = change(*count);
     }
 }
 

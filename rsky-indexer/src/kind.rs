@@ -2,7 +2,6 @@
 
 use sqlx::PgConnection;
 
-use crate::collections::PartsKind;
 use crate::engine::{self, AccountNews, EngineError, Statements, Work};
 use crate::held_rows::Row;
 use crate::intake::{self, Intake};
@@ -51,11 +50,6 @@ pub trait Kind: Effect {
         None
     }
 
-    /// The account whose lane had better write the item; `None` where it goes with what others wrote.
-    fn home(_: &Self::Item) -> Option<&str> {
-        None
-    }
-
     /// What is left to do for an item after it has been written, beside the lanes.
     fn left_to_do(_: Self::Item) -> Option<AccountNews> {
         None
@@ -99,12 +93,6 @@ impl Kind for Events {
 
     fn work(work: &Work) -> Option<&Work> {
         Some(work)
-    }
-
-    fn home(work: &Work) -> Option<&str> {
-        // Posts and gates depend on those of others, and are to be together with them.
-        let change = work.change.as_ref().filter(|change| change.collection.parts == PartsKind::None)?;
-        Some(&change.did)
     }
 
     fn left_to_do(work: Work) -> Option<AccountNews> {

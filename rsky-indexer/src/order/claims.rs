@@ -82,16 +82,6 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Which of so many lanes is at home with an account. Two lanes that write of one account wait for each other at its
-    /// rows of `actor_sync` and `profile_agg`.
-    pub fn home(&self, did: &str, lanes: usize) -> usize {
-        let hash = self.hasher.hash_one(("home", did));
-        u64::try_from(lanes)
-            .ok()
-            .and_then(|lanes| hash.checked_rem(lanes))
-            .map_or(0, |home| usize::try_from(home).unwrap_or(0))
-    }
-
     /// The status of an account.
     pub fn status(&self, did: &str) -> u64 {
         self.hasher.hash_one(("status", did))

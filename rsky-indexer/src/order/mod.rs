@@ -25,4 +25,4 @@ pub mod table;
 
 pub use claims::{Claims, Keys, Touch};
 pub use look::Looked;
-pub use queue::{Entry, Leave, Queue};
+pub use queue::{Entry, Queue};

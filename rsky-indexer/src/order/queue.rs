@@ -25,15 +25,6 @@ pub struct Limits {
     pub bytes: usize,
 }
 
-/// Why an entry is left in the queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Leave {
-    /// What it needs cannot be had before something is released.
-    Blocked,
-    /// Another lane would do better to take it.
-    ToOthers,
-}
-
 /// Entries that wait, and the claims of those that are being worked on.
 #[derive(Debug)]
 pub struct Queue<T> {
@@ -74,14 +65,13 @@ impl<T> Queue<T> {
     }
 
     /// Takes the next batch: in stream order, every entry that depends on nothing before it but what is taken with it.
-    /// `leave` says of an entry that it is to be left, whatever it claims. What is taken stays claimed until
-    /// [`Self::release`].
-    pub fn take(&mut self, limits: Limits, leave: impl Fn(&T) -> Option<Leave>) -> Vec<Entry<T>> {
+    /// `is_held` says of an entry that what it needs cannot be had at present, whatever it claims. What is taken stays
+    /// claimed until [`Self::release`].
+    pub fn take(&mut self, limits: Limits, is_held: impl Fn(&T) -> bool) -> Vec<Entry<T>> {
         self.passed.clear();
         let mut batch: Vec<Entry<T>> = Vec::new();
         let mut bytes = 0_usize;
         let mut left: VecDeque<Entry<T>> = VecDeque::new();
-        let mut blocked = 0_usize;
         while let Some(entry) = self.waiting.pop_front() {
             let full = batch.len() >= limits.entries
                 || (!batch.is_empty() && bytes.saturating_add(entry.bytes) > limits.bytes);
@@ -89,21 +79,18 @@ impl<T> Queue<T> {
                 self.waiting.push_front(entry);
                 break;
             }
-            let why = if self.taken.conflicts(&entry.claims) || self.passed.conflicts(&entry.claims) {
-                Some(Leave::Blocked)
+            let waits = self.taken.conflicts(&entry.claims)
+                || self.passed.conflicts(&entry.claims)
+                || is_held(&entry.item);
+            if waits {
+                self.passed.add(&entry.claims);
+                left.push_back(entry);
             } else {
-                leave(&entry.item)
-            };
-            let Some(why) = why else {
                 bytes = bytes.saturating_add(entry.bytes);
                 batch.push(entry);
-                continue;
-            };
-            blocked = blocked.saturating_add(usize::from(why == Leave::Blocked));
-            self.passed.add(&entry.claims);
-            left.push_back(entry);
+            }
         }
-        self.blocked = blocked;
+        self.blocked = left.len();
         // What was passed over goes back to the front; the shorter of the two is moved.
         if left.len() < self.waiting.len() {
             while let Some(entry) = left.pop_back() {
@@ -153,7 +140,7 @@ mod tests {
     }
 
     fn take(queue: &mut Queue<usize>) -> Vec<usize> {
-        queue.take(LIMITS, |_| None).iter().map(|entry| *entry.item).collect()
+        queue.take(LIMITS, |_| false).iter().map(|entry| *entry.item).collect()
     }
 
     #[test]
@@ -180,21 +167,8 @@ mod tests {
         queue.push(entry(0, &[(1, Touch::Own)]));
         queue.push(entry(1, &[(1, Touch::Read)]));
         queue.push(entry(2, &[(2, Touch::Own)]));
-        let batch = queue.take(LIMITS, |item| (*item == 0).then_some(Leave::Blocked));
+        let batch = queue.take(LIMITS, |item| *item == 0);
         assert_eq!(batch.iter().map(|entry| *entry.item).collect::<Vec<_>>(), [2]);
-        assert_eq!(queue.promising(), 0);
-    }
-
-    #[test]
-    fn what_is_left_to_others_can_be_taken_by_them_and_keeps_its_order() {
-        let mut queue = Queue::default();
-        queue.push(entry(0, &[(1, Touch::Own)]));
-        queue.push(entry(1, &[(1, Touch::Own)]));
-        queue.push(entry(2, &[(2, Touch::Own)]));
-        let batch = queue.take(LIMITS, |item| (*item == 0).then_some(Leave::ToOthers));
-        assert_eq!(batch.iter().map(|entry| *entry.item).collect::<Vec<_>>(), [2]);
-        assert_eq!(queue.promising(), 1);
-        assert_eq!(take(&mut queue), [0, 1]);
     }
 
     #[test]
@@ -216,11 +190,7 @@ mod tests {
         /// Whenever batches end: of two entries that conflict, the first has ended before the second begins, or both are
         /// in one batch in order. Everything is taken in the end.
         #[test]
-        fn the_order_of_what_conflicts_is_kept(
-            history in history(),
-            ends in prop::collection::vec(0..3_usize, 200),
-            lanes in 1..4_usize,
-        ) {
+        fn the_order_of_what_conflicts_is_kept(history in history(), ends in prop::collection::vec(0..3_usize, 200)) {
             let mut queue = Queue::default();
             for (item, claims) in history.iter().enumerate() {
                 queue.push(entry(item, claims));
@@ -228,11 +198,8 @@ mod tests {
             let mut running: Vec<Vec<Entry<usize>>> = Vec::new();
             let (mut ended, mut started) = (BTreeSet::new(), HashMap::new());
             let mut ends = ends.into_iter().cycle();
-            let mut idle = 0;
-            for round in 0_usize.. {
-                // Each lane in turn prefers its own.
-                let foreign = |item: &usize| (item % lanes != round % lanes).then_some(Leave::ToOthers);
-                let batch = queue.take(LIMITS, foreign);
+            for round in 0.. {
+                let batch = queue.take(LIMITS, |_| false);
                 let conflict = |a: usize, b: usize| {
                     let mut table = Table::default();
                     table.add(&Claims::of(history[a].clone()));
@@ -246,7 +213,7 @@ mod tests {
                     }
                 }
                 prop_assert!(batch.windows(2).all(|pair| pair[0].item < pair[1].item));
-                idle = if batch.is_empty() { idle + 1 } else { 0 };
+                let nothing = batch.is_empty();
                 running.push(batch);
                 let end = ends.next().unwrap_or(0).min(running.len() - 1);
                 for entry in running.remove(end) {
@@ -254,7 +221,7 @@ mod tests {
                     ended.insert(*entry.item);
                 }
                 running.retain(|batch| !batch.is_empty());
-                if idle > lanes && running.is_empty() && queue.is_empty() {
+                if nothing && running.is_empty() && queue.is_empty() {
                     break;
                 }
                 prop_assert!(round < 1000);
