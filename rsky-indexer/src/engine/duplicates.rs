@@ -2,11 +2,14 @@
 //!
 //! Indexes used: `duplicate_record_pkey`, its index on `"duplicateOf"`, each typed table's duplicate key.
 
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 use sqlx::{PgConnection, Row as _};
 
 use super::change::{Change, Content};
+use super::promotion;
 use super::sql::Statements;
+use crate::collections::declaration_of;
+use crate::text::at_uri::AtUri;
 
 /// A record that stands behind a deleted one, with what `record` holds of it.
 #[derive(Debug)]
@@ -133,4 +136,54 @@ pub(super) async fn oldest_behind(
             })
         })
         .collect()
+}
+
+/// Duplicates that are read at a time.
+const PAGE: usize = 1000;
+
+/// Of these records, those that others stand behind, with what the others say: the duplicate keys of the rows that they
+/// would get. That is not always the key that the record in front has now: it may have had another.
+pub(crate) async fn keys_behind(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    uris: &[&str],
+) -> Result<HashMap<String, HashSet<Vec<String>>>, sqlx::Error> {
+    let mut keys: HashMap<String, HashSet<Vec<String>>> = HashMap::default();
+    let sql = r#"SELECT d.uri, d."duplicateOf", r.did, r.json FROM duplicate_record d LEFT JOIN record r ON r.uri = d.uri
+        WHERE d."duplicateOf" = ANY($1) AND d.uri > $2 ORDER BY d.uri LIMIT $3"#;
+    let mut after = Some(String::new());
+    while let Some(from) = after.take().filter(|_| !uris.is_empty()) {
+        let query =
+            statements.query(sql).bind(uris).bind(&from).bind(i64::try_from(PAGE).unwrap_or(i64::MAX));
+        let rows = query.fetch_all(&mut *connection).await?;
+        let is_full = rows.len() >= PAGE;
+        for row in rows {
+            let (uri, before): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+            let found = keys.entry(before).or_default();
+            let recorded: (Option<String>, Option<String>) = (row.try_get(2)?, row.try_get(3)?);
+            if let (Some(did), Some(json)) = recorded {
+                found.extend(key_of(&uri, did, json));
+            }
+            after = is_full.then_some(uri);
+        }
+    }
+    Ok(keys)
+}
+
+/// The duplicate key of the row that a record would get.
+fn key_of(uri: &str, did: String, json: String) -> Option<Vec<String>> {
+    let collection = declaration_of(AtUri::parse(uri)?.collection())?;
+    let candidate = Candidate {
+        stands_behind: String::new(),
+        uri: uri.to_owned(),
+        cid: String::new(),
+        did,
+        json,
+        time: String::new(),
+    };
+    let (change, content) = promotion::as_change(collection, candidate)?;
+    let context = change.context(&content);
+    let row = content.row.as_ref()?;
+    let columns = collection.table?.duplicate_key.iter();
+    columns.map(|column| row.value(*column, &context).map(str::to_owned)).collect()
 }

@@ -77,7 +77,7 @@ impl Keys {
     /// Everything that a change touches by what the database holds of its record.
     pub(super) fn of_known(&self, change: &Change, known: &Known<'_>, threads: &Threads<'_>) -> Vec<Key> {
         let mut keys = Vec::new();
-        if let Some(values) = known.duplicate_key(&change.uri) {
+        for values in known.duplicate_key(&change.uri).into_iter().chain(known.keys_behind(&change.uri)) {
             let values: Vec<&str> = values.iter().map(String::as_str).collect();
             self.add_values(change.collection.nsid, &values, &mut keys);
         }
@@ -126,13 +126,14 @@ impl Keys {
         if let Some(ThreadRefs { root, parent }) = reply {
             keys.push((self.uri(parent), Touch::Read));
             keys.push((self.uri(root), Touch::Read));
-            if let Some((owner, gate)) = refs::gate(root, refs::THREAD_GATE)
-                && owner != change.did
-            {
+            if let Some((owner, gate)) = refs::gate(root, refs::THREAD_GATE) {
+                // The owner's posts, too: what they make sound is judged by it, and it says whom they tell.
                 keys.push((self.uri(&gate), Touch::Read));
-                keys.push((self.values(refs::FOLLOW, &[owner, &change.did]), Touch::Read));
-                keys.push((self.values(refs::FOLLOW, &[&change.did, owner]), Touch::Read));
-                keys.push((self.listed(&change.did), Touch::Read));
+                if owner != change.did {
+                    keys.push((self.values(refs::FOLLOW, &[owner, &change.did]), Touch::Read));
+                    keys.push((self.values(refs::FOLLOW, &[&change.did, owner]), Touch::Read));
+                    keys.push((self.listed(&change.did), Touch::Read));
+                }
             }
         }
         if let Some(quoted) = content.parts.post().and_then(|parts| parts.record.as_ref())

@@ -27,7 +27,8 @@ const OFTEN_UNRECORDED: [&str; 4] = ["like", "repost", "follow", "actor_block"];
 pub(super) struct Known<'c> {
     records: HashMap<Cow<'c, str>, Stored<'c>>,
     duplicate_keys: HashMap<String, Vec<String>>,
-    with_duplicates: HashSet<String>,
+    /// By records that others stand behind: the duplicate keys of these.
+    behind_it: HashMap<String, HashSet<Vec<String>>>,
     taken: HashSet<String>,
     rev: RevMode,
     behind: HashSet<(&'c str, &'c str)>,
@@ -120,7 +121,12 @@ impl<'c> Known<'c> {
 
     /// Whether other records stand behind this one as duplicates.
     pub(super) fn has_duplicates(&self, uri: &str) -> bool {
-        self.with_duplicates.contains(uri)
+        self.behind_it.contains_key(uri)
+    }
+
+    /// The duplicate keys of the records that stand behind this one: one of them moves up when it goes.
+    pub(super) fn keys_behind(&self, uri: &str) -> impl Iterator<Item = &[String]> {
+        self.behind_it.get(uri).into_iter().flatten().map(Vec::as_slice)
     }
 }
 
@@ -226,14 +232,7 @@ async fn load_replaced(
             known.duplicate_keys.insert(row.try_get(0)?, key);
         }
     }
-    if !replaced.is_empty() {
-        let rows = statements
-            .query(r#"SELECT DISTINCT "duplicateOf" FROM duplicate_record WHERE "duplicateOf" = ANY($1)"#)
-            .bind(&replaced);
-        for row in rows.fetch_all(&mut *connection).await? {
-            known.with_duplicates.insert(row.try_get(0)?);
-        }
-    }
+    known.behind_it = duplicates::keys_behind(connection, statements, &replaced).await?;
     Ok(())
 }
 

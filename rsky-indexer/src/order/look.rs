@@ -4,7 +4,8 @@
 //! An entry joins the registry of what is on its way before the database is asked about it. So an earlier version of its
 //! record is either in the registry then, or has committed and is seen by the query.
 //!
-//! Indexes used: the primary keys of the typed tables and `post_embed_record`, and `post`'s on `"replyParent"`.
+//! Indexes used: the primary keys of the typed tables and `post_embed_record`, `post`'s on `"replyParent"`, and
+//! `duplicate_record`'s on `"duplicateOf"`.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
@@ -16,7 +17,8 @@ use super::claims::{Claims, Keys, Touch, may_tell};
 use crate::collections::PartsKind;
 use crate::engine::refs::{self, ThreadRefs};
 use crate::engine::{
-    Change, EngineError, MOST_ANCESTORS, Notifications, Statements, Work, begin, end, load_parents,
+    Change, EngineError, MOST_ANCESTORS, Notifications, Statements, Work, begin, end, keys_behind,
+    load_parents,
 };
 
 /// What an entry makes others claim that come after it, while it is on its way.
@@ -322,7 +324,7 @@ impl Question {
     ) -> Result<Vec<(usize, Looked)>, EngineError> {
         begin(connection, statements).await?;
         let read = self.read(connection, statements, keys).await;
-        let Read { stored, awaited, related, answered, parents } =
+        let Read { stored, behind, awaited, related, answered, parents } =
             end(connection, read.map_err(EngineError::from)).await?;
         let mut found: HashMap<usize, Looked> = HashMap::default();
         // Mostly nothing is stored, and nobody asks.
@@ -344,6 +346,15 @@ impl Question {
                 ("list_item", Some(subject), _) => claims.push((keys.listed(&subject), Touch::Own)),
                 ("repost", Some(subject), _) => claims.push((keys.reposted(&subject), Touch::Add)),
                 _ => {}
+            }
+            // When it goes, one of those behind it moves up, which may say something else.
+            for key in behind.get(&uri).into_iter().flatten() {
+                match (table, key.as_slice()) {
+                    ("follow", [creator, subject]) => claims.extend(keys.of_follow(creator, subject)),
+                    ("list_item", [_, subject]) => claims.push((keys.listed(subject), Touch::Own)),
+                    ("repost", [_, subject]) => claims.push((keys.reposted(subject), Touch::Add)),
+                    _ => {}
+                }
             }
             for place in places.get(&keys.record(&uri)).into_iter().flatten() {
                 let looked = found.entry(place.at).or_default();
@@ -403,6 +414,13 @@ impl Question {
                 });
             }
         }
+        // Asked for after the rows: a row that has another key meanwhile has been seen with the one before.
+        let in_front: Vec<&str> = stored
+            .iter()
+            .filter(|stored| matches!(stored.table, "follow" | "list_item" | "repost"))
+            .map(|stored| stored.uri.as_str())
+            .collect();
+        let behind = keys_behind(connection, statements, &in_front).await?;
         let mut awaited: HashSet<u64> = HashSet::default();
         if let Some(posts) = self.tables.get("post") {
             let posts = storable(posts.iter().map(String::as_str));
@@ -428,7 +446,7 @@ impl Question {
             }
         }
         let parents = load_parents(connection, statements, &tops).await?;
-        Ok(Read { stored, awaited, related, answered, parents })
+        Ok(Read { stored, behind, awaited, related, answered, parents })
     }
 }
 
@@ -441,6 +459,8 @@ fn storable<'q>(uris: impl Iterator<Item = &'q str>) -> Vec<&'q str> {
 /// What the database has.
 struct Read {
     stored: Vec<Stored>,
+    /// By records that others stand behind: the duplicate keys of these.
+    behind: HashMap<String, HashSet<Vec<String>>>,
     /// Keys of posts that flagged replies wait for.
     awaited: HashSet<u64>,
     /// By roots of awaited posts: the accounts whose follows or lists their gates look at.

@@ -22,17 +22,18 @@ pub struct Scribe {
     number: usize,
     backfilled: bool,
     late: usize,
+    clock: isize,
 }
 
 impl Scribe {
     /// Of the live stream.
     pub fn live() -> Self {
-        Self { number: 0, backfilled: false, late: 0 }
+        Self { number: 0, backfilled: false, late: 0, clock: 0 }
     }
 
     /// Of a backfill: without a number of the relay.
     pub fn backfilled() -> Self {
-        Self { number: 0, backfilled: true, late: 0 }
+        Self { number: 0, backfilled: true, late: 0, clock: 0 }
     }
 
     /// The next entries are of the live stream, or of a backfill.
@@ -43,6 +44,16 @@ impl Scribe {
     /// The commits of the next entries are so many entries old.
     pub fn set_late(&mut self, late: usize) {
         self.late = late;
+    }
+
+    /// The next entries say that they happened so many milliseconds later than they did, or earlier.
+    pub fn set_clock(&mut self, clock: isize) {
+        self.clock = clock;
+    }
+
+    /// As if so many entries had been before the next.
+    pub fn skip(&mut self, entries: usize) {
+        self.number += entries;
     }
 
     /// A record comes.
@@ -63,7 +74,7 @@ impl Scribe {
     /// The host of an account says that it is hidden, or shown again.
     pub fn account(&mut self, did: &str, active: bool) -> String {
         self.number += 1;
-        let mut event = json!({"type": "account", "seq": self.number, "time": time(self.number), "did": did,
+        let mut event = json!({"type": "account", "seq": self.number, "time": time(self.number.saturating_add_signed(self.clock)), "did": did,
             "active": active});
         if !active {
             event["status"] = json!("deactivated");
@@ -84,7 +95,7 @@ impl Scribe {
         let number = self.number;
         let rev = number.saturating_sub(self.late);
         let seq = if self.backfilled { json!(-1) } else { json!(number) };
-        json!({"type": kind, "seq": seq, "time": time(number), "did": did, "commit": format!("bafycommit{number}"),
+        json!({"type": kind, "seq": seq, "time": time(number.saturating_add_signed(self.clock)), "did": did, "commit": format!("bafycommit{number}"),
             "rev": format!("3r{rev:011}"), "collection": collection, "rkey": rkey})
     }
 }

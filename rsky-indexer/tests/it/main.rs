@@ -41,6 +41,7 @@ mod backfill_order;
 mod behind_a_pooler;
 mod histories_at_any_concurrency;
 mod interrupted_look;
+mod narrow_claims;
 mod one_slow_row;
 mod outcome_of_stream_order;
 mod processes_side_by_side;

@@ -133,6 +133,8 @@ pub(in crate::engine) struct Seeds {
     pub answered: Vec<String>,
     /// Posts that come and have quotes.
     pub quoted: Vec<String>,
+    /// Posts with a post gate that comes with them, perhaps before them.
+    pub gated: HashSet<String>,
     /// Thread gates that come.
     pub thread_gates: Vec<Gate>,
     /// Post gates that come.
@@ -197,7 +199,8 @@ const OF_THREADS: &str = r#"WITH RECURSIVE w(uri, root, time) AS (
 /// The quotes of some posts that a gate may say something about.
 const QUOTES: &str = r#"SELECT q.uri FROM unnest($1::text[], $3::text[]) AS v(post, gate) JOIN quote q ON q.subject = v.post
     JOIN post c ON c.uri = q.uri
-    WHERE c."violatesEmbeddingRules" OR EXISTS (SELECT FROM record r WHERE r.uri = v.gate AND r.json <> '') LIMIT $2"#;
+    WHERE c."violatesEmbeddingRules" OR v.gate IS NULL
+        OR EXISTS (SELECT FROM record r WHERE r.uri = v.gate AND r.json <> '') LIMIT $2"#;
 
 /// The quotes of some posts that came before the post, and those that claim to have come after the gate.
 const OF_QUOTED: &str = r#"SELECT q.uri FROM unnest($1::text[], $3::text[], $4::text[]) AS g(post, time, post_time)
@@ -258,11 +261,10 @@ async fn load_with(
         take(query.fetch_all(&mut *connection).await?)?;
     }
     if !seeds.quoted.is_empty() && is_first {
-        let gates: Vec<String> = seeds
-            .quoted
-            .iter()
-            .map(|post| refs::gate(post, refs::POST_GATE).map(|(_, gate)| gate).unwrap_or_default())
-            .collect();
+        // Whether a gate that comes now is there, the database cannot tell.
+        let stored = |post: &str| refs::gate(post, refs::POST_GATE).map(|(_, gate)| gate).unwrap_or_default();
+        let gates: Vec<Option<String>> =
+            seeds.quoted.iter().map(|post| (!seeds.gated.contains(post)).then(|| stored(post))).collect();
         let query = statements.query(QUOTES).bind(&seeds.quoted).bind(limit).bind(gates);
         take(query.fetch_all(&mut *connection).await?)?;
     }

@@ -141,10 +141,12 @@ pub(in crate::engine) async fn judge<'c>(
         .collect();
     let times: HashMap<&str, &str> =
         posts.iter().map(|(change, _)| (change.uri.as_str(), change.time.as_str())).collect();
-    let gates = Gates::of(wave, &times, &rules.is_new);
+    // What has nothing to do says nothing: what it would say is stored already, or was overtaken.
+    let gates = Gates::of(wave, &times, |change| (rules.is_judged)(change) && (rules.is_new)(change));
     let seeds = Seeds {
         answered: named(&posts, |uri| rules.threads.is_answered(uri)),
         quoted: named(&posts, |uri| rules.threads.is_quoted(uri)),
+        gated: gates.post.values().map(|gate| gate.post.clone()).collect(),
         thread_gates: gates
             .thread
             .values()
@@ -175,7 +177,7 @@ pub(in crate::engine) async fn judge<'c>(
     let waited_for = WaitedFor::of(&seeds, &gates);
     let mut to_come: HashSet<&str> = times.keys().copied().collect();
     for change in wave {
-        let Some(content) = change.content() else { continue };
+        let Some(content) = change.content().filter(|_| (rules.is_judged)(change)) else { continue };
         match change.collection.parts {
             PartsKind::Post if to_come.remove(change.uri.as_str()) => {
                 let tells = (rules.tells)(change);

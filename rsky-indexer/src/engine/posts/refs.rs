@@ -10,7 +10,7 @@ use crate::collections::parts::{Parts, ThreadGate};
 use crate::collections::{PartsKind, post_columns};
 use crate::engine::change::{Action, Change, Content};
 use crate::engine::load::Known;
-use crate::engine::notifications::{MOST_ANCESTORS, load_parents, may_notify};
+use crate::engine::notifications::{MOST_ANCESTORS, Notifications, load_parents, may_notify};
 use crate::engine::sql::Statements;
 use crate::text::at_uri::AtUri;
 use crate::text::json::Json;
@@ -195,13 +195,16 @@ impl<'c> Threads<'c> {
         let mut gated: Vec<String> = Vec::new();
         let mut replied_to: HashSet<&str> = HashSet::default();
         let mut quoted_before: HashSet<&str> = HashSet::default();
+        let mut touched: HashSet<&str> = HashSet::default();
         for change in changes {
+            // What is stored before the batch says nothing of what an earlier change of the batch leaves.
+            let is_settled = touched.insert(&change.uri) && known.is_settled(change);
             let Some(content) = change.content() else { continue };
             if change.collection.parts == PartsKind::ThreadGate {
                 let post = post_of_gate(change);
                 if replied_to.contains(post.as_str()) {
                     self.gated.insert(post);
-                } else if !known.is_settled(change) {
+                } else if !is_settled {
                     gated.push(post);
                 }
             }
@@ -220,7 +223,7 @@ impl<'c> Threads<'c> {
             if let Some(quoted) = content.parts.post().and_then(|parts| parts.record.as_ref()) {
                 quoted_before.insert(&quoted.uri);
             }
-            if !known.is_settled(change) {
+            if !is_settled {
                 coming.push(&change.uri);
             }
         }
@@ -255,12 +258,16 @@ impl<'c> Threads<'c> {
         changes: &[&'c Change],
         known: &Known<'_>,
     ) -> Result<(), sqlx::Error> {
+        let mode = statements.notifications();
+        let mut touched: HashSet<&str> = HashSet::default();
         for change in changes.iter().filter(|change| change.collection.parts == PartsKind::Post) {
+            // One that comes again may be new by then.
+            let comes_again = !touched.insert(&change.uri) && mode != Notifications::Off;
             let Some(reply) = change.content().and_then(|content| ThreadRefs::of(change, content)) else {
                 continue;
             };
             self.above.entry(change.uri.as_str().into()).or_default().push(reply.parent.into());
-            if may_notify(statements.notifications(), change, known) {
+            if comes_again || may_notify(mode, change, known) {
                 self.tellers.insert(&change.uri);
             }
         }

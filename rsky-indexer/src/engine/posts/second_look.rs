@@ -48,13 +48,16 @@ impl<'c> Unseen<'c> {
     /// Before the batch is judged.
     pub(in crate::engine) fn of(changes: &[&'c Change], known: &Known<'_>) -> Self {
         let mut unseen = Self::default();
+        let mut touched: HashSet<&str> = HashSet::default();
         for change in changes {
+            // After another change of the batch it is no second delivery.
+            let is_first = touched.insert(&change.uri);
             let Some(content) = change.content() else { continue };
             let kind = change.collection.parts;
             if kind == PartsKind::Post {
                 unseen.posts.push((change, content));
             }
-            if kind == PartsKind::None || !known.is_delivered_again(change) {
+            if kind == PartsKind::None || !is_first || !known.is_delivered_again(change) {
                 continue;
             }
             if kind == PartsKind::Post {
