@@ -10,7 +10,8 @@
 //! wave); everything else that is written can be read in the next wave only.
 //!
 //! A record that other records of the database stand behind as duplicates is a special case: its deletion
-//! promotes one of them, whose keys are not known here. Such a change is a barrier for its author's
+//! promotes one of them; which one, an earlier change of the batch may decide. Such a change touches the keys of them all
+//! (a record may have had another key when they came to stand behind it), and is a barrier for its author's
 //! collection: everything of that collection before it runs before it, everything after it after it.
 
 use foldhash::HashMap;

@@ -1,5 +1,6 @@
 //! What entries claim beyond what they say: by the version of their record that is stored, or on its way, which they
-//! replace or delete; by replies that wait for them; by posts that may have to be told.
+//! replace or delete; by duplicates that stand behind it, of which one moves up; by replies that wait for them; by posts
+//! that may have to be told.
 //!
 //! An entry joins the registry of what is on its way before the database is asked about it. So an earlier version of its
 //! record is either in the registry then, or has committed and is seen by the query.
