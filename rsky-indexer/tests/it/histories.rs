@@ -65,6 +65,8 @@ struct Step {
     backfilled: bool,
     /// How much older its commit is than the newest.
     late: usize,
+    /// How many milliseconds its own time is ahead, or behind.
+    clock: isize,
 }
 
 enum Action {
@@ -118,7 +120,7 @@ impl World<'_> {
                 let action = Action::Create(record);
                 let backfilled = self.random.percent(25);
                 let (did, rkey) = (self.did(account), "p0".to_owned());
-                let root = Step { did, collection: POST, rkey, action, backfilled, late: 0 };
+                let root = Step { did, collection: POST, rkey, action, backfilled, late: 0, clock: 0 };
                 steps.insert(self.random.below(8), root);
             }
         }
@@ -149,7 +151,15 @@ impl World<'_> {
             }
             _ => {
                 let action = Action::Account { active: self.random.percent(50) };
-                return Step { did, collection: "", rkey: String::new(), action, backfilled: false, late: 0 };
+                return Step {
+                    did,
+                    collection: "",
+                    rkey: String::new(),
+                    action,
+                    backfilled: false,
+                    late: 0,
+                    clock: 0,
+                };
             }
         };
         // A gate is its post's author's.
@@ -166,7 +176,10 @@ impl World<'_> {
         } else {
             0
         };
-        Step { did, collection, rkey, action, backfilled, late }
+        // Times are those of hosts' clocks.
+        let ahead = if self.random.percent(15) { self.random.below(4000) } else { 2000 };
+        let clock = isize::try_from(ahead).unwrap() - 2000;
+        Step { did, collection, rkey, action, backfilled, late, clock }
     }
 
     /// One of few keys, so that things are replaced, and said twice under different keys.
@@ -315,9 +328,10 @@ impl Stream {
 }
 
 fn write(scribe: &mut Scribe, step: Step) -> String {
-    let Step { did, collection, rkey, action, backfilled, late } = step;
+    let Step { did, collection, rkey, action, backfilled, late, clock } = step;
     scribe.set_backfilled(backfilled);
     scribe.set_late(late);
+    scribe.set_clock(clock);
     match action {
         Action::Create(record) => scribe.create(&did, collection, &rkey, record),
         Action::Update(record) => scribe.update(&did, collection, &rkey, record),
