@@ -30,7 +30,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "PATH", conflicts_with = "relay")]
     pub(crate) corpus: Option<PathBuf>,
     /// With --once: how long draining may take
-    #[arg(long, value_name = "SECONDS", default_value_t = 120, requires = "once")]
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "once")]
     pub(crate) limit: u64,
 }
 

@@ -173,6 +173,10 @@ fn settings(
             ("PLC_URL", testnet.url().to_owned()),
             ("HANDLE_RESOLVER_URL", testnet.url().to_owned()),
             ("ALLOW_PRIVATE_ADDRESSES", "true".to_owned()),
+            // Some of the recorded repositories are broken on purpose, which a second answer is to confirm; nobody wants
+            // to wait a minute for it.
+            ("BACKFILLER_RETRY_INITIAL_BACKOFF_MS", "500".to_owned()),
+            ("BACKFILLER_RETRY_MAX_BACKOFF_MS", "2000".to_owned()),
         ]),
         None => {
             settings.push(("INGESTER_RELAY_HOSTS", options.relay.join(",")));
