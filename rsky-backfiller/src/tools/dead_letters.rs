@@ -1,19 +1,17 @@
 //! `dead-letters`: repositories that were given up.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
+use rsky_common::redis::letters::{self, Letter};
 use rsky_common::wire::names::{FIELD_REPO, dead_letter_stream};
 use rsky_common::wire::parse_backfill;
 
 use super::Redis;
 use crate::config::Config;
 use crate::outcome::Class;
-
-/// Letters read at a time.
-const PAGE: usize = 500;
 
 /// What is done with dead letters.
 #[derive(Debug, Subcommand)]
@@ -48,26 +46,15 @@ pub struct Which {
     limit: usize,
 }
 
-#[derive(Debug)]
-struct Letter {
-    id: String,
-    fields: HashMap<String, String>,
-}
-
-impl Letter {
-    fn field(&self, name: &str) -> &str {
-        self.fields.get(name).map_or("", String::as_str)
-    }
-
-    fn did(&self) -> String {
-        parse_backfill(self.field(FIELD_REPO)).map_or_else(|_| "?".to_owned(), |event| event.did.into_owned())
-    }
+/// Whom a letter is about.
+fn did_of(letter: &Letter) -> String {
+    parse_backfill(letter.field(FIELD_REPO)).map_or_else(|_| "?".to_owned(), |event| event.did.into_owned())
 }
 
 impl Which {
     fn fits(&self, letter: &Letter) -> bool {
         self.reason.as_deref().is_none_or(|reason| letter.field("reason") == reason)
-            && self.did.as_deref().is_none_or(|did| letter.did() == did)
+            && self.did.as_deref().is_none_or(|did| did_of(letter) == did)
             && self.id.as_deref().is_none_or(|id| letter.id == id)
     }
 
@@ -91,15 +78,15 @@ impl DeadLetters {
             Self::List(_) | Self::Show(_) => {}
         }
         let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-        let (mut done, mut kept) = (0_u64, 0);
+        let (mut done, mut kept) = (0, 0);
         let mut shown = 0;
         for stream in &config.streams {
             let dead = dead_letter_stream(stream);
             // What is put back may fail at once and is a letter again, behind this one.
-            let Some(newest) = newest(redis, &dead).await? else { continue };
+            let Some(newest) = letters::newest(redis, &dead).await? else { continue };
             let mut from = "-".to_owned();
             loop {
-                let page = page(redis, &dead, &from, &newest).await?;
+                let page = letters::page(redis, &dead, &from, &newest).await?;
                 let Some(last) = page.last() else { break };
                 from = format!("({}", last.id);
                 let (Self::List(which) | Self::Show(which) | Self::Retry(which) | Self::Drop(which)) = &self;
@@ -115,7 +102,7 @@ impl DeadLetters {
                                 out,
                                 "{} {} {reason} ({} tries): {error}",
                                 letter.id,
-                                letter.did(),
+                                did_of(letter),
                                 letter.field("attempts")
                             )?;
                             shown += 1;
@@ -124,8 +111,10 @@ impl DeadLetters {
                     Self::Show(which) => {
                         for letter in chosen.iter().take(which.limit.saturating_sub(shown)) {
                             writeln!(out, "{dead} {}", letter.id)?;
-                            let fields: BTreeMap<&String, &String> = letter.fields.iter().collect();
-                            fields.iter().try_for_each(|(name, value)| writeln!(out, "  {name}: {value}"))?;
+                            letter
+                                .fields
+                                .iter()
+                                .try_for_each(|(name, value)| writeln!(out, "  {name}: {value}"))?;
                             shown += 1;
                         }
                     }
@@ -134,9 +123,18 @@ impl DeadLetters {
                         let (some, none): (Vec<&Letter>, Vec<&Letter>) =
                             chosen.into_iter().partition(|letter| !letter.field(FIELD_REPO).is_empty());
                         kept += none.len();
-                        done += settle(redis, &dead, Some(stream), &some).await?;
+                        let payloads: Vec<(&str, &str, &str)> = some
+                            .iter()
+                            .map(|letter| (letter.id.as_str(), FIELD_REPO, letter.field(FIELD_REPO)))
+                            .collect();
+                        letters::put_back(redis, stream, &dead, &payloads).await?;
+                        done += payloads.len();
                     }
-                    Self::Drop(_) => done += settle(redis, &dead, None, &chosen).await?,
+                    Self::Drop(_) => {
+                        let ids: Vec<&str> = chosen.iter().map(|letter| letter.id.as_str()).collect();
+                        letters::remove(redis, &dead, &ids).await?;
+                        done += ids.len();
+                    }
                 }
             }
         }
@@ -161,47 +159,4 @@ impl DeadLetters {
         }
         Ok(())
     }
-}
-
-/// The id of the newest letter.
-async fn newest(redis: &mut Redis, stream: &str) -> anyhow::Result<Option<String>> {
-    let mut command = redis::cmd("XREVRANGE");
-    command.arg(stream).arg("+").arg("-").arg("COUNT").arg(1);
-    let entries: Vec<(String, Vec<(String, String)>)> = command.query_async(redis).await?;
-    Ok(entries.into_iter().next().map(|(id, _)| id))
-}
-
-async fn page(redis: &mut Redis, stream: &str, from: &str, to: &str) -> anyhow::Result<Vec<Letter>> {
-    let mut command = redis::cmd("XRANGE");
-    command.arg(stream).arg(from).arg(to).arg("COUNT").arg(PAGE);
-    let entries: Vec<(String, Vec<(String, String)>)> = command.query_async(redis).await?;
-    Ok(entries.into_iter().map(|(id, fields)| Letter { id, fields: fields.into_iter().collect() }).collect())
-}
-
-/// Puts letters back (`into`) and removes them, in one transaction.
-async fn settle(
-    redis: &mut Redis,
-    dead: &str,
-    into: Option<&str>,
-    letters: &[&Letter],
-) -> anyhow::Result<u64> {
-    if letters.is_empty() {
-        return Ok(0);
-    }
-    let mut transaction = redis::pipe();
-    transaction.atomic();
-    for letter in letters {
-        if let Some(stream) = into {
-            transaction
-                .cmd("XADD")
-                .arg(stream)
-                .arg("*")
-                .arg(FIELD_REPO)
-                .arg(letter.field(FIELD_REPO))
-                .ignore();
-        }
-        transaction.cmd("XDEL").arg(dead).arg(&letter.id).ignore();
-    }
-    let () = transaction.query_async(redis).await?;
-    Ok(u64::try_from(letters.len()).unwrap_or(0))
 }
