@@ -29,10 +29,11 @@ pub async fn settle(
     while let Some(entries) = settled.recv().await {
         let (jobs, mut fates): (Vec<Job>, Vec<Fate>) = entries.into_iter().unzip();
         for (job, fate) in jobs.iter().zip(&mut fates) {
-            if let Fate::Left(news) = fate {
-                let news = news.clone();
-                *fate = handover.as_ref().map_or(Fate::Indexed, |handover| handover.hand(job, news));
-            }
+            *fate = match (std::mem::replace(fate, Fate::Indexed), &handover) {
+                (Fate::Left(news), Some(handover)) => handover.hand(job, news),
+                (Fate::Left(_), None) => Fate::Indexed,
+                (other, _) => other,
+            };
         }
         acks.settle(&jobs, fates, &metrics).await;
         if let Some(oldest) = jobs.iter().min_by_key(|job| job.read_at) {
