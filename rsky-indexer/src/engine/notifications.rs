@@ -30,15 +30,42 @@ pub enum Notifications {
     Off,
 }
 
+/// A step of what is said of the records of a wave. The steps are made as if each change had come alone.
+#[derive(Debug)]
+pub(super) enum Word<'c> {
+    /// Somebody is told.
+    Told(Draft<'c>),
+    /// What was said before holds no more.
+    TakenBack(TakenBack),
+}
+
+impl<'c> Word<'c> {
+    /// The change that must get its row for it; `None`: it is said in any case.
+    pub(super) fn owner(&self) -> Option<&'c Change> {
+        match self {
+            Self::Told(draft) => draft.owner,
+            Self::TakenBack(_) => None,
+        }
+    }
+}
+
+/// What was said of a record for one reason, and holds no more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TakenBack {
+    pub uri: String,
+    pub reason: &'static str,
+}
+
 /// A notification that is to be written.
 #[derive(Debug)]
 pub(super) struct Draft<'c> {
-    /// The change that must get its row for it; `None`: it is written in any case.
-    pub owner: Option<&'c Change>,
+    owner: Option<&'c Change>,
+    /// Which of the wave's changes makes it.
+    step: usize,
     uri: Cow<'c, str>,
     cid: Cow<'c, str>,
     author: Cow<'c, str>,
-    /// Not if the recipient has been told of the record before.
+    /// Not if the recipient has been told of the record by an earlier step.
     once: bool,
     recipient: String,
     reason: &'static str,
@@ -72,21 +99,25 @@ pub(super) fn may_notify(mode: Notifications, change: &Change, known: &Known<'_>
     }
 }
 
-/// Drafts the notifications of a wave's writing changes, in batch order.
-pub(super) fn draft<'c>(
+/// What is said of a wave's writing changes, in batch order.
+pub(super) fn words<'c>(
     mode: Notifications,
     wave: &[&'c Change],
     known: &Known<'_>,
     verdicts: &Verdicts<'c>,
-) -> Vec<Draft<'c>> {
+) -> Vec<Word<'c>> {
     let mut drafter = Drafter::default();
-    if !wave.iter().any(|change| may_notify(mode, change, known)) {
-        return drafter.drafts;
+    let says =
+        |change: &Change| may_notify(mode, change, known) || !verdicts.taken_back_by(&change.uri).is_empty();
+    if !wave.iter().any(|change| says(change)) {
+        return drafter.words;
     }
     drafter.posts_to_come =
         wave.iter().map(|change| change.uri.as_str()).filter(|uri| verdicts.is_judged(uri)).collect();
-    for change in wave {
+    for (step, change) in wave.iter().enumerate() {
         let Some(content) = change.content() else { continue };
+        drafter.begin(step);
+        drafter.words.extend(verdicts.taken_back_by(&change.uri).iter().cloned().map(Word::TakenBack));
         if drafter.posts_to_come.remove(change.uri.as_str()) {
             let root = ThreadRefs::of(change, content).map_or(change.uri.as_str(), |reply| reply.root);
             drafter.roots.insert(&change.uri, root);
@@ -98,26 +129,34 @@ pub(super) fn draft<'c>(
             drafter.add_made_sound(change, verdicts);
         }
     }
-    drafter.drafts
+    drafter.words
 }
 
-/// Drafts of an earlier reply that has lost its flag: for those above it who have not been told of it.
-pub(super) fn draft_of_reply<'c>(reply: &Earlier, above: &[String]) -> Vec<Draft<'c>> {
+/// What is said of an earlier reply that has lost its flag: to those above it who have not been told of it.
+pub(super) fn words_of_reply<'c>(reply: &Earlier, above: &[String]) -> Vec<Word<'c>> {
     let mut drafter = Drafter::default();
     drafter.add_earlier_reply(None, reply, above);
-    drafter.drafts
+    drafter.words
 }
 
 #[derive(Default)]
 struct Drafter<'c> {
-    /// By post of the wave: who is told of it.
+    /// Which change it is about, by its place in the wave.
+    step: usize,
+    /// By post: who is told of it by this change.
     told: HashMap<String, HashSet<String>>,
     posts_to_come: HashSet<&'c str>,
     roots: HashMap<&'c str, &'c str>,
-    drafts: Vec<Draft<'c>>,
+    words: Vec<Word<'c>>,
 }
 
 impl<'c> Drafter<'c> {
+    /// The next change.
+    fn begin(&mut self, step: usize) {
+        self.step = step;
+        self.told.clear();
+    }
+
     fn add(&mut self, change: &'c Change, content: &'c Content, verdicts: &Verdicts<'c>) {
         let Some(row) = content.row.as_ref() else { return };
         let context = change.context(content);
@@ -175,7 +214,8 @@ impl<'c> Drafter<'c> {
     /// INDEXING §5.1: each recipient once, the author never.
     fn add_post(&mut self, change: &'c Change, content: &'c Content, verdicts: &Verdicts<'c>, sort_at: &str) {
         let Some(parts) = content.parts.post() else { return };
-        let Flags { violates_thread_gate, violates_embedding_rules, .. } = verdicts.flags(&change.uri);
+        let Flags { violates_thread_gate, violates_embedding_rules, .. } =
+            verdicts.flags_at_first(&change.uri);
         let mut told: HashSet<String> = HashSet::from_iter([change.did.clone()]);
         let mut tell = |this: &mut Self, did: String, reason, subject| {
             if told.insert(did.clone()) {
@@ -205,16 +245,12 @@ impl<'c> Drafter<'c> {
     fn add_made_sound(&mut self, change: &'c Change, verdicts: &Verdicts<'c>) {
         let Some(made_sound) = verdicts.made_sound_by(&change.uri) else { return };
         for (uri, above) in &made_sound.replies {
-            let reply = verdicts.earlier(uri);
-            if let Some(reply) = reply.filter(|reply| reply.flags.violates_thread_gate != Some(true)) {
+            if let Some(reply) = verdicts.earlier(uri) {
                 self.add_earlier_reply(Some(change), reply, above);
             }
         }
         for uri in &made_sound.quotes {
-            let quote = verdicts.earlier(uri);
-            if let Some(quote) = quote.filter(|quote| quote.flags.violates_embedding_rules != Some(true))
-                && change.did != quote.did
-            {
+            if let Some(quote) = verdicts.earlier(uri).filter(|quote| change.did != quote.did) {
                 self.push_earlier(Some(change), quote, change.did.clone(), "quote", &change.uri);
             }
         }
@@ -240,8 +276,9 @@ impl<'c> Drafter<'c> {
             return;
         }
         let root = self.root_of(Some(subject));
-        self.drafts.push(Draft {
+        self.words.push(Word::Told(Draft {
             owner,
+            step: self.step,
             uri: post.uri.clone().into(),
             cid: post.cid.clone().into(),
             author: post.did.clone().into(),
@@ -251,7 +288,7 @@ impl<'c> Drafter<'c> {
             subject: Some(subject.to_owned()),
             root,
             sort_at: post.sort_at.clone(),
-        });
+        }));
     }
 
     fn push(
@@ -264,8 +301,9 @@ impl<'c> Drafter<'c> {
         sort_at: &str,
     ) {
         let root = self.root_of(subject.as_deref());
-        self.drafts.push(Draft {
+        self.words.push(Word::Told(Draft {
             owner: Some(record),
+            step: self.step,
             uri: record.uri.as_str().into(),
             cid: content.cid.as_str().into(),
             author: record.did.as_str().into(),
@@ -275,7 +313,7 @@ impl<'c> Drafter<'c> {
             subject,
             root,
             sort_at: sort_at.to_owned(),
-        });
+        }));
     }
 
     fn root_of(&self, subject: Option<&str>) -> Root {
@@ -289,11 +327,74 @@ impl<'c> Drafter<'c> {
     }
 }
 
-/// Writes drafts, but for those whose recipient has muted the thread.
-pub(super) async fn write(
+/// Says a wave's words, with the outcome of one after the other; returns how many rows were written.
+pub(super) async fn say(
     connection: &mut PgConnection,
     statements: &Statements,
-    drafts: &[Draft<'_>],
+    words: &[Word<'_>],
+) -> Result<usize, sqlx::Error> {
+    let mut rows = 0;
+    let mut together = Together::default();
+    for word in words {
+        if together.stands_against(word) {
+            rows += std::mem::take(&mut together).say(connection, statements).await?;
+        }
+        together.add(word);
+    }
+    Ok(rows + together.say(connection, statements).await?)
+}
+
+/// Words whose order does not matter.
+#[derive(Debug, Default)]
+struct Together<'w, 'c> {
+    told: Vec<&'w Draft<'c>>,
+    taken_back: Vec<&'w TakenBack>,
+    /// What somebody is told of, by which step.
+    steps: HashMap<&'w str, usize>,
+    uris_taken_back: HashSet<&'w str>,
+}
+
+impl<'w, 'c> Together<'w, 'c> {
+    /// Whether a word has to be said after these.
+    fn stands_against(&self, word: &Word<'_>) -> bool {
+        match word {
+            Word::Told(draft) => {
+                let told_by_another =
+                    self.steps.get(draft.uri.as_ref()).is_some_and(|step| *step != draft.step);
+                self.uris_taken_back.contains(draft.uri.as_ref()) || (draft.once && told_by_another)
+            }
+            Word::TakenBack(word) => self.steps.contains_key(word.uri.as_str()),
+        }
+    }
+
+    fn add(&mut self, word: &'w Word<'c>) {
+        match word {
+            Word::Told(draft) => {
+                self.steps.insert(draft.uri.as_ref(), draft.step);
+                self.told.push(draft);
+            }
+            Word::TakenBack(word) => {
+                self.uris_taken_back.insert(&word.uri);
+                self.taken_back.push(word);
+            }
+        }
+    }
+
+    async fn say(self, connection: &mut PgConnection, statements: &Statements) -> Result<usize, sqlx::Error> {
+        for reason in ["reply", "quote"] {
+            let of_reason = self.taken_back.iter().filter(|word| word.reason == reason);
+            let uris: Vec<&str> = of_reason.map(|word| word.uri.as_str()).collect();
+            take_back_for(connection, statements, reason, &uris).await?;
+        }
+        write(connection, statements, &self.told).await
+    }
+}
+
+/// Writes drafts, but for those whose recipient has muted the thread.
+async fn write(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    drafts: &[&Draft<'_>],
 ) -> Result<usize, sqlx::Error> {
     if drafts.is_empty() {
         return Ok(0);
@@ -348,7 +449,7 @@ pub(super) async fn take_back(
 }
 
 /// Takes back what was said of records for one reason.
-pub(super) async fn take_back_for(
+async fn take_back_for(
     connection: &mut PgConnection,
     statements: &Statements,
     reason: &str,

@@ -3,13 +3,13 @@
 //! 1. deletions (`removal.rs`): the record, its duplicates, its typed rows with what hangs on them; the oldest duplicate of
 //!    each moves up, what was told of it is taken back;
 //! 2. writes are sorted: new, replacing what is stored, the same once more ([`Writes`]);
-//! 3. posts are judged in batch order (`posts/judge.rs`), notifications drafted;
+//! 3. posts are judged in batch order (`posts/judge.rs`), what is to be said of them is noted;
 //! 4. `record`: new rows, replaced ones, those whose rev moves on;
 //! 5. room is made for what replaces: its old key, its old rows;
 //! 6. typed rows, by collection (a post before its gates): those whose key is free, then those that may become duplicates;
 //!    after each collection what hangs on it (parts of posts, marks of gates);
-//! 7. earlier posts get the flags that they are found to deserve, and what was told of them is taken back;
-//! 8. notifications.
+//! 7. earlier posts get the flags that they are found to deserve;
+//! 8. notifications are written and taken back, in batch order.
 
 use std::collections::BTreeMap;
 
@@ -164,7 +164,7 @@ impl<'c> Batch<'_, 'c> {
 
     async fn write(&mut self, writes: Writes<'c>, mut wave: Wave<'c>) -> Result<(), EngineError> {
         let mode = self.statements.notifications();
-        let mut drafts = notifications::draft(mode, &wave.writes, &self.known, &wave.verdicts);
+        let mut words = notifications::words(mode, &wave.writes, &self.known, &wave.verdicts);
         let Writes { new, mut replacing, mut same } = writes;
         if !new.is_empty() && self.trust != Trust::Nothing {
             records::insert_unseen(self.connection, self.statements, &new).await?;
@@ -208,16 +208,15 @@ impl<'c> Batch<'_, 'c> {
             takedowns::restore(self.connection, self.statements, collection, &wave.takedowns, &uris).await?;
             self.follow_up(collection, &group, &rows, &mut wave).await?;
         }
-        drafts.retain(|draft| {
-            let Some(owner) = draft.owner else { return true };
+        words.retain(|word| {
+            let Some(owner) = word.owner() else { return true };
             let uri = owner.uri.as_str();
             let corrects = owner.collection.notifies != Notifies::Post && wave.replaced.contains(uri);
             wave.told.contains(uri) && !corrects
         });
-        // What was said of an earlier post is taken back before something new is said.
         let changed = wave.verdicts.changed();
         self.rows += earlier::write(self.connection, self.statements, &changed, &mut self.deltas).await?;
-        self.rows += notifications::write(self.connection, self.statements, &drafts).await?;
+        self.rows += notifications::say(self.connection, self.statements, &words).await?;
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use crate::entries::{
     AT, FOLLOW, LIST, LIST_ITEM, POST, POST_GATE, REPOST, Scribe, THREAD_GATE, about, list_item, post,
     post_gate, quote, reply, signal, thread_gate, thread_gate_by_list, uri,
 };
-use crate::histories::{Stream, all_rows, apply_one_by_one, differences, world_of};
+use crate::histories::{Stream, all_rows, apply_one_by_one, differences, mute_threads, world_of};
 use crate::process::{Indexer, LIVE, add, assert_no_dead_letters, block_on, wait_drained};
 use crate::support::Db;
 
@@ -411,6 +411,30 @@ fn quotes_by_and_of_the_owner(tale: &mut Tale<'_>) {
     tale.answer('a', "q", ('a', "p"));
 }
 
+/// Somebody answers and quotes a post that is not there yet: its author is told of the quote when it comes, and so not of
+/// the answer when the post comes; then quotes are forbidden, and the word of the quote is taken back.
+fn who_was_told_of_a_quote_is_not_told_of_the_answer(tale: &mut Tale<'_>) {
+    let root = tale.post_of('a', "p");
+    let mut record = quote(&root);
+    record["reply"] = reply(&root, &root)["reply"].clone();
+    tale.create('b', POST, "k", record);
+    tale.then();
+    tale.root();
+    tale.create('a', POST_GATE, "p", post_gate(&root));
+}
+
+/// As before, but the thread of the quoted post is muted by its author, who is told of the answer for this.
+fn who_muted_the_quoted_thread_is_told_of_the_answer(tale: &mut Tale<'_>) {
+    let (muted, root) = (tale.post_of('0', "p0"), tale.post_of('1', "p"));
+    tale.create('0', POST, "p0", post("muted"));
+    tale.create('1', POST, "q", reply(&muted, &muted));
+    tale.then();
+    let mut record = quote(&tale.post_of('1', "q"));
+    record["reply"] = reply(&root, &root)["reply"].clone();
+    tale.create('2', POST, "k", record);
+    tale.create('1', POST, "p", post("root"));
+}
+
 type Teller = fn(&mut Tale<'_>);
 
 const TALES: &[(&str, Teller)] = &[
@@ -437,6 +461,8 @@ const TALES: &[(&str, Teller)] = &[
     ("a reply with a gate becomes a root", a_reply_with_a_gate_becomes_a_root),
     ("a post changes its thread", a_post_changes_its_thread),
     ("quotes by and of the owner", quotes_by_and_of_the_owner),
+    ("told of a quote and not of the answer", who_was_told_of_a_quote_is_not_told_of_the_answer),
+    ("muted the quoted thread and told", who_muted_the_quoted_thread_is_told_of_the_answer),
 ];
 
 /// The entries of all tales, by world: what comes first, and the rest.
@@ -472,6 +498,7 @@ fn tell_to_process(
     (lanes, batch): (usize, usize),
 ) -> Db {
     let (redis, db) = (Redis::start().unwrap(), Db::of(generation, "narrow_claims"));
+    mute_threads(&db, TALES.len() * COPIES);
     let (lanes, batch) = (lanes.to_string(), batch.to_string());
     let settings = [
         ("INDEXER_CONCURRENCY", lanes.as_str()),
@@ -492,6 +519,7 @@ fn check(generation: Generation) {
     let parts = tell_all();
     let stream = Stream { entries: parts.iter().flatten().cloned().collect() };
     let reference = Db::of(generation, "narrow_claims_one_by_one");
+    mute_threads(&reference, TALES.len() * COPIES);
     let expected = block_on(async {
         apply_one_by_one(&reference, &stream).await;
         all_rows(&reference).await

@@ -12,7 +12,6 @@ use tracing::warn;
 use super::refs::{self, ThreadRefs};
 use crate::collections::{Counter, Flags};
 use crate::engine::aggregates::Deltas;
-use crate::engine::notifications;
 use crate::engine::sql::Statements;
 
 /// Most posts that are judged again at a time.
@@ -425,7 +424,8 @@ pub(super) async fn below(
     rows.iter().map(|row| row.try_get(0)).collect()
 }
 
-/// Writes what earlier posts were found to be; returns how many rows changed. Their rows are locked.
+/// Writes what earlier posts were found to be; returns how many rows changed. Their rows are locked. What was said of them
+/// and holds no more ([`View::taken_back`](super::view::View)) is left to the caller.
 pub(in crate::engine) async fn write(
     connection: &mut PgConnection,
     statements: &Statements,
@@ -450,7 +450,6 @@ pub(in crate::engine) async fn write(
         .bind(flag(|flags| flags.violates_embedding_rules))
         .execute(&mut *connection)
         .await?;
-    let (mut replies, mut quotes) = (Vec::new(), Vec::new());
     for post in changed {
         let Some(stored) = post.stored else { continue };
         let counts = |flags: Flags| i64::from(flags.violates_thread_gate != Some(true));
@@ -458,16 +457,7 @@ pub(in crate::engine) async fn write(
         if let Some(parent) = post.parent.as_ref().filter(|_| moved != 0) {
             deltas.add(Counter::Replies, parent.clone().into(), moved);
         }
-        if moved < 0 {
-            replies.push(post.uri.as_str());
-        }
-        if post.flags.violates_embedding_rules == Some(true) && stored.violates_embedding_rules != Some(true)
-        {
-            quotes.push(post.uri.as_str());
-        }
     }
-    notifications::take_back_for(connection, statements, "reply", &replies).await?;
-    notifications::take_back_for(connection, statements, "quote", &quotes).await?;
     Ok(changed.len())
 }
 

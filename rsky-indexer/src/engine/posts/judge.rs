@@ -12,7 +12,7 @@ use crate::collections::parts::Parts;
 use crate::collections::{Flags, GATED_POST, PartsKind, post_columns};
 use crate::engine::EngineError;
 use crate::engine::change::{Change, Content};
-use crate::engine::notifications::{MOST_ANCESTORS, load_parents};
+use crate::engine::notifications::{MOST_ANCESTORS, TakenBack, load_parents};
 use crate::engine::sql::Statements;
 use crate::text::at_uri::AtUri;
 
@@ -26,6 +26,8 @@ pub(in crate::engine) struct Verdicts<'c> {
     told: HashMap<&'c str, Vec<String>>,
     /// By a post that has come: what it has made sound.
     made_sound: HashMap<&'c str, MadeSound>,
+    /// By a post or gate that has come: what was said of earlier posts, and holds no more.
+    taken_back: HashMap<&'c str, Vec<TakenBack>>,
     /// The post that each post answers.
     parents: HashMap<String, Option<String>>,
     view: View,
@@ -35,19 +37,29 @@ pub(in crate::engine) struct Verdicts<'c> {
 /// Earlier posts that have lost a flag because of a post that came.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct MadeSound {
-    /// Replies, each with the posts above it that are to be told, nearest first.
+    /// Replies that the gate allows, each with the posts above it that are to be told, nearest first.
     pub replies: Vec<(String, Vec<String>)>,
     /// Quotes of the post.
     pub quotes: Vec<String>,
 }
 
 impl<'c> Verdicts<'c> {
+    /// What was said of earlier posts before a change and holds no more.
+    pub(in crate::engine) fn taken_back_by(&self, uri: &str) -> &[TakenBack] {
+        self.taken_back.get(uri).map_or(&[], Vec::as_slice)
+    }
+
+    /// What a post is found to be when it comes, whatever comes after it in the wave.
+    pub(in crate::engine) fn flags_at_first(&self, uri: &str) -> Flags {
+        self.flags.get(uri).copied().unwrap_or_default()
+    }
+
     /// The flags of a post's new row.
     pub(in crate::engine) fn flags(&self, uri: &str) -> Flags {
         if let Some(post) = self.view.earlier.get(uri).filter(|post| post.stored.is_none()) {
             return post.flags;
         }
-        self.flags.get(uri).copied().unwrap_or_default()
+        self.flags_at_first(uri)
     }
 
     /// Whether a post was judged: it may get a row.
@@ -196,6 +208,10 @@ pub(in crate::engine) async fn judge<'c>(
             PartsKind::Post => {}
             PartsKind::None => verdicts.view.add_other(change, content),
         }
+        let taken_back = std::mem::take(&mut verdicts.view.taken_back);
+        if !taken_back.is_empty() {
+            verdicts.taken_back.insert(&change.uri, taken_back);
+        }
     }
     Ok(verdicts)
 }
@@ -313,9 +329,11 @@ impl<'c> Verdicts<'c> {
         let mut made_sound = MadeSound::default();
         if flags.invalid_reply_root != Some(true) {
             for uri in self.view.judge_answers(&change.uri) {
-                let thread = self.view.earlier.get(&uri).and_then(Earlier::thread);
-                let told = if tells { self.told_by(&uri, thread) } else { Vec::new() };
-                made_sound.replies.push((uri, told));
+                let Some(reply) = self.view.earlier.get(&uri).filter(|_| tells) else { continue };
+                if reply.flags.violates_thread_gate != Some(true) {
+                    let told = self.told_by(&uri, reply.thread());
+                    made_sound.replies.push((uri, told));
+                }
             }
         }
         made_sound.quotes = self.view.judge_quotes(&change.uri);

@@ -19,7 +19,7 @@ use crate::collections::PartsKind;
 use crate::engine::aggregates::Deltas;
 use crate::engine::change::{Change, Content};
 use crate::engine::load::Known;
-use crate::engine::notifications::{self, Notifications, load_parents};
+use crate::engine::notifications::{self, Notifications, Word, load_parents};
 use crate::engine::sql::Statements;
 use crate::engine::{EngineError, begin, end};
 
@@ -375,6 +375,8 @@ impl Look {
         let changed = view.earlier.changed();
         let mut deltas = Deltas::default();
         page.rows = earlier::write(connection, statements, &changed, &mut deltas).await?;
+        let words: Vec<Word<'_>> = view.taken_back.iter().cloned().map(Word::TakenBack).collect();
+        notifications::say(connection, statements, &words).await?;
         if self.tells && statements.notifications() == Notifications::Live {
             let sound = sound.iter().filter_map(|uri| view.earlier.get(uri));
             self.tell(connection, statements, &view, sound.collect()).await?;
@@ -401,12 +403,12 @@ impl Look {
         let tops: Vec<String> = parents.values().flatten().cloned().collect();
         let tops: Vec<&str> = tops.iter().map(String::as_str).collect();
         parents.extend(load_parents(connection, statements, &tops).await?);
-        let mut drafts = Vec::new();
+        let mut words = Vec::new();
         for reply in replies {
             let above = told_by(&parents, view, &reply.uri, reply.thread());
-            drafts.extend(notifications::draft_of_reply(reply, &above));
+            words.extend(notifications::words_of_reply(reply, &above));
         }
-        notifications::write(connection, statements, &drafts).await?;
+        notifications::say(connection, statements, &words).await?;
         Ok(())
     }
 }

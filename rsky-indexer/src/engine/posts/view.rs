@@ -9,9 +9,10 @@ use sqlx::{PgConnection, Row as _};
 use super::earlier::{Earlier, EarlierPosts, Gate};
 use super::evaluate::{Facts, RecordFacts, is_invalid, violates};
 use super::refs::{self, ThreadRefs};
-use crate::collections::PartsKind;
 use crate::collections::parts::{self, Allow, Parts, PostGate, ThreadGate};
+use crate::collections::{Flags, PartsKind};
 use crate::engine::change::{Change, Content};
+use crate::engine::notifications::TakenBack;
 use crate::engine::sql::Statements;
 use crate::text::at_uri::AtUri;
 use crate::text::json::Json;
@@ -31,6 +32,8 @@ pub(super) struct View {
     pub earlier: EarlierPosts,
     /// Those of them that were judged by a gate.
     pub judged_by_gates: HashSet<String>,
+    /// What was said of them and holds no more, in order; who keeps the order takes it out.
+    pub taken_back: Vec<TakenBack>,
 }
 
 /// A post that a view is made for: who wrote it, and what it refers to.
@@ -299,9 +302,7 @@ impl View {
                     let facts = RecordFacts { reply_root: Some(root), invalid: false, post_time: Some(time) };
                     self.records.insert(uri.clone(), facts);
                 }
-                if let Some(reply) = self.earlier.get_mut(&uri) {
-                    reply.flags.set_reply(false, violates);
-                }
+                self.judge_again(&uri, |flags| flags.set_reply(false, violates));
                 sound.push(uri.clone());
                 open.push(uri);
             }
@@ -323,14 +324,28 @@ impl View {
             {
                 self.judged_by_gates.insert(uri.clone());
             }
-            if let Some(quote) = self.earlier.get_mut(&uri) {
-                if quote.flags.violates_embedding_rules == Some(true) && !forbidden {
-                    sound.push(uri);
-                }
-                quote.flags.violates_embedding_rules = forbidden.then_some(true);
+            let was_forbidden = quote.flags.violates_embedding_rules == Some(true);
+            self.judge_again(&uri, |flags| flags.violates_embedding_rules = forbidden.then_some(true));
+            if was_forbidden && !forbidden {
+                sound.push(uri);
             }
         }
         sound
+    }
+
+    /// A post is found to be something else than before.
+    fn judge_again(&mut self, uri: &str, verdict: impl FnOnce(&mut Flags)) {
+        let Some(post) = self.earlier.get_mut(uri) else { return };
+        let before = post.flags;
+        verdict(&mut post.flags);
+        for (reason, of) in [
+            ("reply", (|flags| flags.violates_thread_gate) as fn(&Flags) -> Option<bool>),
+            ("quote", |flags| flags.violates_embedding_rules),
+        ] {
+            if of(&post.flags) == Some(true) && of(&before) != Some(true) {
+                self.taken_back.push(TakenBack { uri: uri.to_owned(), reason });
+            }
+        }
     }
 
     /// A gate has come: the replies in its thread, or the quotes of its post, that came before the post are judged by it,
@@ -351,9 +366,7 @@ impl View {
             let Some(reply) = found else { continue };
             let violates = self.is_kept_out(&reply.did, &gate.post);
             self.judged_by_gates.insert(uri.clone());
-            if let Some(reply) = self.earlier.get_mut(&uri) {
-                reply.flags.set_reply(false, violates);
-            }
+            self.judge_again(&uri, |flags| flags.set_reply(false, violates));
         }
     }
 }
