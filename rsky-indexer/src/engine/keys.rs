@@ -17,6 +17,8 @@ use crate::text::at_uri::AtUri;
 pub(super) enum Touch {
     /// It decides something by what is there.
     Read,
+    /// It decides something by rows, and so by nothing that its own wave writes before it.
+    ReadRows,
     /// It adds to what is there, as others may at the same time.
     Add,
     /// It adds, replaces or takes away one of many, which none of the others minds, but who reads them all does.
@@ -149,8 +151,9 @@ impl Keys {
     fn add_gate(&self, change: &Change, fresh: bool, threads: &Threads<'_>, keys: &mut Vec<Key>) {
         let post = refs::post_of_gate(change);
         match change.collection.parts {
+            // Which replies it judges is found by a walk down the thread, from row to row.
             PartsKind::ThreadGate if threads.has_replies(&post) => {
-                keys.push((self.thread(&post), if fresh { Touch::Read } else { Touch::Own }));
+                keys.push((self.thread(&post), if fresh { Touch::ReadRows } else { Touch::Own }));
                 let related = refs::gate_by_relations(change).into_iter().flat_map(|(_, accounts)| accounts);
                 keys.extend(related.map(|did| (self.rules(&did), Touch::Read)));
             }

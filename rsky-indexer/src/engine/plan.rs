@@ -63,7 +63,7 @@ impl Use {
         match touch {
             Touch::Read if fresh => self.settled.max(self.removed).max(beside(self.added)),
             // Deletions are the first thing of a wave: what they read must be there before it.
-            Touch::Read => self.settled.max(self.removed).max(self.added),
+            Touch::Read | Touch::ReadRows => self.settled.max(self.removed).max(self.added),
             Touch::Add | Touch::OneOf if fresh => self.settled.max(beside(self.read)),
             Touch::OneOf => self.settled.max(self.read),
             Touch::Own if fresh => self.settled.max(self.owned).max(beside(self.read)),
@@ -76,7 +76,7 @@ impl Use {
     fn note(&mut self, touch: Touch, fresh: bool, wave: usize) {
         let after = wave + 1;
         match touch {
-            Touch::Read => self.read = self.read.max(after),
+            Touch::Read | Touch::ReadRows => self.read = self.read.max(after),
             Touch::OneOf if !fresh => {
                 self.removed = self.removed.max(after);
                 return;
@@ -87,7 +87,7 @@ impl Use {
                 self.owned = self.owned.max(after);
             }
         }
-        if touch != Touch::Read && !fresh {
+        if !matches!(touch, Touch::Read | Touch::ReadRows) && !fresh {
             self.settled = self.settled.max(after);
         }
     }

@@ -435,6 +435,18 @@ fn who_muted_the_quoted_thread_is_told_of_the_answer(tale: &mut Tale<'_>) {
     tale.create('1', POST, "p", post("root"));
 }
 
+/// A reply to itself claims to have come after the gate that comes after it: nobody finds it below the root.
+fn a_reply_to_itself_ahead_of_its_time(tale: &mut Tale<'_>) {
+    tale.root();
+    tale.then();
+    tale.scribe.set_clock(60_000);
+    tale.answer('b', "r", ('b', "r"));
+    tale.answer('c', "r", ('a', "p"));
+    tale.scribe.set_clock(0);
+    let gate = tale.gate(&[]);
+    tale.create('a', THREAD_GATE, "p", gate);
+}
+
 type Teller = fn(&mut Tale<'_>);
 
 const TALES: &[(&str, Teller)] = &[
@@ -461,6 +473,7 @@ const TALES: &[(&str, Teller)] = &[
     ("a reply with a gate becomes a root", a_reply_with_a_gate_becomes_a_root),
     ("a post changes its thread", a_post_changes_its_thread),
     ("quotes by and of the owner", quotes_by_and_of_the_owner),
+    ("a reply to itself ahead of its time", a_reply_to_itself_ahead_of_its_time),
     ("told of a quote and not of the answer", who_was_told_of_a_quote_is_not_told_of_the_answer),
     ("muted the quoted thread and told", who_muted_the_quoted_thread_is_told_of_the_answer),
 ];

@@ -34,6 +34,8 @@ pub(in crate::engine) struct Earlier {
     pub flags: Flags,
     /// What its row says; `None` if it is yet to be written.
     pub stored: Option<Flags>,
+    /// Whether a gate of its thread may judge it: it was found below the root, or is asked about by itself.
+    pub is_in_reach: bool,
 }
 
 impl Earlier {
@@ -64,12 +66,12 @@ impl EarlierPosts {
             return;
         }
         let lists = [
-            (&mut self.answers, &post.parent),
-            (&mut self.threads, &post.root),
-            (&mut self.quotes, &post.quoted),
+            (&mut self.answers, &post.parent, true),
+            (&mut self.threads, &post.root, post.is_in_reach),
+            (&mut self.quotes, &post.quoted, true),
         ];
-        for (list, key) in lists {
-            if let Some(key) = key {
+        for (list, key, counts) in lists {
+            if let Some(key) = key.as_ref().filter(|_| counts) {
                 list.entry(key.clone()).or_default().push(post.uri.clone());
             }
         }
@@ -91,7 +93,7 @@ impl EarlierPosts {
         self.answers.get(post).cloned().unwrap_or_default()
     }
 
-    /// The posts of a thread but its root.
+    /// The posts of a thread but its root that a gate may judge.
     pub(super) fn of_thread(&self, root: &str) -> Vec<String> {
         self.threads.get(root).cloned().unwrap_or_default()
     }
@@ -238,14 +240,16 @@ async fn load_with(
     let limit = i64::try_from(PAGE + 1).unwrap_or(i64::MAX);
     let is_first = after.is_empty();
     let by_page = answers == ANSWERS_PAGE;
-    let mut uris: HashSet<String> = seeds.posts.iter().filter(|_| is_first).cloned().collect();
+    // Each with whether a gate of its thread may judge it.
+    let mut uris: HashMap<String, bool> =
+        seeds.posts.iter().filter(|_| is_first).map(|uri| (uri.clone(), true)).collect();
     let mut found = Found::default();
-    let mut take = |rows: Vec<PgRow>| -> Result<(), sqlx::Error> {
+    let mut take = |rows: Vec<PgRow>, is_in_reach: bool| -> Result<(), sqlx::Error> {
         let mut last: Option<String> = None;
         for row in rows.iter().take(PAGE) {
             let uri: String = row.try_get(0)?;
             last = last.max(Some(uri.clone()));
-            uris.insert(uri);
+            *uris.entry(uri).or_default() |= is_in_reach;
         }
         if rows.len() > PAGE {
             // Of several kinds, the next page begins where the first of them was cut.
@@ -257,7 +261,7 @@ async fn load_with(
     if !seeds.answered.is_empty() {
         let query = statements.query(answers).bind(&seeds.answered).bind(limit);
         let query = if by_page { query.bind(after) } else { query };
-        take(query.fetch_all(&mut *connection).await?)?;
+        take(query.fetch_all(&mut *connection).await?, false)?;
     }
     if !seeds.quoted.is_empty() && is_first {
         // Whether a gate that comes now is there, the database cannot tell.
@@ -265,7 +269,7 @@ async fn load_with(
         let gates: Vec<Option<String>> =
             seeds.quoted.iter().map(|post| (!seeds.gated.contains(post)).then(|| stored(post))).collect();
         let query = statements.query(QUOTES).bind(&seeds.quoted).bind(limit).bind(gates);
-        take(query.fetch_all(&mut *connection).await?)?;
+        take(query.fetch_all(&mut *connection).await?, false)?;
     }
     for (sql, gates) in [(OF_THREADS, &seeds.thread_gates), (OF_QUOTED, &seeds.post_gates)] {
         if gates.is_empty() {
@@ -278,12 +282,13 @@ async fn load_with(
             .bind(gates.iter().map(|gate| gate.time.as_str()).collect::<Vec<_>>())
             .bind(gates.iter().map(|gate| gate.post_time.as_deref()).collect::<Vec<_>>())
             .bind(after);
-        take(query.fetch_all(&mut *connection).await?)?;
+        take(query.fetch_all(&mut *connection).await?, sql == OF_THREADS)?;
     }
     if uris.is_empty() {
         return Ok(found);
     }
-    let mut uris: Vec<String> = uris.into_iter().collect();
+    let in_reach = uris;
+    let mut uris: Vec<&str> = in_reach.keys().map(String::as_str).collect();
     // Every process locks rows in one order.
     uris.sort_unstable();
     let skip = if lock == Lock::SkipHeld { " SKIP LOCKED" } else { "" };
@@ -291,7 +296,9 @@ async fn load_with(
         "SELECT {COLUMNS} FROM post c WHERE c.uri = ANY($1) ORDER BY c.uri FOR NO KEY UPDATE OF c{skip}"
     );
     for row in statements.query(&sql).bind(&uris).fetch_all(&mut *connection).await? {
-        found.posts.push(post_of(&row)?);
+        let mut post = post_of(&row)?;
+        post.is_in_reach = in_reach.get(&post.uri).copied().unwrap_or(false);
+        found.posts.push(post);
     }
     if found.posts.len() < uris.len() && lock == Lock::SkipHeld {
         let there = statements.query("SELECT uri FROM post WHERE uri = ANY($1)").bind(&uris);
@@ -324,6 +331,7 @@ fn post_of(row: &PgRow) -> Result<Earlier, sqlx::Error> {
         sort_at: row.try_get(6)?,
         flags,
         stored: Some(flags),
+        is_in_reach: false,
     })
 }
 

@@ -246,20 +246,17 @@ impl Gates<'_> {
     }
 }
 
-/// What comes in a wave that posts before it may be judged by.
+/// What comes in a wave that posts of the wave before it may be judged by.
 struct WaitedFor<'w> {
     quoted: HashSet<&'w str>,
-    gated_threads: HashSet<&'w str>,
     gated_posts: HashSet<&'w str>,
 }
 
 impl<'w> WaitedFor<'w> {
     fn of(seeds: &'w Seeds, gates: &'w Gates<'_>) -> Self {
-        let posts = |gates: &'w HashMap<&str, Gate>| gates.values().map(|gate| gate.post.as_str()).collect();
         Self {
             quoted: seeds.quoted.iter().map(String::as_str).collect(),
-            gated_threads: posts(&gates.thread),
-            gated_posts: posts(&gates.post),
+            gated_posts: gates.post.values().map(|gate| gate.post.as_str()).collect(),
         }
     }
 
@@ -269,7 +266,6 @@ impl<'w> WaitedFor<'w> {
             |set: &HashSet<&str>, uri: &Option<String>| uri.as_deref().is_some_and(|uri| set.contains(uri));
         post.flags.invalid_reply_root == Some(true)
             || waits_in(&self.quoted, &post.quoted)
-            || waits_in(&self.gated_threads, &post.root)
             || waits_in(&self.gated_posts, &post.quoted)
     }
 }
@@ -411,6 +407,8 @@ fn as_earlier(change: &Change, content: &Content, flags: Flags) -> Earlier {
         sort_at: created.map_or(change.time.as_str(), |created| created.min(&change.time)).to_owned(),
         flags,
         stored: None,
+        // The thread's gate is in a later wave, if it judges any post of the batch before it.
+        is_in_reach: false,
     }
 }
 
