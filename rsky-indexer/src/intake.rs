@@ -5,7 +5,7 @@
 use rsky_common::wire::{self, DeleteEvent, RecordEvent, StreamEvent};
 
 use crate::collections::{self, Collection, Parts, build_row, check_ownership};
-use crate::engine::{AccountNews, Action, Change, Content, News, SeenCommit, Work};
+use crate::engine::{AccountNews, Action, Change, Content, News, SeenCommit, Work, may_be_refused};
 use crate::lexicon::{self, Edition};
 use crate::text::json::Json;
 
@@ -34,6 +34,14 @@ pub fn read(payload: &str) -> Intake<Work> {
 
 /// Reads one `event` payload as an AppView with the collections and lexicons of an edition would.
 pub fn read_in(edition: Edition, payload: &str) -> Intake<Work> {
+    let mut intake = read_event(edition, payload);
+    if let Intake::Work(work) = &mut intake {
+        work.is_doubtful = may_be_refused(payload, work);
+    }
+    intake
+}
+
+fn read_event(edition: Edition, payload: &str) -> Intake<Work> {
     let event = match wire::parse(payload) {
         Ok(event) => event,
         Err(error) => return rejected("malformed_entry", error),
@@ -137,7 +145,7 @@ fn work(edition: Edition, time: &str, change: Option<Change>, seen: Option<SeenC
         (None, Some(commit)) => Some(news(&commit.did, News::Commit)),
         (None, None) => None,
     };
-    Intake::Work(Work { change, seen, account })
+    Intake::Work(Work { change, seen, account, ..Work::default() })
 }
 
 fn about_account(did: &str, time: &str, what: News) -> Intake<Work> {

@@ -72,7 +72,7 @@ impl Effect for Events {
     }
 
     fn may_be_refused(work: &Work) -> bool {
-        engine::may_be_refused(work)
+        work.is_doubtful
     }
 
     fn rows(work: &Work) -> Vec<Row> {

@@ -102,6 +102,8 @@ pub struct Work {
     pub seen: Option<SeenCommit>,
     /// What it says of the account.
     pub account: Option<AccountNews>,
+    /// Whether Postgres may refuse it for what it says ([`super::doubt`]).
+    pub is_doubtful: bool,
 }
 
 impl Work {
