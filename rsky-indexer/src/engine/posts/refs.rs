@@ -196,7 +196,8 @@ impl<'c> Threads<'c> {
         let mut replied_to: HashSet<&str> = HashSet::default();
         let mut quoted_before: HashSet<&str> = HashSet::default();
         let mut touched: HashSet<&str> = HashSet::default();
-        for change in changes {
+        let in_threads = [PartsKind::Post, PartsKind::ThreadGate];
+        for change in changes.iter().filter(|change| in_threads.contains(&change.collection.parts)) {
             // What is stored before the batch says nothing of what an earlier change of the batch leaves.
             let is_settled = touched.insert(&change.uri) && known.is_settled(change);
             let Some(content) = change.content() else { continue };

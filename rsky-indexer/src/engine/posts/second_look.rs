@@ -50,14 +50,17 @@ impl<'c> Unseen<'c> {
         let mut unseen = Self::default();
         let mut touched: HashSet<&str> = HashSet::default();
         for change in changes {
+            let kind = change.collection.parts;
+            if kind == PartsKind::None {
+                continue;
+            }
             // After another change of the batch it is no second delivery.
             let is_first = touched.insert(&change.uri);
             let Some(content) = change.content() else { continue };
-            let kind = change.collection.parts;
             if kind == PartsKind::Post {
                 unseen.posts.push((change, content));
             }
-            if kind == PartsKind::None || !is_first || !known.is_delivered_again(change) {
+            if !is_first || !known.is_delivered_again(change) {
                 continue;
             }
             if kind == PartsKind::Post {
