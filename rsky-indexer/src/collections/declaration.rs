@@ -33,6 +33,14 @@ impl Collection {
         self.table.is_some_and(|table| !table.duplicate_key.is_empty())
     }
 
+    /// Whether two records that say the same are of one author.
+    pub fn has_key_of_author(&self) -> bool {
+        self.table.is_some_and(|table| {
+            let mut key = table.duplicate_key.iter().filter_map(|at| table.columns.get(*at));
+            key.any(|column| matches!(column.source, Source::Creator))
+        })
+    }
+
     /// Whether an edition has a rule for it.
     pub fn is_in(&self, edition: Edition) -> bool {
         !self.later || edition.is_later()

@@ -3,6 +3,7 @@
 //! Indexes used: `duplicate_record_pkey`, its index on `"duplicateOf"`, each typed table's duplicate key.
 
 use foldhash::{HashMap, HashSet};
+use futures::TryStreamExt as _;
 use sqlx::{PgConnection, Row as _};
 
 use super::change::{Change, Content};
@@ -138,33 +139,50 @@ pub(super) async fn oldest_behind(
         .collect()
 }
 
-/// Duplicates that are read at a time.
-const PAGE: usize = 1000;
+/// Of these records, those that stand behind another as duplicates, with the one in front.
+pub(crate) async fn in_waiting(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    uris: &[&str],
+) -> Result<HashMap<String, String>, sqlx::Error> {
+    if uris.is_empty() {
+        return Ok(HashMap::default());
+    }
+    let sql = r#"SELECT uri, "duplicateOf" FROM duplicate_record WHERE uri = ANY($1)"#;
+    let rows = statements.query(sql).bind(uris).fetch_all(connection).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
 
-/// Of these records, those that others stand behind, with what the others say: the duplicate keys of the rows that they
-/// would get. That is not always the key that the record in front has now: it may have had another.
+/// Most duplicate keys that are told apart behind one record. Mostly there is one; there are more where the record in front
+/// was replaced again and again, each time with others that said the same.
+const MOST_KEYS: usize = 64;
+
+/// Of these records, those that others stand behind, with what the oldest `most` of the others say: the duplicate keys of
+/// the rows that they would get, at most [`MOST_KEYS`]. That is not always the key that the record in front has now: it may
+/// have had another.
 pub(crate) async fn keys_behind(
     connection: &mut PgConnection,
     statements: &Statements,
     uris: &[&str],
+    most: usize,
 ) -> Result<HashMap<String, HashSet<Vec<String>>>, sqlx::Error> {
     let mut keys: HashMap<String, HashSet<Vec<String>>> = HashMap::default();
-    let sql = r#"SELECT d.uri, d."duplicateOf", r.did, r.json FROM duplicate_record d LEFT JOIN record r ON r.uri = d.uri
-        WHERE d."duplicateOf" = ANY($1) AND d.uri > $2 ORDER BY d.uri LIMIT $3"#;
-    let mut after = Some(String::new());
-    while let Some(from) = after.take().filter(|_| !uris.is_empty()) {
-        let query =
-            statements.query(sql).bind(uris).bind(&from).bind(i64::try_from(PAGE).unwrap_or(i64::MAX));
-        let rows = query.fetch_all(&mut *connection).await?;
-        let is_full = rows.len() >= PAGE;
-        for row in rows {
-            let (uri, before): (String, String) = (row.try_get(0)?, row.try_get(1)?);
-            let found = keys.entry(before).or_default();
-            let recorded: (Option<String>, Option<String>) = (row.try_get(2)?, row.try_get(3)?);
-            if let (Some(did), Some(json)) = recorded {
-                found.extend(key_of(&uri, did, json));
-            }
-            after = is_full.then_some(uri);
+    if uris.is_empty() {
+        return Ok(keys);
+    }
+    let sql = r#"SELECT d.uri, f.uri, r.did, r.json FROM unnest($1::text[]) AS f(uri)
+        CROSS JOIN LATERAL (SELECT uri FROM duplicate_record WHERE "duplicateOf" = f.uri
+            ORDER BY "indexedAt", uri LIMIT $2) d
+        LEFT JOIN record r ON r.uri = d.uri"#;
+    // One row at a time: there may be very many.
+    let query = statements.query(sql).bind(uris).bind(i64::try_from(most).unwrap_or(i64::MAX));
+    let mut rows = query.fetch(connection);
+    while let Some(row) = rows.try_next().await? {
+        let (uri, before): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+        let found = keys.entry(before).or_default();
+        let recorded: (Option<String>, Option<String>) = (row.try_get(2)?, row.try_get(3)?);
+        if let (Some(did), Some(json)) = recorded {
+            found.extend(key_of(&uri, did, json).filter(|_| found.len() < MOST_KEYS));
         }
     }
     Ok(keys)

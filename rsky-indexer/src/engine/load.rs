@@ -27,7 +27,7 @@ const OFTEN_UNRECORDED: [&str; 4] = ["like", "repost", "follow", "actor_block"];
 pub(super) struct Known<'c> {
     records: HashMap<Cow<'c, str>, Stored<'c>>,
     duplicate_keys: HashMap<String, Vec<String>>,
-    /// By records that others stand behind: the duplicate keys of these.
+    /// By records that others stand behind, or that stand behind another with others: the duplicate keys of these.
     behind_it: HashMap<String, HashSet<Vec<String>>>,
     taken: HashSet<String>,
     rev: RevMode,
@@ -119,12 +119,13 @@ impl<'c> Known<'c> {
         self.duplicate_keys.get(uri).map(Vec::as_slice)
     }
 
-    /// Whether other records stand behind this one as duplicates.
+    /// Whether other records stand behind this one as duplicates, or it stands behind another.
     pub(super) fn has_duplicates(&self, uri: &str) -> bool {
         self.behind_it.contains_key(uri)
     }
 
-    /// The duplicate keys of the records that stand behind this one: one of them moves up when it goes.
+    /// The duplicate keys of the records that stand behind this one, or with it behind another: one of them moves up when it
+    /// goes.
     pub(super) fn keys_behind(&self, uri: &str) -> impl Iterator<Item = &[String]> {
         self.behind_it.get(uri).into_iter().flatten().map(Vec::as_slice)
     }
@@ -232,7 +233,19 @@ async fn load_replaced(
             known.duplicate_keys.insert(row.try_get(0)?, key);
         }
     }
-    known.behind_it = duplicates::keys_behind(connection, statements, &replaced).await?;
+    // What stands behind another itself moves up, and may go again, when an earlier change of the batch takes that away.
+    let without_rows: Vec<&str> =
+        replaced.iter().copied().filter(|uri| !known.duplicate_keys.contains_key(*uri)).collect();
+    let waiting = duplicates::in_waiting(connection, statements, &without_rows).await?;
+    let in_front: Vec<&str> = replaced.into_iter().chain(waiting.values().map(String::as_str)).collect();
+    // No more of them can move up than the batch has changes.
+    let most = changes.len().saturating_add(1);
+    known.behind_it = duplicates::keys_behind(connection, statements, &in_front, most).await?;
+    for (uri, holder) in &waiting {
+        if let Some(keys) = known.behind_it.get(holder).cloned() {
+            known.behind_it.insert(uri.clone(), keys);
+        }
+    }
     Ok(())
 }
 

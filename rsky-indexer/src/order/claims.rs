@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `record` of a uri | whoever writes it; read by replies (parent, root, gate), quotes, gates, and who may have to be told |
 //! | `key` of what a record says (who likes what) | the records that say it: the second is a duplicate of the first |
-//! | `scope` of an author's collection | all its records that can say the same; alone by those that replace or delete one, since another may move up |
+//! | `scope` of an author's collection | all its records that can say the same, one batch at a time, since another may move up for one that goes; where the stored version is looked at anyhow ([`look`]), side by side by those that were not there |
 //! | `thread` of a root | the posts of the thread, replaced and deleted ones, too; alone by its gate, and by a post that earlier replies wait for |
 //! | `quoted` of a post | the quotes of it, the post and its post gate |
 //! | `reposted` of a post | its reposts; alone by the post when it is replaced or deleted, since the items in feeds go with it |
@@ -173,9 +173,12 @@ impl Keys {
     }
 
     fn add_key(&self, change: &Change, claims: &mut Claims) {
-        let adds = matches!(change.action, Action::Create(_));
+        let adds = is_looked_at(change) && matches!(change.action, Action::Create(_));
         claims.push(self.scope(change), if adds { Touch::Add } else { Touch::Own });
-        if let Some(values) = change.duplicate_key() {
+        // Only its author says the same as a record whose key names the author.
+        if (adds || !change.collection.has_key_of_author())
+            && let Some(values) = change.duplicate_key()
+        {
             claims.push(self.key(change.collection.nsid, &values), Touch::Own);
         }
     }
@@ -264,6 +267,13 @@ impl Keys {
             }
         }
     }
+}
+
+/// Whether the stored version of a change's record makes it claim more than its author's collection, so that it has to be
+/// known. Of likes and blocks it does not.
+pub fn is_looked_at(change: &Change) -> bool {
+    change.collection.parts == PartsKind::Post
+        || matches!(change.collection.nsid, refs::FOLLOW | refs::LIST_ITEM | refs::REPOST)
 }
 
 /// Whether a change's new row may tell somebody, whatever is stored.

@@ -14,12 +14,12 @@ use std::collections::{BTreeMap, VecDeque};
 use foldhash::{HashMap, HashSet};
 use sqlx::{PgConnection, Row as _};
 
-use super::claims::{Claims, Keys, Touch, may_tell};
+use super::claims::{Claims, Keys, Touch, is_looked_at, may_tell};
 use crate::collections::PartsKind;
 use crate::engine::refs::{self, ThreadRefs};
 use crate::engine::{
-    Change, EngineError, MOST_ANCESTORS, Notifications, Statements, Work, begin, end, keys_behind,
-    load_parents,
+    Change, EngineError, MOST_ANCESTORS, Notifications, Statements, Work, begin, end, in_waiting,
+    keys_behind, load_parents,
 };
 
 /// What an entry makes others claim that come after it, while it is on its way.
@@ -31,8 +31,12 @@ pub struct Registry {
     awaited: HashMap<u64, u32>,
     /// By the key of a post: what its thread gates on their way look at, `rules` keys of accounts.
     related: HashMap<u64, Vec<Vec<u64>>>,
-    /// By uri of a post on its way: what it answers. Several versions may be on their way.
-    parents: HashMap<String, Vec<String>>,
+    /// By the key of a post on its way: what it answers, with the entry that says so. Several versions may be on their way.
+    parents: HashMap<u64, Vec<(u64, String)>>,
+    /// Counts the answers that were entered.
+    entered: u64,
+    /// Entries that another version may follow.
+    on_their_way: usize,
 }
 
 /// The claims that go with a version. Of none are there more.
@@ -52,7 +56,8 @@ pub struct Registered {
     scope: Option<u64>,
     awaits: Option<u64>,
     gates: Option<u64>,
-    parent: Option<(String, String)>,
+    /// Which of the answers in the registry is its own.
+    answer: Option<u64>,
     /// Whether replies to it were on their way before it.
     is_awaited: bool,
 }
@@ -64,9 +69,20 @@ pub struct Looked(pub Vec<(u64, Touch)>);
 impl Registry {
     /// An entry joins: `claims` gets what the versions on their way make it claim.
     pub fn enter(&mut self, keys: &Keys, work: &Work, claims: &mut Claims) -> Registered {
-        let Some(change) = work.change.as_ref().filter(|change| leaves_claims(change)) else {
-            return Registered::default();
-        };
+        let Some(change) = &work.change else { return Registered::default() };
+        let mut registered = Registered::default();
+        if let Some((post, accounts)) = refs::gate_by_relations(change) {
+            let post = keys.record(&post);
+            let rules: Vec<u64> = accounts.iter().map(|did| keys.rules(did)).collect();
+            if self.awaited.contains_key(&post) {
+                rules.iter().for_each(|rules| claims.push(*rules, Touch::Read));
+            }
+            self.related.entry(post).or_default().push(rules);
+            registered.gates = Some(post);
+        }
+        if !is_looked_at(change) {
+            return registered;
+        }
         let record = keys.record(&change.uri);
         let scope = change.collection.has_key().then(|| keys.scope(change));
         let left = claims_of_version(keys, change, scope);
@@ -81,20 +97,10 @@ impl Registry {
                 versions.later.push_back(left);
             }
         }
-        let mut registered = Registered { record: Some(record), scope, ..Registered::default() };
-        if let Some((post, accounts)) = refs::gate_by_relations(change) {
-            let post = keys.record(&post);
-            let rules: Vec<u64> = accounts.iter().map(|did| keys.rules(did)).collect();
-            if self.awaited.contains_key(&post) {
-                rules.iter().for_each(|rules| claims.push(*rules, Touch::Read));
-            }
-            self.related.entry(post).or_default().push(rules);
-            registered.gates = Some(post);
-        }
-        if change.collection.parts != PartsKind::Post {
-            return registered;
-        }
-        let Some(content) = change.content() else { return registered };
+        (registered.record, registered.scope) = (Some(record), scope);
+        self.on_their_way = self.on_their_way.saturating_add(1);
+        let post = change.content().filter(|_| change.collection.parts == PartsKind::Post);
+        let Some(content) = post else { return registered };
         if self.awaited.contains_key(&record) {
             // It judges them, whoever wrote them.
             let root = refs::root_of(change, content);
@@ -106,14 +112,18 @@ impl Registry {
             let awaits = keys.record(parent);
             *self.awaited.entry(awaits).or_default() += 1;
             registered.awaits = Some(awaits);
-            self.parents.entry(change.uri.clone()).or_default().push(parent.to_owned());
-            registered.parent = Some((change.uri.clone(), parent.to_owned()));
+            self.entered = self.entered.wrapping_add(1);
+            self.parents.entry(record).or_default().push((self.entered, parent.to_owned()));
+            registered.answer = Some(self.entered);
         }
         registered
     }
 
     /// An entry is done with.
     pub fn leave(&mut self, registered: &Registered) {
+        if registered.record.is_some() {
+            self.on_their_way = self.on_their_way.saturating_sub(1);
+        }
         if let Some(record) = registered.record
             && let Some(versions) = self.versions.get_mut(&record)
         {
@@ -135,14 +145,12 @@ impl Registry {
         if let Some(awaits) = registered.awaits {
             one_less(&mut self.awaited, awaits);
         }
-        if let Some((uri, parent)) = &registered.parent
-            && let Some(parents) = self.parents.get_mut(uri)
+        if let (Some(record), Some(answer)) = (registered.record, registered.answer)
+            && let Some(parents) = self.parents.get_mut(&record)
         {
-            if let Some(at) = parents.iter().position(|known| known == parent) {
-                parents.swap_remove(at);
-            }
+            parents.retain(|(entered, _)| *entered != answer);
             if parents.is_empty() {
-                self.parents.remove(uri);
+                self.parents.remove(&record);
             }
         }
     }
@@ -153,7 +161,7 @@ impl Registry {
     }
 
     /// The posts above a reply, as far as they are on their way; the last ones of each branch are to be looked up.
-    fn above(&self, change: &Change) -> HashSet<String> {
+    fn above(&self, keys: &Keys, change: &Change) -> HashSet<String> {
         let mut found: HashSet<String> = HashSet::default();
         let Some(reply) = change.content().and_then(|content| ThreadRefs::of(change, content)) else {
             return found;
@@ -161,7 +169,8 @@ impl Registry {
         let mut level = vec![reply.parent.to_owned()];
         for _ in 0..MOST_ANCESTORS {
             level.retain(|uri| found.insert(uri.clone()));
-            level = level.iter().filter_map(|uri| self.parents.get(uri)).flatten().cloned().collect();
+            let parents = level.iter().filter_map(|uri| self.parents.get(&keys.record(uri))).flatten();
+            level = parents.map(|(_, parent)| parent.clone()).collect();
         }
         found
     }
@@ -173,28 +182,24 @@ impl Registry {
         works: impl Iterator<Item = (Option<&'w Work>, &'w Registered)>,
         mode: Notifications,
     ) -> Question {
-        let mut question = Question::default();
+        let mut question =
+            Question { most_before: self.on_their_way.saturating_add(1), ..Question::default() };
         for (at, (work, registered)) in works.enumerate() {
             let Some(change) = work.and_then(|work| work.change.as_ref()) else { continue };
-            if !leaves_claims(change) {
-                continue;
+            if let Some((post, accounts)) = refs::gate_by_relations(change) {
+                question.gates.push((at, post, accounts.iter().map(|did| keys.rules(did)).collect()));
             }
+            let (Some(record), Some(table)) = (registered.record, change.collection.table) else { continue };
             let post = change.content().filter(|_| change.collection.parts == PartsKind::Post);
             let thread = post.map(|content| {
                 let root = refs::root_of(change, content).to_owned();
                 let related = self.related_to(keys.record(&root)).collect();
                 Box::new(Thread { root, related, is_awaited: registered.is_awaited })
             });
-            let Some(record) = registered.record else { continue };
             question.places.push(Place { record, at, scope: registered.scope, thread });
-            if let Some((post, accounts)) = refs::gate_by_relations(change) {
-                question.gates.push((at, post, accounts.iter().map(|did| keys.rules(did)).collect()));
-            }
-            if let Some(table) = change.collection.table {
-                question.tables.entry(table.name).or_default().push(change.uri.clone());
-            }
+            question.tables.entry(table.name).or_default().push(change.uri.clone());
             if change.collection.parts == PartsKind::Post && may_tell(mode, change) {
-                let above = self.above(change);
+                let above = self.above(keys, change);
                 if !above.is_empty() {
                     question.tellers.push((at, above.into_iter().collect()));
                 }
@@ -202,11 +207,6 @@ impl Registry {
         }
         question
     }
-}
-
-/// Whether later versions of a record have to know of this one.
-fn leaves_claims(change: &Change) -> bool {
-    change.collection.parts == PartsKind::Post || change.collection.has_key()
 }
 
 fn one_less(counts: &mut HashMap<u64, u32>, key: u64) {
@@ -230,9 +230,6 @@ fn claims_of_version(keys: &Keys, change: &Change, scope: Option<u64>) -> Left {
     }
     // Whoever replaces it frees its key.
     let scope = scope.map(|scope| (scope, Touch::Own));
-    if !matches!(change.collection.nsid, refs::FOLLOW | refs::LIST_ITEM | refs::REPOST) {
-        return [scope, None, None];
-    }
     match (change.collection.nsid, change.duplicate_key().as_deref()) {
         (refs::FOLLOW, Some([creator, subject])) => {
             let [follow, rules] = keys.of_follow(creator, subject);
@@ -253,6 +250,8 @@ pub struct Question {
     places: Vec<Place>,
     /// Gates that look at follows or lists: their posts, and what they look at.
     gates: Vec<(usize, String, Vec<u64>)>,
+    /// Entries on their way, at most so many of which can take a record away from in front of others.
+    most_before: usize,
     /// Posts that may tell those above them: the ones that are known.
     tellers: Vec<(usize, Vec<String>)>,
 }
@@ -280,16 +279,18 @@ struct Thread {
 }
 
 /// What is stored of these uris in a table that needs to be known: uri, and two values.
-fn sql_of(table: &str) -> String {
-    match table {
-        "post" => r#"SELECT p.uri, coalesce(p."replyRoot", p.uri), e."embedUri" FROM post p
+fn sql_of(table: &str) -> Option<&'static str> {
+    Some(match table {
+        "post" => {
+            r#"SELECT p.uri, coalesce(p."replyRoot", p.uri), e."embedUri" FROM post p
                 LEFT JOIN post_embed_record e ON e."postUri" = p.uri WHERE p.uri = ANY($1)"#
-            .to_owned(),
-        "follow" => r#"SELECT uri, creator, "subjectDid" FROM follow WHERE uri = ANY($1)"#.to_owned(),
-        "list_item" => r#"SELECT uri, "subjectDid", NULL FROM list_item WHERE uri = ANY($1)"#.to_owned(),
-        "repost" => "SELECT uri, subject, NULL FROM repost WHERE uri = ANY($1)".to_owned(),
-        _ => format!(r#"SELECT uri, NULL, NULL FROM "{table}" WHERE uri = ANY($1)"#),
-    }
+        }
+        "follow" => r#"SELECT uri, creator, "subjectDid" FROM follow WHERE uri = ANY($1)"#,
+        "list_item" => r#"SELECT uri, "subjectDid", NULL FROM list_item WHERE uri = ANY($1)"#,
+        "repost" => "SELECT uri, subject, NULL FROM repost WHERE uri = ANY($1)",
+        // The stored version makes nothing claim more.
+        _ => return None,
+    })
 }
 
 /// Posts that flagged replies wait for.
@@ -310,7 +311,7 @@ struct Stored {
 impl Question {
     /// Whether there is nothing to ask.
     pub fn is_empty(&self) -> bool {
-        self.tables.is_empty()
+        self.tables.is_empty() && self.gates.is_empty()
     }
 
     /// Asks; returns what each of the entries claims by it, by their place.
@@ -325,11 +326,18 @@ impl Question {
     ) -> Result<Vec<(usize, Looked)>, EngineError> {
         begin(connection, statements).await?;
         let read = self.read(connection, statements, keys).await;
-        let Read { stored, behind, awaited, related, answered, parents } =
+        let Read { mut stored, waiting, behind, awaited, related, answered, parents } =
             end(connection, read.map_err(EngineError::from)).await?;
         let mut found: HashMap<usize, Looked> = HashMap::default();
         // Mostly nothing is stored, and nobody asks.
         let mut places: HashMap<u64, Vec<&Place>> = HashMap::default();
+        // What stands behind another has no row, and moves up when an earlier entry takes that away.
+        let waits = |(uri, (table, _)): (&String, &(&'static str, String))| Stored {
+            table,
+            uri: uri.clone(),
+            values: [None, None],
+        };
+        stored.extend(waiting.iter().map(waits));
         for place in self.places.iter().filter(|_| !stored.is_empty()) {
             places.entry(place.record).or_default().push(place);
         }
@@ -349,7 +357,8 @@ impl Question {
                 _ => {}
             }
             // When it goes, one of those behind it moves up, which may say something else.
-            for key in behind.get(&uri).into_iter().flatten() {
+            let in_front = waiting.get(&uri).map_or(&uri, |(_, in_front)| in_front);
+            for key in behind.get(in_front).into_iter().flatten() {
                 match (table, key.as_slice()) {
                     ("follow", [creator, subject]) => claims.extend(keys.of_follow(creator, subject)),
                     ("list_item", [_, subject]) => claims.push((keys.listed(subject), Touch::Own)),
@@ -405,9 +414,9 @@ impl Question {
     ) -> Result<Read, sqlx::Error> {
         let mut stored = Vec::new();
         for (table, uris) in &self.tables {
-            let sql = sql_of(table);
+            let Some(sql) = sql_of(table) else { continue };
             let uris = storable(uris.iter().map(String::as_str));
-            for row in statements.query(&sql).bind(uris).fetch_all(&mut *connection).await? {
+            for row in statements.query(sql).bind(uris).fetch_all(&mut *connection).await? {
                 stored.push(Stored {
                     table,
                     uri: row.try_get(0)?,
@@ -416,12 +425,21 @@ impl Question {
             }
         }
         // Asked for after the rows: a row that has another key meanwhile has been seen with the one before.
-        let in_front: Vec<&str> = stored
+        let with_keys = |table: &&'static str| matches!(*table, "follow" | "list_item" | "repost");
+        let mut waiting: HashMap<String, (&'static str, String)> = HashMap::default();
+        for (table, uris) in self.tables.iter().filter(|(table, _)| with_keys(table)) {
+            let uris = storable(uris.iter().map(String::as_str));
+            let found = in_waiting(connection, statements, &uris).await?;
+            waiting.extend(found.into_iter().map(|(uri, in_front)| (uri, (*table, in_front))));
+        }
+        let in_front: HashSet<&str> = stored
             .iter()
-            .filter(|stored| matches!(stored.table, "follow" | "list_item" | "repost"))
+            .filter(|stored| with_keys(&stored.table))
             .map(|stored| stored.uri.as_str())
+            .chain(waiting.values().map(|(_, in_front)| in_front.as_str()))
             .collect();
-        let behind = keys_behind(connection, statements, &in_front).await?;
+        let in_front: Vec<&str> = in_front.into_iter().collect();
+        let behind = keys_behind(connection, statements, &in_front, self.most_before).await?;
         let mut awaited: HashSet<u64> = HashSet::default();
         if let Some(posts) = self.tables.get("post") {
             let posts = storable(posts.iter().map(String::as_str));
@@ -447,7 +465,7 @@ impl Question {
             }
         }
         let parents = load_parents(connection, statements, &tops).await?;
-        Ok(Read { stored, behind, awaited, related, answered, parents })
+        Ok(Read { stored, waiting, behind, awaited, related, answered, parents })
     }
 }
 
@@ -460,6 +478,8 @@ fn storable<'q>(uris: impl Iterator<Item = &'q str>) -> Vec<&'q str> {
 /// What the database has.
 struct Read {
     stored: Vec<Stored>,
+    /// Records that stand behind another: their table, and the one in front.
+    waiting: HashMap<String, (&'static str, String)>,
     /// By records that others stand behind: the duplicate keys of these.
     behind: HashMap<String, HashSet<Vec<String>>>,
     /// Keys of posts that flagged replies wait for.

@@ -209,6 +209,26 @@ fn an_answer_after_a_follow_moves_up(tale: &mut Tale<'_>) {
     tale.answer('b', "r", ('a', "p"));
 }
 
+/// Two are in waiting: one moves up for the other, and goes itself.
+fn who_moves_up_goes(tale: &mut Tale<'_>, steps: [&str; 3]) {
+    a_follow_in_waiting(tale);
+    tale.then();
+    for step in steps {
+        match step {
+            "r" => tale.answer('b', "r", ('a', "p")),
+            follow => tale.delete('a', FOLLOW, follow),
+        }
+    }
+}
+
+fn an_answer_before_who_moved_up_goes(tale: &mut Tale<'_>) {
+    who_moves_up_goes(tale, ["f", "r", "g"]);
+}
+
+fn an_answer_after_who_moved_up_goes(tale: &mut Tale<'_>) {
+    who_moves_up_goes(tale, ["f", "g", "r"]);
+}
+
 /// What is judged when the post comes that it answers.
 fn a_post_before_a_follow_moves_up(tale: &mut Tale<'_>) {
     a_follow_in_waiting(tale);
@@ -460,6 +480,8 @@ const TALES: &[(&str, Teller)] = &[
     ("an answer before a follow moves up", an_answer_before_a_follow_moves_up),
     ("an answer after a follow moves up", an_answer_after_a_follow_moves_up),
     ("a post before a follow moves up", a_post_before_a_follow_moves_up),
+    ("an answer before who moved up goes", an_answer_before_who_moved_up_goes),
+    ("an answer after who moved up goes", an_answer_after_who_moved_up_goes),
     ("an answer before a list item moves up", an_answer_before_a_list_item_moves_up),
     ("an answer after a list item moves up", an_answer_after_a_list_item_moves_up),
     ("a repost moves up and its post goes", a_repost_moves_up_and_its_post_goes),
