@@ -21,6 +21,7 @@ use sqlx::{PgConnection, Row as _};
 
 use super::sql::Statements;
 use crate::collections::Counter;
+use crate::text::sort_key::sort_by_text;
 
 /// Quotes of one post that are counted at most.
 const COUNTED_QUOTES: i64 = 1000;
@@ -112,17 +113,7 @@ impl<'c> Deltas<'c> {
         let mut written = 0;
         let none = BTreeMap::new();
         for (table, quotes) in [(&*POST_AGG, &self.quotes), (&*PROFILE_AGG, &none)] {
-            let mut rows: Rows<'_> = BTreeMap::new();
-            for ((counter, subject), delta) in &self.by_counter {
-                if let Some(at) = table.columns.iter().position(|column| column == counter)
-                    && let Some(slot) = rows.entry(subject).or_default().get_mut(at)
-                {
-                    *slot = Some(*delta);
-                }
-            }
-            for subject in quotes.keys() {
-                rows.entry(subject).or_default();
-            }
+            let rows = rows_of(table, &self.by_counter, quotes);
             written += rows.len();
             write_table(connection, statements, table, rows, quotes).await?;
         }
@@ -133,7 +124,33 @@ impl<'c> Deltas<'c> {
 /// Most counters of a table.
 const MOST: usize = 3;
 
-type Rows<'d> = BTreeMap<&'d str, [Option<i64>; MOST]>;
+/// A subject, and how far each of its counters moves.
+type Row<'d> = (&'d str, [Option<i64>; MOST]);
+
+/// What moves in a table, each subject once, in order.
+fn rows_of<'d>(
+    table: &AggregateTable,
+    by_counter: &'d HashMap<(Counter, Cow<'_, str>), i64>,
+    quotes: &'d BTreeMap<String, Quotes>,
+) -> Vec<Row<'d>> {
+    let moves = by_counter.iter().filter_map(|((counter, subject), delta)| {
+        let at = table.columns.iter().position(|column| column == counter)?;
+        Some((subject.as_ref(), Some((at, *delta))))
+    });
+    let moves = moves.chain(quotes.keys().map(|subject| (subject.as_str(), None)));
+    let mut rows: Vec<Row<'d>> = Vec::new();
+    for (subject, moved) in sort_by_text(moves, |(subject, _)| *subject) {
+        if rows.last().is_none_or(|(last, _)| *last != subject) {
+            rows.push((subject, [None; MOST]));
+        }
+        if let (Some((_, row)), Some((at, delta))) = (rows.last_mut(), moved)
+            && let Some(slot) = row.get_mut(at)
+        {
+            *slot = Some(delta);
+        }
+    }
+    rows
+}
 
 struct AggregateTable {
     columns: &'static [Counter],
@@ -181,7 +198,7 @@ async fn write_table(
     connection: &mut PgConnection,
     statements: &Statements,
     table: &AggregateTable,
-    mut rows: Rows<'_>,
+    mut rows: Vec<Row<'_>>,
     quotes: &BTreeMap<String, Quotes>,
 ) -> Result<(), sqlx::Error> {
     if rows.is_empty() {
@@ -195,7 +212,7 @@ async fn write_table(
         }
     }
     // Posts whose quotes are counted go along with nothing to add: their rows are locked with the others, in order.
-    rows.retain(|key, row| !is_still(row) || quotes.contains_key(*key));
+    rows.retain(|(key, row)| !is_still(row) || quotes.contains_key(*key));
     update(connection, statements, table, &rows).await?;
     count_quotes(connection, statements, quotes).await
 }
@@ -209,14 +226,15 @@ async fn update(
     connection: &mut PgConnection,
     statements: &Statements,
     table: &AggregateTable,
-    moving: &Rows<'_>,
+    moving: &[Row<'_>],
 ) -> Result<(), sqlx::Error> {
     if moving.is_empty() {
         return Ok(());
     }
-    let mut query = statements.query(&table.update).bind(moving.keys().copied().collect::<Vec<&str>>());
+    let keys: Vec<&str> = moving.iter().map(|(key, _)| *key).collect();
+    let mut query = statements.query(&table.update).bind(keys);
     for at in 0..table.columns.len() {
-        let column = moving.values().map(|row| row.get(at).copied().flatten().unwrap_or(0));
+        let column = moving.iter().map(|(_, row)| row.get(at).copied().flatten().unwrap_or(0));
         query = query.bind(column.collect::<Vec<i64>>());
     }
     query.execute(connection).await?;
@@ -227,11 +245,12 @@ async fn insert(
     connection: &mut PgConnection,
     statements: &Statements,
     table: &AggregateTable,
-    open: &Rows<'_>,
+    open: &[Row<'_>],
 ) -> Result<HashSet<String>, sqlx::Error> {
-    let mut query = statements.query(&table.insert).bind(open.keys().copied().collect::<Vec<&str>>());
+    let keys: Vec<&str> = open.iter().map(|(key, _)| *key).collect();
+    let mut query = statements.query(&table.insert).bind(keys);
     for at in 0..table.columns.len() {
-        let column = open.values().map(|row| row.get(at).is_some_and(Option::is_some));
+        let column = open.iter().map(|(_, row)| row.get(at).is_some_and(Option::is_some));
         query = query.bind(column.collect::<Vec<bool>>());
     }
     query.fetch_all(connection).await?.iter().map(|row| row.try_get(0)).collect()

@@ -46,21 +46,28 @@ impl Keys {
         self.hasher.hash_one(("scope", &change.did, change.collection.nsid))
     }
 
-    /// Everything that a change touches by what it says itself; `fresh` as in [`super::plan`].
-    pub(super) fn of_change(&self, change: &Change, fresh: bool, threads: &Threads<'_>) -> Vec<Key> {
-        let mut keys = vec![(self.uri(&change.uri), Touch::Own)];
+    /// Adds everything that a change touches by what it says itself; `uri` is the key of its record, `fresh` as in
+    /// [`super::plan`].
+    pub(super) fn of_change(
+        &self,
+        change: &Change,
+        uri: u64,
+        fresh: bool,
+        threads: &Threads<'_>,
+        keys: &mut Vec<Key>,
+    ) {
+        keys.push((uri, Touch::Own));
         if let Some(values) = change.duplicate_key() {
-            self.add_values(change.collection.nsid, &values, &mut keys);
+            self.add_values(change.collection.nsid, &values, keys);
         }
         match change.collection.parts {
-            PartsKind::Post => self.add_post(change, fresh, threads, &mut keys),
-            PartsKind::ThreadGate | PartsKind::PostGate => self.add_gate(change, fresh, threads, &mut keys),
+            PartsKind::Post => self.add_post(change, fresh, threads, keys),
+            PartsKind::ThreadGate | PartsKind::PostGate => self.add_gate(change, fresh, threads, keys),
             PartsKind::None => {}
         }
         if let Notifies::Subject { .. } = change.collection.notifies {
-            self.add_subject(change, &mut keys);
+            self.add_subject(change, keys);
         }
-        keys
     }
 
     /// A repost's item goes with its post; whether a thread is muted is told by the post.

@@ -124,6 +124,11 @@ impl<'c> Known<'c> {
         self.behind_it.contains_key(uri)
     }
 
+    /// Whether there are any such records.
+    pub(super) fn has_any_duplicates(&self) -> bool {
+        !self.behind_it.is_empty()
+    }
+
     /// The duplicate keys of the records that stand behind this one, or with it behind another: one of them moves up when it
     /// goes.
     pub(super) fn keys_behind(&self, uri: &str) -> impl Iterator<Item = &[String]> {

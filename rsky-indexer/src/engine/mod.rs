@@ -51,6 +51,7 @@ pub(crate) use crate::transaction::end;
 use crate::transaction::{self, Purpose};
 
 use aggregates::Deltas;
+use plan::Plan;
 use posts::second_look::Unseen;
 use wave::Batch;
 
@@ -154,12 +155,12 @@ async fn apply_in_transaction<'c>(
         load::load_taken_keys(connection, statements, &changes, &mut known).await?;
     }
     let threads = posts::refs::load_threads(connection, statements, &changes, &known).await?;
-    let waves = plan::plan(&changes, &known, &threads);
+    let Plan { waves, repeated } = plan::plan(&changes, &known, &threads);
     let deltas = Deltas::default();
     let unseen = Unseen::of(&changes, &known);
     let alone = changes.len() == 1;
     let mut batch_state =
-        Batch { connection, statements, known, deltas, trust, threads, alone, unseen, rows: 0 };
+        Batch { connection, statements, known, deltas, trust, threads, alone, unseen, repeated, rows: 0 };
     for wave in waves {
         let wave: Vec<(usize, &Change)> =
             wave.iter().filter_map(|at| Some((*at, *changes.get(*at)?))).collect();

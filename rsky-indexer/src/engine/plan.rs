@@ -14,7 +14,9 @@
 //! (a record may have had another key when they came to stand behind it), and is a barrier for its author's
 //! collection: everything of that collection before it runs before it, everything after it after it.
 
-use foldhash::HashMap;
+use std::ops::Range;
+
+use foldhash::{HashMap, HashSet};
 
 use super::change::{Action, Change};
 use super::keys::{Key, Keys, Touch};
@@ -24,12 +26,24 @@ use super::posts::refs::Threads;
 /// The changes of one wave, as indexes into the batch, in batch order.
 pub(super) type Wave = Vec<usize>;
 
+/// What is done with a batch.
+#[derive(Debug, Default)]
+pub(super) struct Plan<'c> {
+    /// In this order.
+    pub waves: Vec<Wave>,
+    /// Records that more than one of its changes is about.
+    pub repeated: HashSet<&'c str>,
+}
+
 /// Plans a batch. `known` and `threads` are what the database held of the batch's uris before it.
-pub(super) fn plan(changes: &[&Change], known: &Known<'_>, threads: &Threads<'_>) -> Vec<Wave> {
-    let mut planner = Planner::default();
-    let mut waves: Vec<Wave> = Vec::new();
+pub(super) fn plan<'c>(changes: &[&'c Change], known: &Known<'_>, threads: &Threads<'_>) -> Plan<'c> {
+    let mut planner = Planner { has_barriers: known.has_any_duplicates(), ..Planner::default() };
+    let Plan { mut waves, mut repeated } = Plan::default();
     for (index, change) in changes.iter().enumerate() {
-        let wave = planner.place(change, known, threads);
+        let Placed { wave, is_repeated } = planner.place(change, known, threads);
+        if is_repeated {
+            repeated.insert(change.uri.as_str());
+        }
         while waves.len() <= wave {
             waves.push(Wave::new());
         }
@@ -37,7 +51,14 @@ pub(super) fn plan(changes: &[&Change], known: &Known<'_>, threads: &Threads<'_>
             wave.push(index);
         }
     }
-    waves
+    Plan { waves, repeated }
+}
+
+/// Where a change has got its place.
+struct Placed {
+    wave: usize,
+    /// Whether another change of its record came before it.
+    is_repeated: bool,
 }
 
 /// What has been done to a key so far. Each number is the first wave after those that did it; 0 for none.
@@ -97,8 +118,12 @@ impl Use {
 struct Planner {
     keys: Keys,
     uses: HashMap<u64, Use>,
-    /// Keys that a uri has had in the batch.
-    keys_of_uri: HashMap<u64, Vec<Key>>,
+    /// The keys of the changes so far.
+    keys_so_far: Vec<Key>,
+    /// Those that a uri has had in the batch, by the last of its changes.
+    keys_of_uri: HashMap<u64, Range<usize>>,
+    /// Whether there are barriers at all.
+    has_barriers: bool,
     /// The first wave that may follow any change seen so far of an author's collection.
     collection_free_from: HashMap<u64, usize>,
     /// The first wave that anything of an author's collection may be in: set by a barrier.
@@ -106,37 +131,44 @@ struct Planner {
 }
 
 impl Planner {
-    fn place(&mut self, change: &Change, known: &Known<'_>, threads: &Threads<'_>) -> usize {
+    fn place(&mut self, change: &Change, known: &Known<'_>, threads: &Threads<'_>) -> Placed {
         let uri = self.keys.uri(&change.uri);
-        let scope = self.keys.scope(change);
-        let earlier = self.keys_of_uri.get(&uri);
-        let fresh = earlier.is_none() && is_fresh(change, known);
+        let earlier = self.keys_of_uri.get(&uri).cloned();
+        let is_repeated = earlier.is_some();
+        let fresh = !is_repeated && is_fresh(change, known);
 
-        let mut keys = self.keys.of_change(change, fresh, threads);
+        let from = self.keys_so_far.len();
+        let mut keys = std::mem::take(&mut self.keys_so_far);
+        self.keys.of_change(change, uri, fresh, threads, &mut keys);
         keys.extend(threads.told_by(&change.uri).into_iter().map(|uri| (self.keys.uri(uri), Touch::Read)));
         if let Some(earlier) = earlier {
-            keys.extend_from_slice(earlier);
+            keys.extend_from_within(earlier);
         }
         if !fresh {
             keys.extend(self.keys.of_known(change, known, threads));
         }
 
-        let barrier = known.has_duplicates(&change.uri);
+        let scope = if self.has_barriers { self.keys.scope(change) } else { 0 };
+        let barrier = self.has_barriers && known.has_duplicates(&change.uri);
         let mut wave = self.barrier.get(&scope).copied().unwrap_or(0);
-        for (key, touch) in &keys {
+        let own = keys.get(from..).unwrap_or_default();
+        for (key, touch) in own {
             wave = wave.max(self.uses.get(key).copied().unwrap_or_default().first(*touch, fresh));
         }
         if barrier {
             wave = wave.max(self.collection_free_from.get(&scope).copied().unwrap_or(0));
             self.barrier.insert(scope, wave + 1);
         }
-        for (key, touch) in &keys {
+        for (key, touch) in own {
             self.uses.entry(*key).or_default().note(*touch, fresh, wave);
         }
-        self.keys_of_uri.insert(uri, keys);
-        let free = self.collection_free_from.entry(scope).or_insert(0);
-        *free = (*free).max(wave + 1);
-        wave
+        self.keys_of_uri.insert(uri, from..keys.len());
+        self.keys_so_far = keys;
+        if self.has_barriers {
+            let free = self.collection_free_from.entry(scope).or_insert(0);
+            *free = (*free).max(wave + 1);
+        }
+        Placed { wave, is_repeated }
     }
 }
 

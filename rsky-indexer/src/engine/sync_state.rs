@@ -1,7 +1,5 @@
 //! `actor_sync`: how far each repository is indexed (INDEXING §8).
 
-use std::collections::BTreeMap;
-
 use foldhash::{HashMap, HashSet};
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
@@ -10,6 +8,7 @@ use sqlx::{PgConnection, Postgres, Row as _};
 use super::change::{SeenCommit, Work};
 use super::sql::Statements;
 use crate::schema::RevMode;
+use crate::text::sort_key::sort_by_text;
 
 /// Notes the newest commit of each repository; returns how many rows moved. An older or equal rev changes nothing; a
 /// stored NULL is older than anything (CONFORMANCE-TRAPS 94).
@@ -18,17 +17,7 @@ pub(super) async fn note(
     statements: &Statements,
     seen: impl Iterator<Item = &SeenCommit>,
 ) -> Result<usize, sqlx::Error> {
-    let mut newest: BTreeMap<&str, &SeenCommit> = BTreeMap::new();
-    for commit in seen {
-        newest
-            .entry(&commit.did)
-            .and_modify(|stored| {
-                if stored.rev < commit.rev {
-                    *stored = commit;
-                }
-            })
-            .or_insert(commit);
-    }
+    let newest = newest_of_each(seen);
     if newest.is_empty() {
         return Ok(0);
     }
@@ -36,12 +25,13 @@ pub(super) async fn note(
     let sql = r#"UPDATE actor_sync a SET "commitCid" = v.cid, "repoRev" = v.rev
         FROM unnest($1::text[], $2::text[], $3::text[]) AS v(did, cid, rev)
         WHERE a.did = v.did AND (a."repoRev" IS NULL OR a."repoRev" < v.rev) RETURNING a.did"#;
-    let all: Vec<&SeenCommit> = newest.values().copied().collect();
-    let moved = bind(statements.query(sql), &all).fetch_all(&mut *connection).await?;
+    let moved = bind(statements.query(sql), &newest).fetch_all(&mut *connection).await?;
+    let mut found: HashSet<&str> = HashSet::default();
     for row in &moved {
-        newest.remove(row.try_get::<&str, _>(0)?);
+        found.insert(row.try_get(0)?);
     }
-    let left: Vec<&SeenCommit> = newest.into_values().collect();
+    let left: Vec<&SeenCommit> =
+        newest.into_iter().filter(|commit| !found.contains(commit.did.as_str())).collect();
     if left.is_empty() {
         return Ok(moved.len());
     }
@@ -51,6 +41,19 @@ pub(super) async fn note(
             WHERE actor_sync."repoRev" IS NULL OR actor_sync."repoRev" < excluded."repoRev""#;
     let done = bind(statements.query(sql), &left).execute(connection).await?;
     Ok(moved.len().saturating_add(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX)))
+}
+
+/// The newest commit of each repository, in the order of the DIDs.
+fn newest_of_each<'s>(seen: impl Iterator<Item = &'s SeenCommit>) -> Vec<&'s SeenCommit> {
+    let mut newest: Vec<&SeenCommit> = Vec::new();
+    for commit in sort_by_text(seen, |commit| commit.did.as_str()) {
+        match newest.last_mut().filter(|last| last.did == commit.did) {
+            Some(last) if last.rev < commit.rev => *last = commit,
+            Some(_) => {}
+            None => newest.push(commit),
+        }
+    }
+    newest
 }
 
 fn bind<'q>(

@@ -11,8 +11,6 @@
 //! 7. earlier posts get the flags that they are found to deserve;
 //! 8. notifications are written and taken back, in batch order.
 
-use std::collections::BTreeMap;
-
 use foldhash::{HashMap, HashSet};
 use sqlx::{PgConnection, Row as _};
 
@@ -29,6 +27,7 @@ use super::takedowns::{self, Takedowns};
 use super::typed::NewRow;
 use super::{EngineError, Trust, duplicates, records, typed};
 use crate::collections::{Collection, Notifies, PartsKind};
+use crate::text::sort_key::sort_by_text;
 
 /// What a batch's transaction carries from wave to wave.
 pub(super) struct Batch<'a, 'c> {
@@ -43,6 +42,8 @@ pub(super) struct Batch<'a, 'c> {
     pub alone: bool,
     /// What is to be looked at once more after the commit.
     pub unseen: Unseen<'c>,
+    /// Records that more than one change of the batch is about.
+    pub repeated: HashSet<&'c str>,
     /// Rows of `record` and the typed tables that were written or deleted.
     pub rows: usize,
 }
@@ -51,13 +52,15 @@ pub(super) struct Batch<'a, 'c> {
 struct Wave<'c> {
     /// Its writing changes in batch order.
     writes: Vec<&'c Change>,
-    /// The place of each change in the batch.
+    /// The place of each post's change in the batch.
     order: HashMap<&'c str, usize>,
     verdicts: Verdicts<'c>,
     /// Records that had a row and lost it to a new version.
     replaced: HashSet<String>,
-    /// Records that got a row, where somebody may be told of it.
+    /// Records that got a row, where somebody is to be told of it.
     told: HashSet<&'c str>,
+    /// Whether anybody is to be told of anything.
+    tells: bool,
     takedowns: Takedowns,
 }
 
@@ -73,61 +76,58 @@ struct Writes<'c> {
     same: Vec<(&'c Change, &'c Content)>,
 }
 
-impl<'c> Writes<'c> {
-    fn all(&self) -> impl Iterator<Item = &(&'c Change, &'c Content)> {
-        self.new.iter().chain(&self.replacing).chain(&self.same)
-    }
-}
-
 impl<'c> Batch<'_, 'c> {
     /// Applies a wave: places in the batch and changes, in batch order.
     pub(super) async fn apply(&mut self, ordered: &[(usize, &'c Change)]) -> Result<(), EngineError> {
-        let order: HashMap<&str, usize> =
-            ordered.iter().map(|(at, change)| (change.uri.as_str(), *at)).collect();
-        let mut sorted: Vec<&'c Change> = ordered.iter().map(|(_, change)| *change).collect();
+        let posts = ordered.iter().filter(|(_, change)| change.collection.parts == PartsKind::Post);
+        let order: HashMap<&str, usize> = posts.map(|(at, change)| (change.uri.as_str(), *at)).collect();
         // Every process locks rows in one order.
-        sorted.sort_unstable_by(|a, b| a.uri.cmp(&b.uri));
-        let deletes: Vec<&'c Change> =
-            sorted.iter().copied().filter(|change| self.is_new_delete(change)).collect();
+        let places = ordered.iter().enumerate().map(|(place, (_, change))| (place, *change));
+        let sorted: Vec<(usize, &'c Change)> = sort_by_text(places, |(_, change)| change.uri.as_str());
+        let deletes = sorted.iter().map(|(_, change)| *change);
+        let deletes: Vec<&'c Change> = deletes.filter(|change| self.is_new_delete(change)).collect();
         if !deletes.is_empty() {
             self.delete(&deletes, &order).await?;
         }
-        let mut writes = self.sort_writes(&sorted);
-        self.leave_out_whole_posts(&mut writes.same).await?;
-        let judged: HashSet<&str> = writes.all().map(|(change, _)| change.uri.as_str()).collect();
-        let in_order: Vec<&'c Change> = ordered.iter().map(|(_, change)| *change).collect();
+        let (mut writes, writes_at) = self.sort_writes(&sorted);
+        let whole = self.leave_out_whole_posts(&mut writes.same).await?;
+        let writing: Vec<&'c Change> = ordered
+            .iter()
+            .zip(writes_at)
+            .filter_map(|((_, change), writes)| writes.then_some(*change))
+            .filter(|change| !whole.contains(change.uri.as_str()))
+            .collect();
         let mode = self.statements.notifications();
         let is_gone = |stored: &Stored<'_>| stored.cid.is_empty();
         let rules = Rules {
-            is_judged: |change: &Change| judged.contains(change.uri.as_str()),
             tells: |change: &Change| may_notify(mode, change, &self.known),
             is_new: |change: &Change| self.known.stored(&change.uri).is_none_or(is_gone),
             threads: &self.threads,
             alone: self.alone,
         };
-        let verdicts = judge(self.connection, self.statements, &in_order, rules).await?;
+        let verdicts = judge(self.connection, self.statements, &writing, rules).await?;
         self.unseen.judged(&verdicts);
-        let writing = in_order.into_iter().filter(|change| judged.contains(change.uri.as_str())).collect();
         let wave = Wave {
             writes: writing,
             order,
             verdicts,
             replaced: HashSet::default(),
             told: HashSet::default(),
+            tells: false,
             takedowns: Takedowns::default(),
         };
         self.write(writes, wave).await
     }
 
-    /// A post that is stored already and has its row needs nothing but its rev moved on.
+    /// A post that is stored already and has its row needs nothing but its rev moved on. Returns those.
     async fn leave_out_whole_posts(
         &mut self,
         same: &mut Vec<(&'c Change, &'c Content)>,
-    ) -> Result<(), EngineError> {
+    ) -> Result<HashSet<&'c str>, EngineError> {
         let posts: Vec<(&Change, &Content)> =
             same.iter().copied().filter(|(change, _)| change.collection.parts == PartsKind::Post).collect();
         if posts.is_empty() {
-            return Ok(());
+            return Ok(HashSet::default());
         }
         let touched = posts_with_rows(self.connection, self.statements, &posts).await?;
         let (whole, rest): (Vec<_>, Vec<_>) =
@@ -135,10 +135,17 @@ impl<'c> Batch<'_, 'c> {
         *same = rest;
         let moved = records::touch(self.connection, self.statements, &whole).await?;
         self.rows += moved.len();
-        for (change, content) in whole.into_iter().filter(|(change, _)| moved.contains(&change.uri)) {
+        for (change, content) in whole.iter().filter(|(change, _)| moved.contains(&change.uri)) {
+            self.store(change, content);
+        }
+        Ok(whole.into_iter().map(|(change, _)| change.uri.as_str()).collect())
+    }
+
+    /// A change is done, as far as later ones have to know.
+    fn store(&mut self, change: &'c Change, content: &'c Content) {
+        if self.repeated.contains(change.uri.as_str()) {
             self.known.store(&change.uri, &content.cid, &change.rev);
         }
-        Ok(())
     }
 
     /// Whether this is a delete that has something left to do.
@@ -146,25 +153,35 @@ impl<'c> Batch<'_, 'c> {
         matches!(change.action, Action::Delete) && !self.known.is_settled(change)
     }
 
-    fn sort_writes(&self, wave: &[&'c Change]) -> Writes<'c> {
+    /// Sorts changes, each with its place in the wave; returns also of each place whether its change writes.
+    fn sort_writes(&self, wave: &[(usize, &'c Change)]) -> (Writes<'c>, Vec<bool>) {
         let mut writes = Writes::default();
-        for change in wave {
+        let mut writes_at = vec![false; wave.len()];
+        for (place, change) in wave {
             let Some(content) = change.content() else { continue };
+            if let Some(writes) = writes_at.get_mut(*place) {
+                *writes = true;
+            }
             match self.known.stored(&change.uri) {
                 None => writes.new.push((change, content)),
-                Some(_) if self.known.is_settled(change) => {}
+                Some(_) if self.known.is_settled(change) => {
+                    if let Some(writes) = writes_at.get_mut(*place) {
+                        *writes = false;
+                    }
+                }
                 Some(stored) if stored.cid == content.cid && matches!(change.action, Action::Create(_)) => {
                     writes.same.push((change, content));
                 }
                 Some(_) => writes.replacing.push((change, content)),
             }
         }
-        writes
+        (writes, writes_at)
     }
 
     async fn write(&mut self, writes: Writes<'c>, mut wave: Wave<'c>) -> Result<(), EngineError> {
         let mode = self.statements.notifications();
         let mut words = notifications::words(mode, &wave.writes, &self.known, &wave.verdicts);
+        wave.tells = words.iter().any(|word| word.owner().is_some());
         let Writes { new, mut replacing, mut same } = writes;
         if !new.is_empty() && self.trust != Trust::Nothing {
             records::insert_unseen(self.connection, self.statements, &new).await?;
@@ -186,7 +203,7 @@ impl<'c> Batch<'_, 'c> {
         }
         self.rows += new.len() + replacing.len() + same.len();
         for (change, content) in new.iter().chain(&replacing).chain(&same) {
-            self.known.store(&change.uri, &content.cid, &change.rev);
+            self.store(change, content);
         }
         self.make_room(&replacing, &mut wave).await?;
         let (free, contested): (Vec<_>, Vec<_>) = new
@@ -229,7 +246,7 @@ impl<'c> Batch<'_, 'c> {
         rows: &[NewRow<'c>],
         wave: &mut Wave<'c>,
     ) -> Result<(), EngineError> {
-        if collection.notifies != Notifies::Nobody {
+        if wave.tells && collection.notifies != Notifies::Nobody {
             wave.told.extend(rows.iter().map(|row| row.change.uri.as_str()));
         }
         match collection.parts {
@@ -352,10 +369,15 @@ pub(super) fn by_collection<'c, T: Copy>(
     items: impl Iterator<Item = T>,
     change_of: impl Fn(T) -> &'c Change,
 ) -> Vec<(&'static Collection, Vec<T>)> {
-    let mut groups: BTreeMap<&str, (&'static Collection, Vec<T>)> = BTreeMap::new();
+    // There are a dozen.
+    let mut groups: Vec<(&'static Collection, Vec<T>)> = Vec::new();
     for item in items {
         let collection = change_of(item).collection;
-        groups.entry(collection.nsid).or_insert_with(|| (collection, Vec::new())).1.push(item);
+        match groups.iter_mut().find(|(of, _)| std::ptr::eq(*of, collection)) {
+            Some((_, group)) => group.push(item),
+            None => groups.push((collection, vec![item])),
+        }
     }
-    groups.into_values().collect()
+    groups.sort_by_key(|(collection, _)| collection.nsid);
+    groups
 }

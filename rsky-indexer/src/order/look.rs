@@ -84,7 +84,7 @@ impl Registry {
             return registered;
         }
         let record = keys.record(&change.uri);
-        let scope = change.collection.has_key().then(|| keys.scope(change));
+        let scope = change.collection.has_key().then(|| keys.scope(&change.did, change.collection.nsid));
         let left = claims_of_version(keys, change, scope);
         match self.versions.entry(record) {
             Entry::Vacant(vacant) => {

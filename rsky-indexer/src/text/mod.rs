@@ -6,6 +6,7 @@ pub mod datetime;
 mod js_date;
 pub mod json;
 pub mod json_text;
+pub(crate) mod sort_key;
 pub mod syntax;
 
 #[cfg(test)]

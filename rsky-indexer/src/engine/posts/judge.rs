@@ -119,9 +119,7 @@ impl<'c> Verdicts<'c> {
 }
 
 /// What is asked about the changes of a wave.
-pub(in crate::engine) struct Rules<'r, J, T, N> {
-    /// Whether a change may get a row.
-    pub is_judged: J,
+pub(in crate::engine) struct Rules<'r, T, N> {
     /// Whether a change tells the posts above.
     pub tells: T,
     /// Whether a change brings a record that was not there.
@@ -132,7 +130,8 @@ pub(in crate::engine) struct Rules<'r, J, T, N> {
     pub alone: bool,
 }
 
-/// Judges a wave; `wave` holds its changes in batch order.
+/// Judges a wave; `wave` holds its changes in batch order, as far as they write something. What has nothing to do says
+/// nothing: what it would say is stored already, or was overtaken.
 ///
 /// # Errors
 /// Those of the database, and [`EngineError::TooMuch`].
@@ -140,7 +139,7 @@ pub(in crate::engine) async fn judge<'c>(
     connection: &mut PgConnection,
     statements: &Statements,
     wave: &[&'c Change],
-    rules: Rules<'_, impl Fn(&Change) -> bool, impl Fn(&Change) -> bool, impl Fn(&Change) -> bool>,
+    rules: Rules<'_, impl Fn(&Change) -> bool, impl Fn(&Change) -> bool>,
 ) -> Result<Verdicts<'c>, EngineError> {
     let mut verdicts = Verdicts::default();
     if wave.iter().all(|change| change.collection.parts == PartsKind::None) {
@@ -148,13 +147,12 @@ pub(in crate::engine) async fn judge<'c>(
     }
     let posts: Vec<(&'c Change, &'c Content)> = wave
         .iter()
-        .filter(|change| change.collection.parts == PartsKind::Post && (rules.is_judged)(change))
+        .filter(|change| change.collection.parts == PartsKind::Post)
         .filter_map(|change| Some((*change, change.content()?)))
         .collect();
     let times: HashMap<&str, &str> =
         posts.iter().map(|(change, _)| (change.uri.as_str(), change.time.as_str())).collect();
-    // What has nothing to do says nothing: what it would say is stored already, or was overtaken.
-    let gates = Gates::of(wave, &times, |change| (rules.is_judged)(change) && (rules.is_new)(change));
+    let gates = Gates::of(wave, &times, |change| (rules.is_new)(change));
     let seeds = Seeds {
         answered: named(&posts, |uri| rules.threads.is_answered(uri)),
         quoted: named(&posts, |uri| rules.threads.is_quoted(uri)),
@@ -189,7 +187,7 @@ pub(in crate::engine) async fn judge<'c>(
     let waited_for = WaitedFor::of(&seeds, &gates);
     let mut to_come: HashSet<&str> = times.keys().copied().collect();
     for change in wave {
-        let Some(content) = change.content().filter(|_| (rules.is_judged)(change)) else { continue };
+        let Some(content) = change.content() else { continue };
         match change.collection.parts {
             PartsKind::Post if to_come.remove(change.uri.as_str()) => {
                 let tells = (rules.tells)(change);
