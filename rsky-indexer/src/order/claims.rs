@@ -2,9 +2,9 @@
 //!
 //! | key | claimed by |
 //! |---|---|
-//! | `record` of a uri (of a like, a block and their like: its `scope`) | whoever writes it; read by replies (parent, root, gate), quotes, gates, and who may have to be told |
+//! | `record` of a uri | whoever writes it; read by replies (parent, root, gate), quotes, gates, and who may have to be told |
 //! | `key` of what a record says (who likes what) | the records that say it: the second is a duplicate of the first |
-//! | `scope` of an author's collection | all its records that can say the same, one batch at a time, since another may move up for one that goes; where the stored version is looked at anyhow ([`look`]), side by side by those that were not there |
+//! | `scope` of an author's collection | all its records that can say the same; alone by those that replace or delete one, since another may move up |
 //! | `thread` of a root | the posts of the thread, replaced and deleted ones, too; alone by its gate, and by a post that earlier replies wait for |
 //! | `quoted` of a post | the quotes of it, the post and its post gate |
 //! | `reposted` of a post | its reposts; alone by the post when it is replaced or deleted, since the items in feeds go with it |
@@ -93,8 +93,8 @@ impl Keys {
     }
 
     /// An author's records of one collection.
-    pub fn scope(&self, did: &str, nsid: &str) -> u64 {
-        self.hasher.hash_one(("scope", did, nsid))
+    pub fn scope(&self, change: &Change) -> u64 {
+        self.hasher.hash_one(("scope", &change.did, change.collection.nsid))
     }
 
     /// What a record says, where another that says the same is its duplicate.
@@ -102,15 +102,9 @@ impl Keys {
         self.hasher.hash_one(("key", nsid, values))
     }
 
-    /// A record and whether it is there. Where an author's records of a collection are written one batch at a time
-    /// anyhow, they are one.
+    /// A record and whether it is there.
     pub fn record(&self, uri: &str) -> u64 {
-        let parts = uri.strip_prefix("at://").and_then(|rest| rest.split_once('/'));
-        let of_author = parts.and_then(|(did, rest)| Some((did, rest.split_once('/')?.0)));
-        match of_author.filter(|(_, nsid)| has_scope_alone(nsid)) {
-            Some((did, nsid)) => self.scope(did, nsid),
-            None => self.hasher.hash_one(("record", uri)),
-        }
+        self.hasher.hash_one(("record", uri))
     }
 
     /// The posts of a thread and its gate, by the thread's root.
@@ -165,10 +159,9 @@ impl Keys {
         }
         if let Some(change) = &work.change {
             claims.push(self.status(&change.did), Touch::Add);
-            let record = self.record(&change.uri);
-            claims.push(record, Touch::Own);
+            claims.push(self.record(&change.uri), Touch::Own);
             if change.collection.has_key() {
-                self.add_key(change, record, &mut claims);
+                self.add_key(change, &mut claims);
             }
             match change.collection.parts {
                 PartsKind::Post => self.add_post(change, &mut claims),
@@ -179,12 +172,9 @@ impl Keys {
         claims
     }
 
-    fn add_key(&self, change: &Change, record: u64, claims: &mut Claims) {
-        let adds = is_looked_at(change) && matches!(change.action, Action::Create(_));
-        let scope = self.scope(&change.did, change.collection.nsid);
-        if scope != record {
-            claims.push(scope, if adds { Touch::Add } else { Touch::Own });
-        }
+    fn add_key(&self, change: &Change, claims: &mut Claims) {
+        let adds = matches!(change.action, Action::Create(_));
+        claims.push(self.scope(change), if adds { Touch::Add } else { Touch::Own });
         // Only its author says the same as a record whose key names the author.
         if (adds || !change.collection.has_key_of_author())
             && let Some(values) = change.duplicate_key()
@@ -279,17 +269,9 @@ impl Keys {
     }
 }
 
-/// Whether an author's records of a collection are written one batch at a time, and are claimed together: what they say
-/// makes others wait for nothing but them.
-fn has_scope_alone(nsid: &str) -> bool {
-    matches!(nsid, refs::LIKE | refs::BLOCK | refs::LIST_BLOCK)
-}
-
-/// Whether the stored version of a change's record makes it claim more than its author's collection, so that it has to be
-/// known. Of likes and blocks it does not.
+/// Whether the stored version of a change's record makes it claim more, so that it has to be known.
 pub fn is_looked_at(change: &Change) -> bool {
-    change.collection.parts == PartsKind::Post
-        || matches!(change.collection.nsid, refs::FOLLOW | refs::LIST_ITEM | refs::REPOST)
+    change.collection.parts == PartsKind::Post || change.collection.has_key()
 }
 
 /// Whether a change's new row may tell somebody, whatever is stored.

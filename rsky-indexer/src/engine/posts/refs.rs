@@ -25,10 +25,6 @@ pub(crate) const POST_GATE: &str = "app.bsky.feed.postgate";
 pub(crate) const FOLLOW: &str = "app.bsky.graph.follow";
 /// Collection of likes.
 pub(crate) const LIKE: &str = "app.bsky.feed.like";
-/// Collection of blocks of accounts.
-pub(crate) const BLOCK: &str = "app.bsky.graph.block";
-/// Collection of blocks of lists.
-pub(crate) const LIST_BLOCK: &str = "app.bsky.graph.listblock";
 /// Collection of reposts.
 pub(crate) const REPOST: &str = "app.bsky.feed.repost";
 /// Collection of list items.
