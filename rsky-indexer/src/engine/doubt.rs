@@ -25,13 +25,25 @@ pub(crate) fn is_doubtful(value: &str) -> bool {
 pub fn may_be_refused(payload: &str, work: &Work) -> bool {
     // Mostly a look at the payload is enough: whatever has neither a long text nor an escape has nothing long in it but a
     // uri, perhaps, that is put together from its parts.
-    let is_short = !payload.contains('\\') && payload.split('"').all(|text| text.len() <= SAFE);
+    let is_short = has_only_short_texts(payload);
     if is_short && work.change.as_ref().is_none_or(|change| change.uri.len() <= SAFE) {
         return false;
     }
     let seen = work.seen.iter().flat_map(|seen| [&seen.did, &seen.commit, &seen.rev]);
     let account = work.account.iter().flat_map(|news| [&news.did, &news.time]);
     seen.chain(account).any(|value| is_doubtful(value)) || work.change.as_ref().is_some_and(of_change)
+}
+
+/// Whether a JSON text has neither an escape nor a text that is too long to be safe.
+fn has_only_short_texts(json: &str) -> bool {
+    let mut after = 0_usize;
+    for at in memchr::memchr2_iter(b'"', b'\\', json.as_bytes()) {
+        if at.saturating_sub(after) > SAFE || json.as_bytes().get(at) == Some(&b'\\') {
+            return false;
+        }
+        after = at;
+    }
+    json.len().saturating_sub(after) <= SAFE
 }
 
 fn of_change(change: &Change) -> bool {
