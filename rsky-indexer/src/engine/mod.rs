@@ -19,6 +19,7 @@ mod wave;
 
 pub mod accounts;
 mod aggregates;
+mod copy;
 mod doubt;
 mod duplicates;
 mod needs;
