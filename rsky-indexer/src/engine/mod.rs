@@ -19,7 +19,6 @@ mod wave;
 
 pub mod accounts;
 mod aggregates;
-mod copy;
 mod doubt;
 mod duplicates;
 mod needs;

@@ -8,7 +8,6 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
 
 use super::change::{Change, Content};
-use super::copy::{self, Form};
 use super::sql::Statements;
 use super::{EngineError, unseen};
 use crate::schema::RevMode;
@@ -19,10 +18,6 @@ const INSERT: &str = r#"INSERT INTO record (uri, cid, did, json, "indexedAt", re
 const INSERT_WITHOUT_REV: &str = r#"INSERT INTO record (uri, cid, did, json, "indexedAt")
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])"#;
 
-const COPY: &str = r#"COPY record (uri, cid, did, json, "indexedAt", rev) FROM STDIN (FORMAT binary)"#;
-
-const COPY_WITHOUT_REV: &str = r#"COPY record (uri, cid, did, json, "indexedAt") FROM STDIN (FORMAT binary)"#;
-
 const OR_REPLACE: &str = r#"ON CONFLICT (uri) DO UPDATE
     SET cid = excluded.cid, json = excluded.json, "indexedAt" = excluded."indexedAt""#;
 
@@ -30,25 +25,11 @@ const OR_REPLACE: &str = r#"ON CONFLICT (uri) DO UPDATE
 ///
 /// # Errors
 /// [`EngineError::Overtaken`] when one is there all the same.
-pub(super) async fn insert_unseen<'c>(
+pub(super) async fn insert_unseen(
     connection: &mut PgConnection,
     statements: &Statements,
-    records: &[(&'c Change, &'c Content)],
+    records: &[(&Change, &Content)],
 ) -> Result<(), EngineError> {
-    if copy::is_worth_it(statements, "record", records.len()) {
-        let (sql, width) = match statements.schema().rev() {
-            RevMode::None => (COPY_WITHOUT_REV, 5),
-            RevMode::NotNull | RevMode::Nullable => (COPY, 6),
-        };
-        let cells = |(change, content): (&'c Change, &'c Content)| {
-            [&change.uri, &content.cid, &change.did, &content.json, &change.time, &change.rev]
-                .into_iter()
-                .map(|text| Some(text.as_str()))
-        };
-        let forms = [Form::Text; 6];
-        let forms = forms.get(..width).unwrap_or(&forms);
-        return copy::copy_in(connection, sql, forms, records.iter().copied(), cells).await.map_err(unseen);
-    }
     let sql = insert(statements);
     bind_records(statements, sql, records).execute(connection).await.map_err(unseen)?;
     Ok(())

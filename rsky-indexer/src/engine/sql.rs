@@ -7,7 +7,6 @@ use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Postgres};
 
-use super::copy::Form;
 use super::notifications::Notifications;
 use crate::collections::{ALL, Collection, Table};
 use crate::schema::{RevMode, Schema};
@@ -37,8 +36,6 @@ pub struct TableStatements {
     columns: Vec<usize>,
     insert: String,
     insert_unseen: String,
-    copy: String,
-    forms: Vec<Form>,
     delete: String,
     find_duplicate: String,
     select_duplicate_key: String,
@@ -117,8 +114,6 @@ impl Statements {
             columns: Vec::new(),
             insert: String::new(),
             insert_unseen: String::new(),
-            copy: String::new(),
-            forms: Vec::new(),
             delete: String::new(),
             find_duplicate: String::new(),
             select_duplicate_key: String::new(),
@@ -159,9 +154,6 @@ impl TableStatements {
             arrays(present.len()),
             values.join(", ")
         );
-        let copy = format!("COPY {name} ({}) FROM STDIN (FORMAT binary)", names.join(", "));
-        let forms = present.iter().filter_map(|at| table.columns.get(*at));
-        let forms = forms.map(|column| Form::of(column.cast)).collect();
         let insert = format!("{insert_unseen} ON CONFLICT DO NOTHING RETURNING uri");
         let counted: String = collection
             .aggregates
@@ -175,8 +167,7 @@ impl TableStatements {
             })
             .collect();
         let delete = format!("DELETE FROM {name} WHERE uri = ANY($1) RETURNING uri{counted}");
-        let mut statements =
-            Self { columns: present, insert, insert_unseen, copy, forms, delete, ..Self::default() };
+        let mut statements = Self { columns: present, insert, insert_unseen, delete, ..Self::default() };
         let key: Vec<&String> = table.duplicate_key.iter().filter_map(|at| columns.get(*at)).collect();
         if !key.is_empty() {
             let names: Vec<String> = (0..key.len()).map(|at| format!("k{at}")).collect();
@@ -208,16 +199,6 @@ impl TableStatements {
     /// One array a column; a row in the place of a new one is an error.
     pub fn insert_unseen(&self) -> &str {
         &self.insert_unseen
-    }
-
-    /// Copies rows of [`Self::columns`] in; a row in the place of a new one is an error.
-    pub(super) fn copy(&self) -> &str {
-        &self.copy
-    }
-
-    /// How each of [`Self::columns`] is copied.
-    pub(super) fn forms(&self) -> &[Form] {
-        &self.forms
     }
 
     /// An array of uris; returns the rows that were there: uri, then the value that each aggregate counts them by.

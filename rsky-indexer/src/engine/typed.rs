@@ -9,7 +9,6 @@ use sqlx::{PgConnection, Postgres, Row as _};
 
 use super::aggregates::Deltas;
 use super::change::{Change, Content};
-use super::copy::{self, Form};
 use super::sql::Statements;
 use super::{EngineError, unseen};
 use crate::collections::{Collection, FeedItem, Flags, PartsKind, RecordContext, Row, Table};
@@ -39,27 +38,11 @@ pub(super) async fn insert_unseen<'c>(
     deltas: &mut Deltas<'c>,
 ) -> Result<(), EngineError> {
     let Some(table) = collection.table.filter(|_| !rows.is_empty()) else { return Ok(()) };
-    let of_table = statements.table(table);
-    if copy::is_worth_it(statements, table.name, rows.len()) {
-        let columns = of_table.columns();
-        let cells = |row: &NewRow<'c>| {
-            let row = *row;
-            columns.iter().map(move |column| value(&row, *column))
-        };
-        copy::copy_in(connection, of_table.copy(), of_table.forms(), rows.iter(), cells)
-            .await
-            .map_err(unseen)?;
-    } else {
-        let query = bind_rows(statements, of_table.insert_unseen(), table, rows);
-        query.execute(&mut *connection).await.map_err(unseen)?;
-    }
+    let query = bind_rows(statements, statements.table(table).insert_unseen(), table, rows);
+    query.execute(&mut *connection).await.map_err(unseen)?;
     count(collection, rows.iter(), deltas);
     if let Some(item) = collection.feed_item {
-        if copy::is_worth_it(statements, "feed_item", rows.len()) {
-            copy_feed_items(connection, item, rows).await.map_err(unseen)?;
-        } else {
-            insert_feed_items(connection, statements, item, rows, FEED_ITEMS).await.map_err(unseen)?;
-        }
+        insert_feed_items(connection, statements, item, rows, FEED_ITEMS).await.map_err(unseen)?;
     }
     Ok(())
 }
@@ -162,9 +145,6 @@ pub(super) async fn all_there(
     Ok(there.len() == uris.len())
 }
 
-const COPY_FEED_ITEMS: &str =
-    r#"COPY feed_item (uri, cid, type, "postUri", "originatorDid", "sortAt") FROM STDIN (FORMAT binary)"#;
-
 const FEED_ITEMS: &str = r#"INSERT INTO feed_item (uri, cid, type, "postUri", "originatorDid", "sortAt")
     SELECT v.uri, v.cid, $6, v.post, v.did, v.sort
     FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[]) AS v(uri, cid, post, did, sort)"#;
@@ -194,26 +174,6 @@ async fn insert_feed_items(
         .execute(connection)
         .await?;
     Ok(())
-}
-
-/// As [`insert_feed_items`], of very many rows; an item in the place of a new one is an error.
-async fn copy_feed_items<'c>(
-    connection: &mut PgConnection,
-    item: FeedItem,
-    rows: &[NewRow<'c>],
-) -> Result<(), sqlx::Error> {
-    let cells = |row: NewRow<'c>| {
-        [
-            Some(row.change.uri.as_str()),
-            Some(row.content.cid.as_str()),
-            Some(item.kind),
-            value(&row, item.post),
-            Some(row.change.did.as_str()),
-            Some(sort_at(&row, item)),
-        ]
-        .into_iter()
-    };
-    copy::copy_in(connection, COPY_FEED_ITEMS, &[Form::Text; 6], rows.iter().copied(), cells).await
 }
 
 /// A cell of a new row; `None` is NULL.

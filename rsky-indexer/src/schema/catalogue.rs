@@ -8,8 +8,6 @@ use sqlx::{PgConnection, Row as _};
 #[derive(Debug, Default)]
 pub(super) struct Catalogue {
     pub tables: BTreeMap<String, BTreeMap<String, Column>>,
-    /// Those of them that `COPY` can write: no views, no foreign tables, no row security, no rules.
-    pub plain: BTreeSet<String>,
     /// Whether an insertion into `notification` runs a trigger.
     pub notification_trigger: bool,
 }
@@ -40,8 +38,7 @@ pub(super) async fn read(
     tables: &BTreeSet<&'static str>,
 ) -> Result<Catalogue, sqlx::Error> {
     let sql = "SELECT c.relname::text, a.attname::text, a.attnotnull,
-            a.atthasdef OR a.attidentity <> '' OR a.attgenerated <> '', format_type(a.atttypid, NULL),
-            c.relkind IN ('r', 'p') AND NOT c.relrowsecurity AND NOT c.relhasrules
+            a.atthasdef OR a.attidentity <> '' OR a.attgenerated <> '', format_type(a.atttypid, NULL)
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
         WHERE c.relname = ANY($1) AND c.relkind IN ('r', 'p', 'v', 'f')
@@ -53,11 +50,7 @@ pub(super) async fn read(
     for row in rows {
         let column =
             Column { not_null: row.try_get(2)?, fills_itself: row.try_get(3)?, kind: row.try_get(4)? };
-        let table: String = row.try_get(0)?;
-        if row.try_get(5)? {
-            catalogue.plain.insert(table.clone());
-        }
-        catalogue.tables.entry(table).or_default().insert(row.try_get(1)?, column);
+        catalogue.tables.entry(row.try_get(0)?).or_default().insert(row.try_get(1)?, column);
     }
     // Of `tgtype`, the bit of 4 is INSERT; a disabled trigger is 'D'.
     let sql = "SELECT EXISTS (SELECT FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid

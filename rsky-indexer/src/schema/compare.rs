@@ -52,25 +52,7 @@ pub(super) fn compare(catalogue: &Catalogue) -> Result<Schema, Vec<String>> {
     }
     let integer_positions = column("post_embed_image", "position")
         .is_some_and(|position| matches!(position.kind.as_str(), "integer" | "bigint" | "smallint"));
-    let copied = copied(catalogue);
-    let notification_trigger = catalogue.notification_trigger;
-    Ok(Schema { rev, missing, integer_positions, notification_trigger, copied })
-}
-
-/// The tables that can be written by `COPY`, whose columns have the types that it would write.
-fn copied(catalogue: &Catalogue) -> BTreeSet<&'static str> {
-    let mut copied: BTreeMap<&'static str, bool> = BTreeMap::new();
-    for expected in expected::columns() {
-        let Some(kind) = expected.copied_as else { continue };
-        let found = catalogue.tables.get(expected.table).and_then(|columns| columns.get(expected.column));
-        let fits = found.is_none_or(|column| match column.kind.as_str() {
-            "text" | "character varying" => kind == "text",
-            other => kind == other,
-        });
-        let so_far = copied.entry(expected.table).or_insert_with(|| catalogue.plain.contains(expected.table));
-        *so_far &= fits;
-    }
-    copied.into_iter().filter_map(|(table, can)| can.then_some(table)).collect()
+    Ok(Schema { rev, missing, integer_positions, notification_trigger: catalogue.notification_trigger })
 }
 
 #[cfg(test)]
@@ -85,12 +67,7 @@ mod tests {
             let left_out =
                 |thing: &(&str, &str)| thing.0 == expected.table && ["", expected.column].contains(&thing.1);
             if !without.iter().any(left_out) {
-                let kind = match (expected.column, expected.copied_as) {
-                    ("sig", _) => "bytea",
-                    (_, Some("text") | None) => "character varying",
-                    (_, Some(other)) => other,
-                };
-                catalogue.plain.insert(expected.table.into());
+                let kind = if expected.column == "sig" { "bytea" } else { "character varying" };
                 let column = Column { not_null: !expected.optional, fills_itself: false, kind: kind.into() };
                 catalogue
                     .tables
@@ -159,12 +136,8 @@ mod tests {
         found.tables.get_mut("label").unwrap().get_mut("sig").unwrap().kind = "text".into();
         found.tables.get_mut("post_embed_image").unwrap().get_mut("position").unwrap().kind =
             "integer".into();
-        found.tables.get_mut("post").unwrap().get_mut("tags").unwrap().kind = "json".into();
-        found.plain.remove("like");
         let schema = compare(&found).unwrap();
         assert!(!schema.label_signatures());
-        let tables = ["post", "like", "repost", "record"];
-        assert_eq!(tables.map(|table| schema.is_copied(table)), [false, false, true, true]);
         assert_eq!(schema.position_type(), "integer");
     }
 }

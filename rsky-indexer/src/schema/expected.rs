@@ -11,8 +11,6 @@ pub(super) struct Expected {
     pub column: &'static str,
     /// Left out of the statements where it is absent; otherwise its table must have it.
     pub optional: bool,
-    /// The type that `COPY` writes it as; `None` if it never does ([`Schema::is_copied`](super::Schema::is_copied)).
-    pub copied_as: Option<&'static str>,
 }
 
 /// Tables that may be absent as a whole. One that is there must have its columns.
@@ -53,8 +51,7 @@ pub(crate) const WITH_TAKEDOWNS: [&str; 4] = ["like", "repost", "follow", "actor
 pub(super) fn columns() -> Vec<Expected> {
     let fixed = |list: &'static [(&'static str, &'static [&'static str])], optional| {
         list.iter().flat_map(move |(table, columns)| {
-            let copied_as = Some("text").filter(|_| matches!(*table, "record" | "feed_item"));
-            columns.iter().map(move |column| Expected { table, column, optional, copied_as })
+            columns.iter().map(move |column| Expected { table, column, optional })
         })
     };
     let declared = ALL.iter().filter_map(|collection| collection.table).flat_map(|table| {
@@ -62,15 +59,10 @@ pub(super) fn columns() -> Vec<Expected> {
             table: table.name,
             column: column.name,
             optional: column.optional,
-            copied_as: Some(column.cast.unwrap_or("text")),
         })
     });
-    let takedowns = WITH_TAKEDOWNS.iter().map(|table| Expected {
-        table,
-        column: "takedownRef",
-        optional: true,
-        copied_as: None,
-    });
+    let takedowns =
+        WITH_TAKEDOWNS.iter().map(|table| Expected { table, column: "takedownRef", optional: true });
     fixed(MANDATORY, false).chain(fixed(OPTIONAL, true)).chain(takedowns).chain(declared).collect()
 }
 

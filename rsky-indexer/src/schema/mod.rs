@@ -25,7 +25,6 @@ pub struct Schema {
     missing: BTreeSet<(&'static str, &'static str)>,
     integer_positions: bool,
     notification_trigger: bool,
-    copied: BTreeSet<&'static str>,
 }
 
 /// Whether `record` has the revision that wrote a row: what guards it, and what a deletion leaves behind.
@@ -114,17 +113,7 @@ impl Schema {
         ]
         .into();
         missing.extend(WITH_TAKEDOWNS.map(|table| (table, "takedownRef")));
-        let is_there = |table: &&str| !missing.contains(&(*table, ""));
-        let columns = expected::columns();
-        let copied = columns.iter().filter(|column| column.copied_as.is_some()).map(|column| column.table);
-        let copied = copied.filter(is_there).collect();
-        let (integer_positions, notification_trigger) = (false, false);
-        Self { rev: RevMode::NotNull, missing, integer_positions, notification_trigger, copied }
-    }
-
-    /// Whether many new rows of a table can go in by `COPY`.
-    pub fn is_copied(&self, table: &str) -> bool {
-        self.copied.contains(table)
+        Self { rev: RevMode::NotNull, missing, integer_positions: false, notification_trigger: false }
     }
 
     /// What guards a record's row and what its deletion leaves.
