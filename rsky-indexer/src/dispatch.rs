@@ -310,6 +310,8 @@ impl<K: Kind> Dispatch<K> {
         let mut settled: Settled = Vec::with_capacity(batch.entries.len());
         for (entry, fate) in batch.entries.into_iter().zip(fates) {
             let Some(fate) = fate else {
+                let mut entry = entry;
+                self.queue.set_aside(&mut entry);
                 held.push(entry);
                 continue;
             };

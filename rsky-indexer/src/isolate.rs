@@ -352,14 +352,15 @@ struct Aside<'b> {
 impl Aside<'_> {
     fn take(&mut self, at: usize, rows: Vec<Row>, written: &mut Written) {
         if let Some(claims) = self.claims.get(at) {
-            self.table.add(claims);
+            self.table.add(&claims.of_set_aside());
         }
         written.held.push((at, rows));
     }
 
     /// Sets an item aside if it depends on one that is.
     fn takes_along(&mut self, at: usize, written: &mut Written) -> bool {
-        let depends = self.claims.get(at).is_some_and(|claims| self.table.conflicts(claims));
+        let depends = !self.table.is_empty()
+            && self.claims.get(at).is_some_and(|claims| self.table.conflicts(&claims.of_set_aside()));
         if depends {
             self.take(at, Vec::new(), written);
         }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `record` of a uri | whoever writes it; read by replies (parent, root, gate), quotes, gates, and who may have to be told |
 //! | `key` of what a record says (who likes what) | the records that say it: the second is a duplicate of the first |
-//! | `scope` of an author's collection | all its records that can say the same; alone by those that replace or delete one, since another may move up |
+//! | `scope` of an author's collection | all its records that can say the same; alone by those that replace or delete one, since another may move up. One that comes does so beside others that come where the stored version is looked up ([`look`]), or when it is set aside |
 //! | `thread` of a root | the posts of the thread, replaced and deleted ones, too; alone by its gate, and by a post that earlier replies wait for |
 //! | `quoted` of a post | the quotes of it, the post and its post gate |
 //! | `reposted` of a post | its reposts; alone by the post when it is replaced or deleted, since the items in feeds go with it |
@@ -33,6 +33,9 @@ pub enum Touch {
     Add,
     /// It writes what only one at a time may write.
     Own,
+    /// It is one of several that may be written at the same time, as far as is known without looking. They are not: but one
+    /// that is set aside keeps none of the others back, where [`Self::Own`] does.
+    OneByOne,
 }
 
 /// The claims of one entry.
@@ -58,6 +61,16 @@ impl Claims {
     /// Those of another entry, too.
     pub fn extend(&mut self, other: &[(u64, Touch)]) {
         self.0.extend_from_slice(other);
+    }
+
+    /// Those of an entry that is set aside.
+    #[must_use]
+    pub fn of_set_aside(&self) -> Self {
+        let narrowed = self.0.iter().map(|(key, touch)| match touch {
+            Touch::OneByOne => (*key, Touch::Add),
+            other => (*key, *other),
+        });
+        Self(narrowed.collect())
     }
 
     /// All of them.
@@ -174,7 +187,14 @@ impl Keys {
 
     fn add_key(&self, change: &Change, claims: &mut Claims) {
         let adds = matches!(change.action, Action::Create(_));
-        claims.push(self.scope(change), if adds { Touch::Add } else { Touch::Own });
+        claims.push(
+            self.scope(change),
+            match (adds, is_looked_at(change)) {
+                (false, _) => Touch::Own,
+                (true, true) => Touch::Add,
+                (true, false) => Touch::OneByOne,
+            },
+        );
         // Only its author says the same as a record whose key names the author.
         if (adds || !change.collection.has_key_of_author())
             && let Some(values) = change.duplicate_key()
@@ -269,9 +289,11 @@ impl Keys {
     }
 }
 
-/// Whether the stored version of a change's record makes it claim more, so that it has to be known.
+/// Whether the stored version of a change's record makes it claim more than its author's collection, so that it has to be
+/// known. Of likes and blocks it does not.
 pub fn is_looked_at(change: &Change) -> bool {
-    change.collection.parts == PartsKind::Post || change.collection.has_key()
+    change.collection.parts == PartsKind::Post
+        || matches!(change.collection.nsid, refs::FOLLOW | refs::LIST_ITEM | refs::REPOST)
 }
 
 /// Whether a change's new row may tell somebody, whatever is stored.

@@ -8,7 +8,6 @@
 //! Indexes used: the primary keys of the typed tables and `post_embed_record`, `post`'s on `"replyParent"`, and
 //! `duplicate_record`'s on `"duplicateOf"`.
 
-use std::borrow::Cow;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -231,9 +230,6 @@ fn claims_of_version(keys: &Keys, change: &Change, scope: Option<u64>) -> Left {
     }
     // Whoever replaces it frees its key.
     let scope = scope.map(|scope| (scope, Touch::Own));
-    if !matches!(change.collection.nsid, refs::FOLLOW | refs::LIST_ITEM | refs::REPOST) {
-        return [scope, None, None];
-    }
     match (change.collection.nsid, change.duplicate_key().as_deref()) {
         (refs::FOLLOW, Some([creator, subject])) => {
             let [follow, rules] = keys.of_follow(creator, subject);
@@ -283,8 +279,8 @@ struct Thread {
 }
 
 /// What is stored of these uris in a table that needs to be known: uri, and two values.
-fn sql_of(table: &str) -> Cow<'static, str> {
-    match table {
+fn sql_of(table: &str) -> Option<&'static str> {
+    Some(match table {
         "post" => {
             r#"SELECT p.uri, coalesce(p."replyRoot", p.uri), e."embedUri" FROM post p
                 LEFT JOIN post_embed_record e ON e."postUri" = p.uri WHERE p.uri = ANY($1)"#
@@ -292,9 +288,9 @@ fn sql_of(table: &str) -> Cow<'static, str> {
         "follow" => r#"SELECT uri, creator, "subjectDid" FROM follow WHERE uri = ANY($1)"#,
         "list_item" => r#"SELECT uri, "subjectDid", NULL FROM list_item WHERE uri = ANY($1)"#,
         "repost" => "SELECT uri, subject, NULL FROM repost WHERE uri = ANY($1)",
-        _ => return format!(r#"SELECT uri, NULL, NULL FROM "{table}" WHERE uri = ANY($1)"#).into(),
-    }
-    .into()
+        // The stored version makes nothing claim more.
+        _ => return None,
+    })
 }
 
 /// Posts that flagged replies wait for.
@@ -418,9 +414,9 @@ impl Question {
     ) -> Result<Read, sqlx::Error> {
         let mut stored = Vec::new();
         for (table, uris) in &self.tables {
-            let sql = sql_of(table);
+            let Some(sql) = sql_of(table) else { continue };
             let uris = storable(uris.iter().map(String::as_str));
-            for row in statements.query(&sql).bind(uris).fetch_all(&mut *connection).await? {
+            for row in statements.query(sql).bind(uris).fetch_all(&mut *connection).await? {
                 stored.push(Stored {
                     table,
                     uri: row.try_get(0)?,

@@ -112,6 +112,15 @@ impl<T> Queue<T> {
         self.blocked = 0;
     }
 
+    /// What was taken is set aside: it stays claimed, but keeps back only what has to wait for it.
+    pub fn set_aside(&mut self, entry: &mut Entry<T>) {
+        let claims = entry.claims.of_set_aside();
+        self.taken.remove(&entry.claims);
+        self.taken.add(&claims);
+        entry.claims = claims;
+        self.blocked = 0;
+    }
+
     /// What keeps entries back may have changed.
     pub fn look_again(&mut self) {
         self.blocked = 0;
@@ -169,6 +178,26 @@ mod tests {
         queue.push(entry(2, &[(2, Touch::Own)]));
         let batch = queue.take(LIMITS, |item| *item == 0);
         assert_eq!(batch.iter().map(|entry| *entry.item).collect::<Vec<_>>(), [2]);
+    }
+
+    #[test]
+    fn what_goes_one_by_one_does_not_wait_for_what_is_set_aside() {
+        let mut queue = Queue::default();
+        for item in 0..3 {
+            queue.push(entry(item, &[(1, Touch::OneByOne), (item as u64 + 10, Touch::Own)]));
+        }
+        let mut batch = queue.take(Limits { entries: 1, bytes: 1000 }, |_| false);
+        assert_eq!(take(&mut queue), Vec::<usize>::new());
+        batch.iter_mut().for_each(|entry| queue.set_aside(entry));
+        queue.push(entry(3, &[(10, Touch::Read)]));
+        queue.push(entry(4, &[(1, Touch::Own)]));
+        assert_eq!(take(&mut queue), [1, 2], "3 and 4 have to wait");
+        for number in [11, 12] {
+            queue.release(&Claims::of(vec![(1, Touch::OneByOne), (number, Touch::Own)]));
+        }
+        assert_eq!(take(&mut queue), Vec::<usize>::new());
+        queue.release(&batch[0].claims);
+        assert_eq!(take(&mut queue), [3, 4]);
     }
 
     #[test]

@@ -48,7 +48,7 @@ impl Table {
         match touch {
             Touch::Read => uses.adds > 0 || uses.owns > 0,
             Touch::Add => uses.reads > 0 || uses.owns > 0,
-            Touch::Own => true,
+            Touch::Own | Touch::OneByOne => true,
         }
     }
 
@@ -89,7 +89,7 @@ impl Uses {
         match touch {
             Touch::Read => &mut self.reads,
             Touch::Add => &mut self.adds,
-            Touch::Own => &mut self.owns,
+            Touch::Own | Touch::OneByOne => &mut self.owns,
         }
     }
 }
