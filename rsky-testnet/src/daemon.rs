@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,8 @@ pub struct Launch {
     pub hidden: &'static [&'static str],
     /// Its settings.
     pub environment: Vec<(String, String)>,
+    /// Bytes of address space it may take; `None`: what there is.
+    pub address_space: Option<u64>,
 }
 
 impl Launch {
@@ -50,18 +53,39 @@ impl Launch {
     ) -> Self {
         let kept = fixed.iter().filter(|(name, _)| own.iter().all(|(other, _)| other != name));
         let environment = kept.chain(own).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Self { program: program.into(), folder: folder.into(), hidden, environment: environment.collect() }
+        let environment = environment.collect();
+        Self { program: program.into(), folder: folder.into(), hidden, environment, address_space: None }
+    }
+
+    /// The same in at most so many bytes of address space (RLIMIT_AS): an allocation beyond them fails, which ends the
+    /// daemon. Address space is more than memory: code, stacks and what the allocator has set aside count as well. What
+    /// an idle daemon takes of it tells [`Daemon::peak_address_space`].
+    #[must_use]
+    pub fn within(mut self, bytes: u64) -> Self {
+        self.address_space = Some(bytes);
+        self
     }
 
     fn spawn(&self, log: &Path) -> Process {
         drop(std::fs::remove_file(log));
-        let mut daemon = command(&self.program, None);
+        let mut daemon = match self.address_space {
+            None => command(&self.program, None),
+            Some(bytes) => limited(&self.program, bytes),
+        };
         for name in self.hidden {
             daemon.env_remove(name);
         }
         daemon.envs(self.environment.iter().map(|(name, value)| (name, value)));
         Process::spawn(daemon, log).expect("start the daemon")
     }
+}
+
+/// A command for a program in a limited address space. The shell sets the limit, which needs no unsafe code, and becomes
+/// the program.
+fn limited(program: &Path, bytes: u64) -> Command {
+    let mut shell = command("/bin/sh", None);
+    shell.args(["-c", r#"ulimit -v "$1" && exec "$2""#, "sh", &(bytes >> 10).to_string()]).arg(program);
+    shell
 }
 
 /// A daemon that was started. It ends with this value.
@@ -126,9 +150,22 @@ impl Daemon {
     /// # Panics
     /// It has ended.
     pub fn peak_memory(&self) -> u64 {
+        self.bytes_of("VmHWM:")
+    }
+
+    /// Peak of the address space, in bytes: what [`Launch::within`] limits.
+    ///
+    /// # Panics
+    /// It has ended.
+    pub fn peak_address_space(&self) -> u64 {
+        self.bytes_of("VmPeak:")
+    }
+
+    /// A figure of the kernel's about the process.
+    fn bytes_of(&self, name: &str) -> u64 {
         let path = format!("/proc/{}/status", self.process.pid());
         let status = std::fs::read_to_string(path).expect("the daemon runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("the kernel tells");
         let kib = line.trim().strip_suffix("kB").and_then(|kib| kib.trim().parse::<u64>().ok());
         kib.expect("a number of kB") * 1024
     }
