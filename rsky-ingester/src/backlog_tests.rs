@@ -100,9 +100,8 @@ fn what_does_not_count_does_not_move_the_cursor_but_is_seen() {
     assert!(backlog.has_output());
     let cut = backlog.cut(10, &rules);
     assert_eq!((cut.cursor, cut.seen, cut.written.incoming), (Some(8), Some(9), 1));
-    let entries = resyncs.entries(&source.host.in_entries(), &cut.resyncs);
-    let json = r#"{"did":"did:plc:a","host":"https://relay","rev":"rev9"}"#;
-    assert_eq!(entries, [("first".to_owned(), "repo", json.to_owned())]);
+    let wish = Resync { did: "did:plc:a".to_owned(), rev: Some("rev9".to_owned()) };
+    assert_eq!(cut.resyncs, [wish]);
 }
 
 #[test]

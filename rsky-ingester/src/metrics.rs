@@ -126,7 +126,7 @@ impl Metrics {
         counter("ingester_backfill_fetch_errors", "Pages that could not be fetched", &metrics.fetch_errors);
         registry.register(
             "ingester_resyncs_waiting",
-            "Repositories that wait in memory for room in their stream",
+            "Repositories that wait in Redis for room in their stream",
             metrics.resyncs_waiting.clone(),
         );
         registry.register("ingester_websocket_connections", "Open sockets", metrics.connections.clone());

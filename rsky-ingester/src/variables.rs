@@ -234,8 +234,8 @@ pub const RESYNC: Variable = setting(
     "true or false",
     Some("true"),
     "Queue repositories whose events did not tell what changed (#sync, tooBig) to INGESTER_REPO_PRIORITY_STREAM. \
-     Switch it off where no backfiller reads that stream: at its mark they wait in memory (one wish a repository, \
-     100 000 at most) and are lost with the process.",
+     Switch it off where no backfiller reads that stream: at its mark they wait in a set of Redis beside it \
+     (<stream>:waiting, 100 000 at most).",
 );
 /// Listing again.
 pub const RELIST_INTERVAL: Variable = setting(

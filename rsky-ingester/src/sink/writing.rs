@@ -3,7 +3,7 @@
 use std::panic::resume_unwind;
 use std::time::Duration;
 
-use rsky_common::redis::{LinkError, Outcome, Permit};
+use rsky_common::redis::{LinkError, Outcome};
 use rsky_common::runtime::CancellationToken;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -14,6 +14,7 @@ use crate::backlog::{Backlog, Cut, MAX_SEQ, Rules, is_through};
 use crate::cursor_keys::Values;
 use crate::decode::{Chunk, Decoded};
 use crate::report;
+use crate::resyncs::Put;
 use crate::sequence::Sequence;
 
 /// Time between two looks around while nothing comes.
@@ -196,8 +197,14 @@ impl Writing {
             resyncs: sink.resyncs.as_ref(),
         };
         let mut cut = self.backlog.cut(permit.entries, &rules);
-        let room = self.room_for_resyncs(&mut cut).await?;
         let sink = &mut self.sink;
+        // They never wait for room: live events are behind them.
+        let put = match &sink.resyncs {
+            Some(resyncs) => {
+                resyncs.put(sink.writer.link(), &sink.source, &cut.resyncs, &mut cut.batch).await?
+            }
+            None => Put::default(),
+        };
         let moved = cut.cursor.filter(|cursor| self.cursor.is_none_or(|stored| *cursor > stored));
         if !cut.batch.is_empty() || moved.is_some() {
             let cursor = moved.map(|cursor| cursor.to_string());
@@ -215,32 +222,18 @@ impl Writing {
         self.seen = self.seen.max(cut.seen);
         self.waiting_since = None;
         self.last_look = Instant::now();
-        self.written(cut, room.is_some());
+        self.written(cut, put);
         Ok(())
     }
 
-    /// Puts the repositories to be fetched into the batch, if their stream has room. They never wait for it: live events
-    /// are behind them.
-    async fn room_for_resyncs(&mut self, cut: &mut Cut) -> Result<Option<Permit>, LinkError> {
-        let Some(resyncs) = self.sink.resyncs.as_ref().filter(|_| !cut.resyncs.is_empty()) else {
-            return Ok(None);
-        };
-        let room = resyncs.room(self.sink.writer.link()).await?;
-        if room.is_some() {
-            let host = self.sink.source.host.in_entries();
-            cut.batch.elsewhere = resyncs.entries(&host, &cut.resyncs);
-        }
-        Ok(room)
-    }
-
     /// Everything that follows from a batch being in Redis.
-    fn written(&self, cut: Cut, resyncs_queued: bool) {
+    fn written(&self, cut: Cut, put: Put) {
         let Sink { source, metrics, duplicates, resyncs, .. } = &self.sink;
         if let Some(duplicates) = duplicates {
             cut.commits.iter().for_each(|(did, rev)| duplicates.remember(did, rev, source.number));
         }
         if let Some(resyncs) = resyncs {
-            resyncs.settle(source, cut.resyncs, resyncs_queued);
+            resyncs.written(source, put);
         }
         cut.reasons.iter().for_each(|reason| metrics.rejected(source, reason));
         cut.kinds.iter().for_each(|(kind, count)| metrics.frames(source, kind, *count));

@@ -100,6 +100,45 @@ async fn repositories_that_nobody_fetches_do_not_hold_up_the_firehose() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn repositories_that_wait_outlive_the_process() {
+    let frame = |seq: u64| match seq % 2 {
+        0 => frames::sync(seq, &did(seq), &rev(seq), TIME),
+        _ => like(seq),
+    };
+    let script: Vec<_> = (1..=99).map(frame).collect();
+    let network = Network::builder().relay(Script::frames(script)).start().await.unwrap();
+    let redis = Redis::start().unwrap();
+    redis.command(&["XADD", "repo_backfill_priority", "*", "repo", "{}"]).unwrap();
+    let url = network.url();
+    let settings = [
+        ("INGESTER_RELAY_HOSTS", url.as_str()),
+        ("INGESTER_MODE", "firehose"),
+        ("INGESTER_REPO_STREAM_HIGH_WATER_MARK", "1"),
+    ];
+    let mut ingester = Ingester::start(&redis.url(), &settings);
+    let key = format!("firehose_live:cursor:{}", network.addr());
+    wait_until("every event", || get(&redis, &key).as_deref() == Some("99"));
+    assert_eq!(length(&redis, "repo_backfill_priority"), 1, "it is at its mark");
+    // The cursor has passed them: nobody will send them again.
+    ingester.kill_and_restart();
+    wait_until("they wait still", || ingester.metric("ingester_resyncs_waiting", "") == Some(49.0));
+    assert_eq!(ingester.terminate(), Some(0));
+    redis.command(&["DEL", "repo_backfill_priority"]).unwrap();
+    let more = [&settings[..2], &[("INGESTER_REPO_STREAM_HIGH_WATER_MARK", "100")]].concat();
+    let mut ingester = Ingester::start(&redis.url(), &more);
+    wait_until("all are queued", || length(&redis, "repo_backfill_priority") == 49);
+    let mut queued = dids(&redis);
+    queued.sort();
+    assert_eq!(queued, (1..=49).map(|number| did(number * 2)).collect::<Vec<_>>());
+    assert_eq!(get_type(&redis, "repo_backfill_priority:waiting"), "none", "nothing is left");
+    assert_eq!(ingester.terminate(), Some(0));
+}
+
+fn get_type(redis: &Redis, key: &str) -> String {
+    redis.command(&["TYPE", key]).unwrap().as_text().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_revision_is_fetched_once_however_many_relays_say_it_how_often() {
     let script = |from: u64| {
         let syncs = (from..from + 5).map(|seq| frames::sync(seq, &did(1), &rev(1), TIME));
