@@ -7,13 +7,8 @@ use rsky_testnet::network::hostile;
 
 use super::*;
 use crate::host::Host;
+use crate::memory_bound::{PER_CORE, TABLES};
 use crate::source::Kind;
-
-/// What a core needs beside a chunk: the text of one record while it is written, in a string that has just doubled, and
-/// what is remembered of its members.
-const PER_CORE: u64 = 28 << 20;
-/// Bytes that the frames of a chunk take in tables while they are read, for each of theirs.
-const TABLES: u64 = 4;
 
 fn source(kind: Kind) -> Arc<Source> {
     Source::new(kind, Host::parse("host").unwrap(), "stream", 0)

@@ -9,6 +9,7 @@
 //! | write: gate, batch, cursor | [`backlog`], [`sink`] |
 //! | where reading goes on: keys, lost states, new sequences | [`cursor_keys`], [`place`], [`sequence`], [`sink`] |
 //! | repositories to fetch first | [`resyncs`] |
+//! | what may be in memory | [`budgets`], [`memory_bound`] |
 //!
 //! Guarantees: what is in memory has a bound in items and bytes; while a stream is at its mark nothing is read; a
 //! cursor is written only together with the entries it covers, so a crash re-reads and never skips.
@@ -39,6 +40,7 @@ pub mod sequence;
 
 pub mod budgets;
 pub mod lag;
+pub mod memory_bound;
 pub mod metrics;
 pub mod report;
 pub mod source_metrics;

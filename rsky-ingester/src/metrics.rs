@@ -32,6 +32,7 @@ pub struct Metrics {
     resyncs_repeated: Counters,
     resyncs_given_up: Counters,
     resyncs_waiting: Gauge,
+    memory_bound: Gauge,
     cursor_changes: Counters,
     sequence_restarts: Counters,
     repos_fetched: Counters,
@@ -129,6 +130,11 @@ impl Metrics {
             "Repositories that wait in Redis for room in their stream",
             metrics.resyncs_waiting.clone(),
         );
+        registry.register(
+            "ingester_memory_bound_bytes",
+            "Most memory the process takes, from its settings",
+            metrics.memory_bound.clone(),
+        );
         registry.register("ingester_websocket_connections", "Open sockets", metrics.connections.clone());
         registry.register("ingester_cursor", "Cursor in Redis", metrics.cursor.clone());
         registry.register(
@@ -215,6 +221,11 @@ impl Metrics {
     /// Repositories that wait for room.
     pub fn resyncs_waiting(&self, waiting: usize) {
         self.resyncs_waiting.set(waiting.try_into().unwrap_or(i64::MAX));
+    }
+
+    /// Most memory the process takes, in bytes.
+    pub fn memory_bound(&self, bytes: u64) {
+        self.memory_bound.set(bytes.try_into().unwrap_or(i64::MAX));
     }
 
     /// The cursor in Redis was not what this process had left there.

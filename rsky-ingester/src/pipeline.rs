@@ -98,6 +98,10 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     registry.register_collector(Box::new(GateMetrics::new(NAME, shared.gates())));
     registry.register_collector(Box::new(shared.sources.clone()));
     shared.describe(&probe);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let bound = shared.config.memory_bound(cores);
+    shared.metrics.memory_bound(bound);
+    tracing::info!(queue_bytes = shared.config.queue_bytes, "memory is bounded by {} MiB", bound >> 20);
     let listener = Admin::bind(shared.config.common.admin).await?;
     let admin = Admin { name: NAME, version: VERSION, registry, health, status };
     let mut stages = Stages::new(&context);
@@ -213,11 +217,13 @@ impl Shared {
             socket.idle = config.labeler_idle;
         }
         let gate = if labels { &self.labels } else { &self.firehose };
+        let budget = self.budgets.of_another(source.kind);
         let sink = Sink {
             source: Arc::clone(&source),
             jobs,
             writer: self.writer(&source, gate),
             pool: self.pool.clone(),
+            budget: budget.clone(),
             gate: gate.clone(),
             resyncs: self.resyncs.clone(),
             duplicates: self.duplicates.clone(),
@@ -229,7 +235,7 @@ impl Shared {
             config: socket,
             queue,
             pool: self.pool.clone(),
-            budget: self.budgets.of(source.kind).clone(),
+            budget,
             metrics: self.metrics.clone(),
             client: self.client.clone(),
             readiness: self.health.part(source.name()),

@@ -139,9 +139,9 @@ pub const QUEUE_BYTES: Variable = setting(
     None,
     "bytes, 1MiB to 3GiB",
     Some("64MiB"),
-    "Frames in memory and what they become, of all sources together, from the socket until they are in Redis. While it \
-     is decoded a frame counts three times. Lower: less memory; higher helps nothing unless there are many sources. \
-     Where there are relays and labelers, a quarter is for the labelers.",
+    "Frames in memory and what they become, from the socket until they are in Redis: what all sources have in common, \
+     beside 2 MiB for each alone. While it is decoded a frame counts three times. Lower: less memory; higher helps \
+     nothing unless there are many sources. Where there are relays and labelers, a quarter is for the labelers.",
 );
 /// Largest frame.
 pub const MAX_FRAME_BYTES: Variable = setting(

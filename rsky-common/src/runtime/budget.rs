@@ -38,7 +38,7 @@ impl ByteBudget {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         self.held.items.fetch_add(1, Ordering::Relaxed);
         self.held.bytes.fetch_add(bytes, Ordering::Relaxed);
-        Charge { permit, bytes, budget: self.clone() }
+        Charge { permit, bytes, budget: self.clone(), with: None }
     }
 
     fn permits(&self, bytes: usize) -> u32 {
@@ -72,12 +72,19 @@ pub struct Charge {
     permit: Option<OwnedSemaphorePermit>,
     bytes: u64,
     budget: ByteBudget,
+    /// Another permit that ends with it.
+    with: Option<OwnedSemaphorePermit>,
 }
 
 impl Charge {
     /// Bytes charged.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Gives the item another permit, which ends with the charge.
+    pub fn keep(&mut self, permit: OwnedSemaphorePermit) {
+        self.with = Some(permit);
     }
 
     /// Changes the charge to what the item takes, now that this is known. Less is given back at once. More is counted, but

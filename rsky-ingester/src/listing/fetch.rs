@@ -25,7 +25,7 @@ const LIMIT: u32 = 1000;
 /// Failures in a row before a page is narrowed.
 const ATTEMPTS: u32 = 3;
 /// Largest answer in bytes; a page of 1000 has some 200 KB.
-const MOST_BYTES: usize = 8 << 20;
+pub const MOST_BYTES: usize = 8 << 20;
 /// Longest wait a host may ask for.
 const MOST_WAIT: Duration = Duration::from_secs(600);
 

@@ -22,7 +22,7 @@ use rsky_common::runtime::backoff::sleep_or_stop;
 use rsky_common::wire::BackfillEvent;
 use rsky_common::wire::names::LISTING_DONE;
 
-pub use fetch::Fetcher;
+pub use fetch::{Fetcher, MOST_BYTES as MOST_PAGE_BYTES};
 use page::{Page, Repo};
 use remembered::Remembered;
 

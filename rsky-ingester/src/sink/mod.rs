@@ -16,6 +16,7 @@ use rsky_common::runtime::CancellationToken;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::budgets::SourceBudget;
 use crate::config::BatchLimits;
 use crate::decode::{Chunk, DecodePool, Decoded};
 use crate::duplicates::Duplicates;
@@ -27,7 +28,7 @@ use crate::source::Source;
 use writing::Writing;
 
 /// Chunks between reader and writer. A chunk is at most 64 frames or (but for a single frame) 256 KiB, so this is the
-/// bound of a source in items; the byte budget is the bound over all sources of a kind.
+/// bound of a source in items; bytes are bounded by [`crate::budgets`].
 pub const QUEUE: usize = 8;
 
 /// What travels from the reader to the writer.
@@ -57,6 +58,8 @@ pub struct Sink {
     pub writer: CursorWriter,
     /// Where chunks that were not decoded ahead are decoded in their turn.
     pub pool: DecodePool,
+    /// Bytes it may have in memory: the turn for what has grown.
+    pub budget: SourceBudget,
     /// Before the stream.
     pub gate: Gate,
     /// Repositories to fetch first; `None`: they are not queued.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rsky_common::redis::{LinkError, Outcome};
 use rsky_common::runtime::CancellationToken;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -126,6 +126,7 @@ impl Writing {
     }
 
     async fn take(&mut self, mut handle: JoinHandle<Chunk>) -> Result<(), LinkError> {
+        let mut has_turn = false;
         loop {
             let chunk = match handle.await {
                 Ok(chunk) => chunk,
@@ -138,14 +139,27 @@ impl Writing {
             };
             chunk.frames.into_iter().for_each(|frame| self.push(frame));
             self.judge_sequence().await?;
-            let Some((rest, charge)) = chunk.rest else { return Ok(()) };
+            let Some((rest, mut charge)) = chunk.rest else { return Ok(()) };
             if self.mode == Mode::Drop {
                 self.sink.source.done(rest.len(), None);
                 return Ok(());
             }
-            // What comes now is large: nothing else shall be in hand.
+            // What comes now is large: nothing else shall be in hand, and no other source shall hold such a one.
             self.write_all().await?;
+            if !has_turn {
+                self.large_turn().await?.into_iter().for_each(|turn| charge.keep(turn));
+                has_turn = true;
+            }
             handle = self.sink.pool.decode_now(&self.sink.source, rest, charge).await;
+        }
+    }
+
+    /// Whoever has the turn gives it back when its frames are written, or when it is stopped.
+    async fn large_turn(&mut self) -> Result<Option<OwnedSemaphorePermit>, LinkError> {
+        let given_up = self.sink.writer.link().stop().clone();
+        tokio::select! {
+            () = given_up.cancelled() => Err(LinkError::Stopped),
+            turn = self.sink.budget.large_turn() => Ok(turn),
         }
     }
 

@@ -16,8 +16,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rsky_common::admin::Readiness;
-use rsky_common::runtime::{Backoff, ByteBudget, CancellationToken};
+use rsky_common::runtime::{Backoff, CancellationToken};
 
+use crate::budgets::SourceBudget;
 use crate::config::SocketConfig;
 use crate::decode::DecodePool;
 use crate::metrics::Metrics;
@@ -26,6 +27,7 @@ use crate::sink::Queue;
 use crate::source::Source;
 
 use oversized::Oversized;
+pub use reader::CHUNK_BYTES;
 use reader::{End, read};
 
 /// The reader of one subscription.
@@ -39,8 +41,8 @@ pub struct Subscription {
     pub queue: Queue,
     /// Where frames are decoded.
     pub pool: DecodePool,
-    /// Bytes in memory, over all sources of the kind.
-    pub budget: ByteBudget,
+    /// Bytes it may have in memory.
+    pub budget: SourceBudget,
     /// Connections, reasons.
     pub metrics: Metrics,
     /// For a look at a frame that is too large.

@@ -20,7 +20,7 @@ use crate::sink::Job;
 /// Frames per chunk: what one hop between tasks is shared by.
 const CHUNK_FRAMES: usize = 64;
 /// Bytes per chunk; a chunk may exceed it by its last frame.
-const CHUNK_BYTES: usize = 256 * 1024;
+pub const CHUNK_BYTES: usize = 256 * 1024;
 
 /// Why a connection ended.
 #[derive(Debug)]

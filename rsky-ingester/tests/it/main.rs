@@ -5,7 +5,8 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::string_slice
+    clippy::string_slice,
+    clippy::print_stdout
 )]
 
 mod support;
@@ -22,6 +23,7 @@ mod proxy;
 mod refuses_bad_configuration;
 mod shares_commits_between_relays;
 mod stands_alone;
+mod stays_within_memory;
 mod survives_redis;
 mod tells_the_truth;
 mod writes_what_the_reference_wrote;

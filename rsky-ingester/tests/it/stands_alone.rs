@@ -1,10 +1,12 @@
 //! One source that is held up holds up no other.
 
+use std::time::{Duration, Instant};
+
 use rsky_testnet::network::cbor_out::Cbor;
 use rsky_testnet::network::{Network, Script, frames};
 use rsky_testnet::servers::Redis;
 
-use crate::support::{Ingester, TIME, get, length, like, range, rev, seqs, values, wait_until};
+use crate::support::{Ingester, TIME, get, length, like, padded_like, range, rev, seqs, values, wait_until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_labeler_behind_a_shut_gate_does_not_hold_up_the_firehose() {
@@ -37,6 +39,65 @@ async fn a_labeler_behind_a_shut_gate_does_not_hold_up_the_firehose() {
     network.relay().control().resume();
     wait_until("every event", || length(&redis, "firehose_live") == 2_000);
     assert_eq!(seqs(&redis, "firehose_live"), range(1, 2_000));
+    assert_eq!(ingester.terminate(), Some(0));
+}
+
+/// Labels of 20 KB: what they are in memory, others could need.
+fn large_label(seq: u64) -> bytes::Bytes {
+    let label = Cbor::map([("val", Cbor::text("x".repeat(20_000))), ("src", Cbor::text("did:plc:l"))]);
+    frames::labels(seq, vec![label])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_sources_have_their_shares_whatever_one_of_them_takes() {
+    // Two relays, of which one has a large frame; a labeler without end, and a quiet one.
+    let labels = [Script::endless(1, large_label), Script::frames([large_label(1), large_label(2)])];
+    let commits = |offset: u64| {
+        (1..=500).map(move |seq| padded_like(offset + seq, if seq == 250 { 1_000_000 } else { 10 }))
+    };
+    let mut networks = Vec::new();
+    for (labels, offset) in labels.into_iter().zip([0, 1_000]) {
+        let relay = Script::frames(commits(offset));
+        networks.push(Network::builder().relay(relay).labeler(labels).start().await.unwrap());
+    }
+    let quiet = networks[1].labeler().control();
+    networks.iter().for_each(|network| network.relay().control().stall());
+    quiet.stall();
+    let redis = Redis::start().unwrap();
+    let hosts = format!("{},{}", networks[0].url(), networks[1].url());
+    let mut ingester = Ingester::start(
+        &redis.url(),
+        &[
+            ("INGESTER_RELAY_HOSTS", &hosts),
+            ("INGESTER_LABELER_HOSTS", &hosts),
+            ("INGESTER_MODE", "all"),
+            ("INGESTER_LABEL_STREAM_HIGH_WATER_MARK", "1"),
+            ("INGESTER_QUEUE_BYTES", "1MiB"),
+        ],
+    );
+    let frames = || ingester.metric("ingester_events_in_memory", "").unwrap();
+    let mut held = (0.0, Instant::now());
+    wait_until("the endless one takes what it gets", || {
+        if frames() != held.0 {
+            held = (frames(), Instant::now());
+        }
+        held.0 > 20.0 && held.1.elapsed() > Duration::from_secs(1)
+    });
+    // The others come now, and have what they need.
+    quiet.resume();
+    wait_until("the quiet labeler is read", || frames() >= held.0 + 2.0);
+    networks.iter().for_each(|network| network.relay().control().resume());
+    for (network, last) in networks.iter().zip(["500", "1500"]) {
+        let key = format!("firehose_live:cursor:{}", network.addr());
+        wait_until("every event", || get(&redis, &key).as_deref() == Some(last));
+    }
+    assert_eq!(length(&redis, "firehose_live"), 1_000);
+    // Room for one batch at a time: the quiet one has its turn.
+    let key = format!("label_live:cursor:{}", networks[1].addr());
+    wait_until("the quiet labeler's labels", || {
+        redis.command(&["DEL", "label_live"]).unwrap();
+        get(&redis, &key).as_deref() == Some("2")
+    });
     assert_eq!(ingester.terminate(), Some(0));
 }
 

@@ -18,6 +18,15 @@ pub struct Ingester(Daemon);
 impl Ingester {
     /// Starts one with these settings (and quick reconnects, any admin port, no memory breaker).
     pub fn start(redis_url: &str, settings: &[(&str, &str)]) -> Self {
+        Self(Daemon::start(Self::launch(redis_url, settings)))
+    }
+
+    /// The same in a limited address space.
+    pub fn start_within(bytes: u64, redis_url: &str, settings: &[(&str, &str)]) -> Self {
+        Self(Daemon::start(Self::launch(redis_url, settings).within(bytes)))
+    }
+
+    fn launch(redis_url: &str, settings: &[(&str, &str)]) -> Launch {
         let fixed = [
             ("REDIS_URL", redis_url),
             ("METRICS_PORT", "0"),
@@ -28,7 +37,7 @@ impl Ingester {
         ];
         let hidden = &["INGESTER_HOSTS", "INGESTER_RELAY_HOSTS", "INGESTER_MODE", "REDIS_HOST"];
         let (program, folder) = (env!("CARGO_BIN_EXE_ingester"), env!("CARGO_TARGET_TMPDIR"));
-        Self(Daemon::start(Launch::new(program, folder, hidden, &fixed, settings)))
+        Launch::new(program, folder, hidden, &fixed, settings)
     }
 }
 

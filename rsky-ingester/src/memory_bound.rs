@@ -1,0 +1,97 @@
+//! The most memory the process takes: a sum of constants and settings. Said at start, and shown by
+//! `tests/it/stays_within_memory.rs`; what the terms for frames rest on, by `decode_meter_tests.rs`.
+
+use rsky_common::atproto::reject::MAX_ENTRY_BYTES;
+
+use crate::budgets::SHARE;
+use crate::config::{Config, Mode};
+use crate::decode::reserve;
+use crate::listing::MOST_PAGE_BYTES;
+use crate::subscription::CHUNK_BYTES;
+
+/// Code, runtime, connections to Redis, admin pages and what is remembered of wishes.
+const BASE: u64 = 32 << 20;
+/// Commits remembered where there are several relays.
+const DUPLICATES: u64 = 32 << 20;
+/// What a core needs beside a chunk: the text of one record while it is written, in a string that has just doubled, and
+/// what is remembered of its members.
+pub const PER_CORE: u64 = 28 << 20;
+/// Bytes that the frames of a chunk take in tables while they are read, for each of theirs.
+pub const TABLES: u64 = 4;
+/// A batch while it is written, for each byte of its entries: its commands, and the packed ones in a buffer that has just
+/// doubled.
+const BATCH_COPIES: u64 = 4;
+/// A page of a listing, for each byte of its text: the text, what was read from it, and its dead letters. There is the one
+/// that is written, and the next.
+const PAGE_COPIES: u64 = 2 * (1 + 4 + BATCH_COPIES);
+/// What a socket has read ahead, beside the frame that is being put together.
+const READ_AHEAD: u64 = 1 << 20;
+
+impl Config {
+    /// Most memory the process takes, in bytes, on a machine of so many cores.
+    pub fn memory_bound(&self, cores: usize) -> u64 {
+        let count =
+            |hosts: &[crate::host::Host], mode| if self.reads(mode) { to_u64(hosts.len()) } else { 0 };
+        let relays = count(&self.relays, Mode::Firehose);
+        let labelers = count(&self.labelers, Mode::Labeler);
+        let listings = count(&self.relays, Mode::Backfill);
+        let kinds = u64::from(relays > 0).saturating_add(u64::from(labelers > 0));
+        let max_frame = to_u64(self.socket.max_frame);
+        let largest_chunk = CHUNK_BYTES.saturating_add(self.socket.max_frame);
+        // What waits for its charge, in pieces or whole.
+        let socket = max_frame.saturating_mul(2).saturating_add(READ_AHEAD);
+        let budgets = self
+            .queue_bytes
+            // A chunk that is larger than what is common passes alone.
+            .max(kinds.saturating_mul(to_u64(reserve(largest_chunk))))
+            .saturating_add(relays.saturating_add(labelers).saturating_mul(SHARE));
+        // While a chunk is decoded it takes its charge once more, and its tables; all chunks are charged.
+        let tables = TABLES.saturating_mul(to_u64(largest_chunk));
+        let decoded = to_u64(cores).saturating_mul(tables.saturating_add(to_u64(reserve(largest_chunk))));
+        let decoded = decoded.min(budgets.saturating_add(budgets.saturating_mul(TABLES) / 3));
+        let grown = to_u64(MAX_ENTRY_BYTES).saturating_add(max_frame.saturating_mul(2));
+        let batch = to_u64(self.batch.bytes.max(MAX_ENTRY_BYTES)).saturating_mul(BATCH_COPIES);
+        [
+            BASE,
+            if relays > 1 { DUPLICATES } else { 0 },
+            budgets,
+            relays.saturating_add(labelers).saturating_mul(socket),
+            to_u64(cores).saturating_mul(PER_CORE),
+            decoded,
+            kinds.saturating_mul(grown.saturating_add(batch)),
+            listings.saturating_mul(PAGE_COPIES).saturating_mul(to_u64(MOST_PAGE_BYTES)),
+        ]
+        .into_iter()
+        .fold(0, u64::saturating_add)
+    }
+}
+
+fn to_u64(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rsky_common::config::Environment;
+
+    fn bound(pairs: &[(&str, &str)]) -> u64 {
+        let least = [("REDIS_URL", "redis://r"), ("INGESTER_RELAY_HOSTS", "a")];
+        let all = least.iter().chain(pairs).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::read(Environment::from_pairs(all)).unwrap().memory_bound(2)
+    }
+
+    #[test]
+    fn it_follows_the_settings() {
+        let firehose = bound(&[("INGESTER_MODE", "firehose")]);
+        println!("one relay: {} MiB", firehose >> 20);
+        let more = bound(&[("INGESTER_MODE", "firehose"), ("INGESTER_QUEUE_BYTES", "128MiB")]);
+        assert_eq!(more - firehose, 64 << 20);
+        let small = bound(&[("INGESTER_MODE", "firehose"), ("INGESTER_MAX_FRAME_BYTES", "1MiB")]);
+        assert!(small < firehose);
+        let labels = bound(&[("INGESTER_LABELER_HOSTS", "l,m")]);
+        let one = bound(&[("INGESTER_LABELER_HOSTS", "l")]);
+        assert_eq!(labels - one, SHARE + 21 * (1 << 20));
+        assert!(one > bound(&[]) && bound(&[]) > firehose);
+    }
+}
