@@ -168,6 +168,11 @@ pub fn decode_frame(bytes: &[u8]) -> Result<Frame<'_>, FrameError> {
     decoded.map_err(|kind| failed(kind, Some(header.t), &body))
 }
 
+/// Whether a frame, of either subscription, says in its header that it is an error. Its body is not looked at.
+pub fn is_error(bytes: &[u8]) -> bool {
+    split(bytes).is_ok_and(|(header, _)| header.is_error)
+}
+
 #[cfg(test)]
 #[path = "frame_tests.rs"]
 mod tests;
