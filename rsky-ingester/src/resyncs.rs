@@ -7,7 +7,7 @@
 //! said.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -55,6 +55,8 @@ pub struct Resyncs {
     gate: Gate,
     known: Duplicates,
     given_up: Arc<AtomicU64>,
+    /// Whether the user of Redis may not touch the set of what waits.
+    forbidden: Arc<AtomicBool>,
     metrics: Metrics,
 }
 
@@ -62,7 +64,14 @@ impl Resyncs {
     /// Wishes for a stream behind a gate.
     pub fn new(stream: &str, gate: Gate, metrics: Metrics) -> Self {
         let known = Duplicates::with_window(REMEMBERED);
-        Self { stream: stream.into(), gate, known, given_up: Arc::default(), metrics }
+        Self {
+            stream: stream.into(),
+            gate,
+            known,
+            given_up: Arc::default(),
+            forbidden: Arc::default(),
+            metrics,
+        }
     }
 
     /// Takes a wish on: relay `number` is going to queue it. `false`: this revision of this repository has been taken on
@@ -96,7 +105,7 @@ impl Resyncs {
             batch.elsewhere = entries.map(|entry| (self.stream.to_string(), FIELD_REPO, entry)).collect();
             return Ok(Put { queued: Some((resyncs.len(), permit)), given_up: 0 });
         }
-        let room = MOST_WAITING.saturating_sub(self.count_waiting(link).await?);
+        let room = self.count_waiting(link).await?.map_or(0, |there| MOST_WAITING.saturating_sub(there));
         if room > 0 {
             let mut add = redis::cmd("SADD");
             add.arg(self.waiting_key());
@@ -148,7 +157,7 @@ impl Resyncs {
         stop: &CancellationToken,
     ) -> Result<usize, LinkError> {
         loop {
-            let waiting = self.count_waiting(writer.link()).await?;
+            let waiting = self.count_waiting(writer.link()).await?.unwrap_or(0);
             if waiting == 0 || stop.is_cancelled() {
                 return Ok(waiting);
             }
@@ -165,10 +174,26 @@ impl Resyncs {
         }
     }
 
-    async fn count_waiting(&self, link: &mut RedisLink) -> Result<usize, LinkError> {
-        let waiting = link.retry(redis::cmd("SCARD").arg(self.waiting_key())).await?;
-        self.metrics.resyncs_waiting(waiting);
-        Ok(waiting)
+    /// How many wait; `None`: our user of Redis may not know, so none can be put there.
+    async fn count_waiting(&self, link: &mut RedisLink) -> Result<Option<usize>, LinkError> {
+        if self.forbidden.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        match link.retry(redis::cmd("SCARD").arg(self.waiting_key())).await {
+            Ok(waiting) => {
+                self.metrics.resyncs_waiting(waiting);
+                Ok(Some(waiting))
+            }
+            Err(error) if error.is_forbidden() => {
+                self.forbidden.store(true, Ordering::Relaxed);
+                tracing::warn!(
+                    "{error}: repositories to be fetched first cannot wait in {}, and are given up where their stream has no room",
+                    self.waiting_key()
+                );
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn warn(&self, waiting: usize) {

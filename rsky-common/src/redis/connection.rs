@@ -99,6 +99,11 @@ impl LinkError {
             Self::Redis(error) => disposition(error) == Disposition::Transient,
         }
     }
+
+    /// Whether the user that we are may not do this.
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Redis(error) if error.code() == Some("NOPERM"))
+    }
 }
 
 /// A user of Redis with a connection of its own, made when first needed and made again when lost.

@@ -179,6 +179,9 @@ async fn a_user_that_may_not_look_loses_the_look_only() {
         let page = ingester.get("/status").1;
         page.contains("lacks a permission") && page.contains("\"dead_letters\":0")
     });
+    wait_until("what may not wait", || {
+        ingester.log().contains("cannot wait in repo_backfill_priority:waiting")
+    });
     assert!(ingester.is_running());
     assert_eq!(ingester.metric("ingester_stream_length", "firehose_live"), Some(200.0));
     assert_eq!(ingester.metric("ingester_stream_length", "label_live"), None, "not 0: nobody knows");
