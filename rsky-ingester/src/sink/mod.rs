@@ -36,8 +36,8 @@ pub const QUEUE: usize = 8;
 pub enum Job {
     /// Frames being decoded.
     Frames(JoinHandle<Chunk>),
-    /// Something that never became a frame, and its number where that is known.
-    Letter(Box<Decoded>, Option<i64>),
+    /// Something that never became a frame.
+    Letter(Box<Decoded>),
     /// Write everything before this, then say where to read on.
     Settle {
         /// Whether what comes from there is to be looked at only: the host does not know our cursor.

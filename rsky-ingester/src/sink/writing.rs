@@ -88,7 +88,7 @@ impl Writing {
                     drop(answer.send(place));
                 }
                 Some(Job::Frames(handle)) => self.take(handle).await?,
-                Some(Job::Letter(letter, seq)) => self.pass_over(*letter, seq).await?,
+                Some(Job::Letter(letter)) => self.pass_over(*letter).await?,
                 None => return self.write_all().await,
             }
         }
@@ -184,15 +184,11 @@ impl Writing {
         }
     }
 
-    /// Writes the letter for something that cannot be read; what has a number is not asked for again.
-    async fn pass_over(&mut self, letter: Decoded, seq: Option<i64>) -> Result<(), LinkError> {
+    /// Writes the letter for something that cannot be read.
+    async fn pass_over(&mut self, letter: Decoded) -> Result<(), LinkError> {
         self.sink.source.read(1);
         self.push(letter);
-        self.write_all().await?;
-        if self.mode == Mode::Write {
-            self.seen = self.seen.max(seq);
-        }
-        Ok(())
+        self.write_all().await
     }
 
     pub(super) async fn write_all(&mut self) -> Result<(), LinkError> {

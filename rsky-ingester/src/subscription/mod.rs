@@ -76,7 +76,6 @@ impl Subscription {
                 if self.queue.send(letter).await.is_err() {
                     break;
                 }
-                // The letter may have brought the place further.
                 continue;
             }
             let end = match &place.after {
@@ -93,6 +92,9 @@ impl Subscription {
             }
             self.report(&end);
             restarts.ended(&end);
+            if end.is_future_cursor() {
+                oversized.refused();
+            }
             if let (End::Oversized(size), Some(from)) = (&end, begin) {
                 in_the_way = Some((*size, from));
             }
@@ -165,7 +167,7 @@ impl Restarts {
 
     fn ended(&mut self, end: &End) {
         match end {
-            End::Refused { error, .. } if error == "FutureCursor" => {
+            _ if end.is_future_cursor() => {
                 self.future_cursors = self.future_cursors.saturating_add(1);
             }
             // A host that cannot be reached says nothing about the cursor.

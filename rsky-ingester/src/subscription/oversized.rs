@@ -1,9 +1,9 @@
 //! Getting past a frame that is too large to be read.
 //!
 //! Its sequence number is in its first bytes, which are read by a connection of their own ([`measure`]); then reading goes
-//! on after that number.
+//! on after that number. A number that nobody can mean, or that the host then says it does not know, is not believed.
 //!
-//! When they cannot be read, the number is not known, only that it is the first after the cursor. So the next connection
+//! Without a number only that is known that it is the first after the cursor. So the next connection
 //! asks for what comes after the cursor plus one, then plus two: each step passes over one number of which nothing smaller
 //! was left, so no good frame is lost. Every step is logged and counted, and one dead letter says what was passed.
 
@@ -11,6 +11,7 @@ use rsky_common::redis::DeadLetter;
 
 use super::Subscription;
 use super::measure::measure;
+use crate::backlog::MAX_SEQ;
 use crate::decode::Decoded;
 use crate::sink::Job;
 
@@ -25,6 +26,10 @@ pub(super) struct Oversized {
     attempts: u32,
     /// How far the cursor is moved over it.
     steps: i64,
+    /// Whether the number in a beginning led nowhere.
+    distrusts: bool,
+    /// Whether a dead letter tells of frames without a number.
+    told: bool,
 }
 
 impl Oversized {
@@ -36,16 +41,27 @@ impl Oversized {
         cursor.saturating_add(self.steps)
     }
 
-    /// The first frame after `base` was too large. Gives the dead letter for the first time it is passed over.
+    /// The host does not know the cursor that was asked for.
+    pub(super) fn refused(&mut self) {
+        if self.steps > 0 && !self.distrusts {
+            *self = Self { at: self.at, attempts: ATTEMPTS, distrusts: true, ..Self::default() };
+        }
+    }
+
+    /// The first frame after `base`, and after what was passed over, was too large. Gives a dead letter for what is passed
+    /// over now, unless an earlier one tells of it.
     pub(super) async fn met(&mut self, subscription: &Subscription, size: usize, base: i64) -> Option<Job> {
         if self.at != Some(base) {
-            *self = Self { at: Some(base), attempts: 0, steps: 0 };
+            *self = Self { at: Some(base), ..Self::default() };
         }
         let (source, limit) = (&subscription.source, subscription.config.max_frame);
-        if self.steps == 0
-            && let Some(found) = measure(subscription, base).await
-            && found.seq > base
+        let after = base.saturating_add(self.steps);
+        if !self.distrusts
+            && let Some(found) = measure(subscription, after).await
+            && (after..=MAX_SEQ).contains(&found.seq)
+            && found.seq != after
         {
+            (self.steps, self.attempts) = (found.seq.saturating_sub(base), 0);
             subscription.metrics.cursor_skip(source);
             tracing::error!(
                 source = source.name(),
@@ -54,8 +70,7 @@ impl Oversized {
             );
             let error = format!("a frame of {size} bytes, the limit is {limit}; only its beginning was read");
             let at = format!("{}@{}", source.host.configured(), found.seq);
-            let letter = DeadLetter::binary(source.field(), &found.bytes, REASON, &error, &at);
-            return Some(job(letter, Some(found.seq)));
+            return Some(job(DeadLetter::binary(source.field(), &found.bytes, REASON, &error, &at)));
         }
         self.attempts = self.attempts.saturating_add(1);
         if self.attempts < ATTEMPTS {
@@ -65,13 +80,13 @@ impl Oversized {
         subscription.metrics.cursor_skip(source);
         tracing::error!(
             source = source.name(),
-            "the frame after {base} has {size} bytes, INGESTER_MAX_FRAME_BYTES is {limit}: asking for what comes after {}",
-            base.saturating_add(self.steps)
+            "the frame after {after} has {size} bytes, INGESTER_MAX_FRAME_BYTES is {limit}: asking for what comes after {}",
+            after.saturating_add(1)
         );
-        (self.steps == 1).then(|| {
+        (!std::mem::replace(&mut self.told, true)).then(|| {
             let error = format!("a frame of {size} bytes, the limit is {limit}; it was not read");
-            let at = format!("{}@after {base}", source.host.configured());
-            job(DeadLetter::new(source.field(), "", REASON, &error, &at), None)
+            let at = format!("{}@after {after}", source.host.configured());
+            job(DeadLetter::new(source.field(), "", REASON, &error, &at))
         })
     }
 }
@@ -79,8 +94,8 @@ impl Oversized {
 /// What such a frame is counted under.
 const REASON: &str = "oversized_frame";
 
-fn job(letter: DeadLetter, seq: Option<i64>) -> Job {
-    Job::Letter(Box::new(Decoded { letter: Some(letter), ..Decoded::default() }), seq)
+fn job(letter: DeadLetter) -> Job {
+    Job::Letter(Box::new(Decoded { letter: Some(letter), ..Decoded::default() }))
 }
 
 #[cfg(test)]
@@ -89,9 +104,20 @@ mod tests {
 
     #[test]
     fn the_stored_cursor_is_asked_for_unless_something_is_in_the_way_right_after_it() {
-        let mut oversized = Oversized { at: Some(7), attempts: 4, steps: 2 };
+        let mut oversized = Oversized { at: Some(7), attempts: 4, steps: 2, ..Oversized::default() };
         assert_eq!(oversized.adjusted(7), 9);
         assert_eq!(oversized.adjusted(10), 10);
         assert_eq!(oversized.adjusted(7), 7, "it was passed");
+    }
+
+    #[test]
+    fn a_number_the_host_does_not_know_is_not_believed_again() {
+        let mut oversized = Oversized { at: Some(7), steps: 1 << 52, ..Oversized::default() };
+        oversized.refused();
+        assert_eq!(oversized.adjusted(7), 7);
+        assert!(oversized.distrusts);
+        oversized.steps = 2;
+        oversized.refused();
+        assert_eq!(oversized.adjusted(7), 9, "steps of one are not given up");
     }
 }

@@ -48,6 +48,11 @@ pub(super) enum End {
 }
 
 impl End {
+    /// Whether the host does not know the cursor that was asked for.
+    pub(super) fn is_future_cursor(&self) -> bool {
+        matches!(self, Self::Refused { error, .. } if error == "FutureCursor")
+    }
+
     /// A word from a closed set, for metrics.
     pub(super) fn reason(&self) -> &'static str {
         match self {
@@ -76,7 +81,7 @@ impl fmt::Display for End {
             Self::Unreachable(why) => write!(f, "not reachable: {why}"),
             Self::BadCursor(why) => f.write_str(why),
             Self::Lost(why) => f.write_str(why),
-            Self::Refused { error, message } if error == "FutureCursor" => write!(
+            Self::Refused { message, .. } if self.is_future_cursor() => write!(
                 f,
                 "FutureCursor {message}: our cursor is ahead of the host, which has probably been reset. If it stays so, what it sends is looked at, and followed if its numbers are lower"
             ),

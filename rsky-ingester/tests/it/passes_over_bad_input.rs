@@ -137,6 +137,27 @@ async fn a_frame_above_the_limit_is_stepped_over_and_nothing_else_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_large_frame_with_a_number_that_is_an_accident_freezes_nothing() {
+    // One that nobody can mean, and one that somebody could, of which the relay then says that it is in the future.
+    for accident in [i64::MAX.unsigned_abs() - 1, 1 << 52] {
+        let numbered = |seq: u64, frame| (Some(seq), frame);
+        let script = vec![
+            numbered(9, like(9)),
+            numbered(10, padded_like(accident, 200_000)),
+            numbered(11, padded_like(11, 200_000)),
+            numbered(12, like(12)),
+        ];
+        let network = Network::builder().relay(Script::fixed(script)).start().await.unwrap();
+        let redis = Redis::start().unwrap();
+        redis.command(&["SET", &format!("firehose_live:cursor:{}", network.addr()), "8"]).unwrap();
+        let mut ingester = start(&redis, &network.url(), &[("INGESTER_MAX_FRAME_BYTES", "64KiB")]);
+        wait_until("what comes after it", || length(&redis, "firehose_live") >= 2);
+        assert_eq!(seqs(&redis, "firehose_live"), [9, 12], "{accident}");
+        assert_eq!(ingester.terminate(), Some(0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_large_frame_behind_a_notice_is_stepped_over_too() {
     // The notice has no number: however often it is read, the large frame stays the first after the cursor.
     let notice = frames::info("OutdatedCursor", "some events are gone");
