@@ -127,6 +127,48 @@ async fn frames_that_become_many_times_their_size_do_not_pile_up() {
     assert_eq!(ingester.terminate(), Some(0));
 }
 
+/// What a frame becomes is known when it has been decoded: before a shut gate only one labeler holds such a one.
+#[tokio::test(flavor = "multi_thread")]
+async fn labelers_hold_one_frame_that_has_become_many_times_its_size() {
+    const LABELS: usize = 40_000;
+    // The entry of the least label, and what it takes to hold it.
+    const HELD: f64 = (LABELS * 80) as f64;
+    let frame = |seq| frames::labels(seq, vec![Cbor::Map(Vec::new()); LABELS]);
+    let mut networks = Vec::new();
+    for _ in 0..5 {
+        let labeler = Script::frames([frame(1), frame(2)]);
+        networks.push(Network::builder().relay(Script::frames([])).labeler(labeler).start().await.unwrap());
+    }
+    let redis = Redis::start().unwrap();
+    redis.command(&["XADD", "label_live", "*", "event", "{}"]).unwrap();
+    let hosts: Vec<String> = networks.iter().map(|network| network.url()).collect();
+    let hosts = hosts.join(",");
+    let settings = [
+        ("INGESTER_LABELER_HOSTS", hosts.as_str()),
+        ("INGESTER_MODE", "labeler"),
+        ("INGESTER_HIGH_WATER_MARK", "1"),
+    ];
+    let mut ingester = Ingester::start(&redis.url(), &settings);
+    wait_until("all are read", || ingester.metric("ingester_events_in_memory", "") == Some(10.0));
+    let held = || ingester.metric("ingester_bytes_in_memory", "").unwrap();
+    let mut seen = (held(), Instant::now());
+    wait_until("nothing moves", || {
+        if held() != seen.0 {
+            seen = (held(), Instant::now());
+        }
+        seen.1.elapsed() > Duration::from_secs(2)
+    });
+    // One of them, and what the others are charged before they are decoded; all five would be 16 800 000.
+    assert!((HELD..3.0 * HELD).contains(&seen.0), "{} bytes are held", seen.0);
+    wait_until("all are written", || {
+        redis.command(&["DEL", "label_live"]).unwrap();
+        networks.iter().all(|network| {
+            get(&redis, &format!("label_live:cursor:{}", network.addr())).as_deref() == Some("2")
+        })
+    });
+    assert_eq!(ingester.terminate(), Some(0));
+}
+
 /// Two hundred operations that name one block of almost two megabytes, which becomes nothing: six such frames took 2.4 GB
 /// while the gate was shut.
 #[tokio::test(flavor = "multi_thread")]
