@@ -21,7 +21,8 @@ use crate::duplicates::Duplicates;
 use crate::metrics::Metrics;
 use crate::source::Source;
 
-/// Repositories that wait for room at most (and what relays add at the same moment): some 30 MB of Redis.
+/// Repositories that wait for room at most (and what relays add at the same moment): some 30 MB of Redis, 250 MB if all
+/// have the longest name that is accepted.
 const MOST_WAITING: usize = 100_000;
 /// Repositories that are remembered as queued, by account and revision: some 3 MB.
 const REMEMBERED: usize = 50_000;
