@@ -37,7 +37,7 @@ async fn a_quiet_relay_is_read_again_from_where_redis_is() {
     wait_until("all of it again", || cursor(&redis, "firehose_live", &network).as_deref() == Some("1000"));
     assert_eq!(seqs(&redis, "firehose_live"), range(1, 1000));
     assert!(ingester.log().contains("reading again from there"), "{}", ingester.log());
-    assert_eq!(ingester.metric("ingester_cursor_changes_total", "back"), Some(1.0));
+    ingester.wait_for("ingester_cursor_changes_total", "back", 1.0);
     assert_eq!(network.relay().control().cursors().last().unwrap().as_deref(), Some("500"));
     assert_eq!(ingester.terminate(), Some(0));
 }

@@ -44,7 +44,7 @@ async fn a_full_stream_pauses_the_socket_and_a_consumer_gets_everything_once_in_
         sent.1.elapsed() > Duration::from_secs(1)
     });
     assert!(length(&redis, "firehose_live") <= MARK + BATCH);
-    assert_eq!(ingester.metric("ingester_backpressure_active", "firehose_live"), Some(1.0));
+    ingester.wait_for("ingester_backpressure_active", "firehose_live", 1.0);
     assert!(ingester.metric("ingester_events_in_memory", "").unwrap() > 0.0);
     wait_until("the socket is closed after the long pause", || relay.open_sockets() == 0);
     assert!(ingester.peak_memory() < PEAK, "{}", ingester.peak_memory());
@@ -151,6 +151,7 @@ async fn labelers_hold_one_frame_that_has_become_many_times_its_size() {
     let mut ingester = Ingester::start(&redis.url(), &settings);
     wait_until("all are read", || ingester.metric("ingester_events_in_memory", "") == Some(10.0));
     let held = || ingester.metric("ingester_bytes_in_memory", "").unwrap();
+    wait_until("one has become what it becomes", || held() >= HELD);
     let mut seen = (held(), Instant::now());
     wait_until("nothing moves", || {
         if held() != seen.0 {
@@ -159,7 +160,7 @@ async fn labelers_hold_one_frame_that_has_become_many_times_its_size() {
         seen.1.elapsed() > Duration::from_secs(2)
     });
     // One of them, and what the others are charged before they are decoded; all five would be 16 800 000.
-    assert!((HELD..3.0 * HELD).contains(&seen.0), "{} bytes are held", seen.0);
+    assert!(seen.0 < 3.0 * HELD, "{} bytes are held", seen.0);
     wait_until("all are written", || {
         redis.command(&["DEL", "label_live"]).unwrap();
         networks.iter().all(|network| {

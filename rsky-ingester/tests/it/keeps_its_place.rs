@@ -51,8 +51,10 @@ async fn two_ingesters_of_one_relay_write_everything_once_and_say_so() {
     let mut both = [start(&redis, &network.url()), start(&redis, &network.url())];
     wait_until("the last event", || get(&redis, &key(&bare)) == Some(FRAMES.to_string()));
     assert_eq!(seqs(&redis, "firehose_live"), range(1, FRAMES));
-    assert!(both.iter().any(|one| one.log().contains("a second ingester?")), "{}", both[0].log());
-    assert!(both.iter().any(|one| one.metric("ingester_cursor_changes_total", "ahead") >= Some(1.0)));
+    wait_until("it is said", || both.iter().any(|one| one.log().contains("a second ingester?")));
+    wait_until("it is counted", || {
+        both.iter().any(|one| one.metric("ingester_cursor_changes_total", "ahead") >= Some(1.0))
+    });
     for one in &mut both {
         assert_eq!(one.terminate(), Some(0));
     }

@@ -45,8 +45,8 @@ async fn a_repository_that_cannot_be_listed_costs_only_itself() {
     let letters = entries(&redis, "repo_backfill_dlq");
     assert_eq!(letters.len(), 1);
     assert_eq!(letters[0]["reason"], "unlistable_repo");
-    assert_eq!(ingester.metric("ingester_cursor_skips_total", ""), Some(1.0));
-    assert!(ingester.metric("ingester_backfill_fetch_errors_total", "").unwrap() >= 3.0);
+    ingester.wait_for("ingester_cursor_skips_total", "", 1.0);
+    wait_until("it is counted", || ingester.metric("ingester_backfill_fetch_errors_total", "") >= Some(3.0));
     assert_eq!(ingester.terminate(), Some(0));
 }
 
@@ -149,6 +149,6 @@ async fn invalid_items_are_dead_lettered_alone() {
     wait_until("the end of the listing", || done(&redis, &network));
     assert_eq!(length(&redis, "repo_backfill"), 28);
     assert_eq!(length(&redis, "repo_backfill_dlq"), 2);
-    assert_eq!(ingester.metric("ingester_rejected_total", "invalid_repo"), Some(2.0));
+    ingester.wait_for("ingester_rejected_total", "invalid_repo", 2.0);
     assert_eq!(ingester.terminate(), Some(0));
 }

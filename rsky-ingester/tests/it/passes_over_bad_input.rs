@@ -77,10 +77,10 @@ async fn every_kind_of_bad_frame_is_passed_over() {
     for field in ["event", "reason", "error", "attempts", "source_id", "at"] {
         assert!(letters.iter().all(|letter| letter.contains_key(field)), "{field}");
     }
-    assert_eq!(ingester.metric("ingester_rejected_total", ""), Some(bad.len() as f64));
-    assert_eq!(ingester.metric("ingester_rejected_total", "hash_mismatch"), Some(1.0));
-    assert_eq!(ingester.metric("ingester_outdated_cursors_total", ""), Some(1.0));
-    assert_eq!(ingester.metric("ingester_frames_total", "kind=\"other\""), Some(1.0));
+    ingester.wait_for("ingester_rejected_total", "", bad.len() as f64);
+    ingester.wait_for("ingester_rejected_total", "hash_mismatch", 1.0);
+    ingester.wait_for("ingester_outdated_cursors_total", "", 1.0);
+    ingester.wait_for("ingester_frames_total", "kind=\"other\"", 1.0);
     assert_eq!(network.relay().control().connections(), 1, "none of it costs the connection");
     assert_eq!(ingester.terminate(), Some(0));
 }
@@ -130,7 +130,7 @@ async fn a_frame_above_the_limit_is_stepped_over_and_nothing_else_is() {
     assert_eq!(letters[0]["reason"], "oversized_frame");
     assert!(letters[0]["source_id"].ends_with("@1010"), "{}", letters[0]["source_id"]);
     assert!(letters[0]["event"].len() > 60_000, "its beginning is kept");
-    assert_eq!(ingester.metric("ingester_cursor_skips_total", ""), Some(1.0));
+    ingester.wait_for("ingester_cursor_skips_total", "", 1.0);
     // The first, one that met it, one that measured it, one behind it.
     assert!(network.relay().control().connections() <= 4, "{:?}", network.relay().control().cursors());
     assert_eq!(ingester.terminate(), Some(0));
@@ -239,8 +239,8 @@ async fn bad_labels_spoil_only_themselves() {
         [Some("0".to_owned())],
         "a labeler is read from the beginning"
     );
-    assert_eq!(ingester.metric("labeler_ingester_incoming_events_total", ""), Some(4.0));
-    assert_eq!(ingester.metric("labeler_ingester_stream_events_total", ""), Some(3.0));
+    ingester.wait_for("labeler_ingester_incoming_events_total", "", 4.0);
+    ingester.wait_for("labeler_ingester_stream_events_total", "", 3.0);
     assert_eq!(ingester.terminate(), Some(0));
 }
 
@@ -266,6 +266,6 @@ async fn only_chosen_collections_are_queued_and_the_cursor_moves_all_the_same() 
     let key = format!("firehose_live:cursor:{}", network.addr());
     wait_until("the cursor", || get(&redis, &key).as_deref() == Some("2"));
     assert_eq!(length(&redis, "firehose_live"), 0);
-    assert_eq!(ingester.metric("ingester_operations_total", "filtered"), Some(2.0));
+    ingester.wait_for("ingester_operations_total", "filtered", 2.0);
     assert_eq!(ingester.terminate(), Some(0));
 }

@@ -20,6 +20,6 @@ async fn identical_commits_are_written_once() {
     let mut written = seqs(&redis, "firehose_live");
     written.sort_unstable();
     assert_eq!(written, range(1, 520));
-    assert_eq!(ingester.metric("ingester_duplicate_commits_total", ""), Some(500.0));
+    ingester.wait_for("ingester_duplicate_commits_total", "", 500.0);
     assert_eq!(ingester.terminate(), Some(0));
 }

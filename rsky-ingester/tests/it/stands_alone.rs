@@ -140,7 +140,7 @@ async fn repositories_that_nobody_fetches_do_not_hold_up_the_firehose() {
     assert!((2..20).contains(&queued), "{queued}");
     let waiting = 49 - queued;
     wait_until("the rest waits", || ingester.metric("ingester_resyncs_waiting", "") == Some(waiting as f64));
-    assert_eq!(ingester.metric("ingester_backpressure_active", "repo_backfill_priority"), Some(1.0));
+    ingester.wait_for("ingester_backpressure_active", "repo_backfill_priority", 1.0);
     assert_eq!(
         ingester.metric("ingester_stream_length", "repo_backfill_priority"),
         Some(queued as f64),
@@ -216,6 +216,6 @@ async fn one_revision_is_fetched_once_however_many_relays_say_it_how_often() {
         wait_until("both cursors", || get(&redis, &key).as_deref() == Some(last));
     }
     assert_eq!(dids(&redis), [did(1), did(1)], "one a revision");
-    assert_eq!(ingester.metric("ingester_resyncs_repeated_total", ""), Some(10.0));
+    ingester.wait_for("ingester_resyncs_repeated_total", "", 10.0);
     assert_eq!(ingester.terminate(), Some(0));
 }

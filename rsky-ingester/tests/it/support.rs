@@ -26,6 +26,12 @@ impl Ingester {
         Self(Daemon::start(Self::launch(redis_url, settings).within(bytes)))
     }
 
+    /// Waits until a metric has this value. What follows from a batch is counted after it is in Redis: a test that has
+    /// seen it there is sometimes faster.
+    pub fn wait_for(&self, name: &str, label: &str, value: f64) {
+        wait_until(&format!("{name} {label} is {value}"), || self.metric(name, label) == Some(value));
+    }
+
     fn launch(redis_url: &str, settings: &[(&str, &str)]) -> Launch {
         let fixed = [
             ("REDIS_URL", redis_url),

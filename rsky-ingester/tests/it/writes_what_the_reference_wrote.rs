@@ -101,8 +101,8 @@ async fn streams_and_cursors_equal_the_golden_ones() {
     let syncs =
         recorded.firehose.iter().filter(|frame| frames::peek(frame).t.as_deref() == Some("#sync")).count();
     assert_eq!(length(&redis, "repo_backfill_priority"), syncs as i64 + 1);
-    assert_eq!(ingester.metric("firehose_ingester_stream_events_total", &url), Some(firehose.len() as f64));
-    assert_eq!(ingester.metric("ingester_backfill_complete", &url), Some(1.0));
+    ingester.wait_for("firehose_ingester_stream_events_total", &url, firehose.len() as f64);
+    ingester.wait_for("ingester_backfill_complete", &url, 1.0);
     assert_eq!(ingester.get("/readyz").0, 200, "{}", ingester.get("/readyz").1);
     assert!(ingester.get("/").1.contains("firehose_live"));
     assert_eq!(ingester.terminate(), Some(0));
