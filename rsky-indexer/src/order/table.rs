@@ -48,7 +48,9 @@ impl Table {
         match touch {
             Touch::Read => uses.adds > 0 || uses.owns > 0,
             Touch::Add => uses.reads > 0 || uses.owns > 0,
-            Touch::Own | Touch::OneByOne => true,
+            // Added is what is set aside.
+            Touch::OneByOne => uses.reads > 0 || uses.owns > 0,
+            Touch::Own => true,
         }
     }
 
