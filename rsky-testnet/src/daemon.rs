@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::servers::{Process, Signal, command};
 
 /// How long anything may take before a test fails. Far above what it takes; nothing is measured with it.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Time between two looks at a condition.
 const POLL: Duration = Duration::from_millis(5);
@@ -19,6 +19,7 @@ const POLL: Duration = Duration::from_millis(5);
 ///
 /// # Panics
 /// It did not come true within [`PATIENCE`].
+#[track_caller]
 pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
@@ -38,6 +39,8 @@ pub struct Launch {
     pub hidden: &'static [&'static str],
     /// Its settings.
     pub environment: Vec<(String, String)>,
+    /// Whether it sees nothing of the test's own environment.
+    pub bare: bool,
     /// Bytes of address space it may take; `None`: what there is.
     pub address_space: Option<u64>,
 }
@@ -54,7 +57,21 @@ impl Launch {
         let kept = fixed.iter().filter(|(name, _)| own.iter().all(|(other, _)| other != name));
         let environment = kept.chain(own).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let environment = environment.collect();
-        Self { program: program.into(), folder: folder.into(), hidden, environment, address_space: None }
+        Self {
+            program: program.into(),
+            folder: folder.into(),
+            hidden,
+            environment,
+            bare: false,
+            address_space: None,
+        }
+    }
+
+    /// The same, with nothing of the test's own environment.
+    #[must_use]
+    pub fn bare(mut self) -> Self {
+        self.bare = true;
+        self
     }
 
     /// The same in at most so many bytes of address space (RLIMIT_AS): an allocation beyond them fails, which ends the
@@ -72,6 +89,9 @@ impl Launch {
             None => command(&self.program, None),
             Some(bytes) => limited(&self.program, bytes),
         };
+        if self.bare {
+            daemon.env_clear();
+        }
         for name in self.hidden {
             daemon.env_remove(name);
         }
@@ -109,12 +129,28 @@ impl Daemon {
         Self { process: launch.spawn(&log), launch, log }
     }
 
+    /// SIGKILL.
+    ///
+    /// # Panics
+    /// It cannot be sent.
+    pub fn kill(&mut self) {
+        self.process.kill().expect("kill the daemon");
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Panics
+    /// It cannot be sent.
+    pub fn signal(&mut self, signal: Signal) {
+        self.process.signal(signal).expect("send a signal");
+    }
+
     /// Kills it and starts it again with the same settings and an empty log.
     ///
     /// # Panics
     /// One of the two fails.
     pub fn kill_and_restart(&mut self) {
-        self.process.kill().expect("kill the daemon");
+        self.kill();
         self.process = self.launch.spawn(&self.log);
     }
 
@@ -123,7 +159,7 @@ impl Daemon {
     /// # Panics
     /// It does not end within [`PATIENCE`].
     pub fn terminate(&mut self) -> Option<i32> {
-        self.process.signal(Signal::Term).expect("send SIGTERM");
+        self.signal(Signal::Term);
         self.exit_code()
     }
 
@@ -203,5 +239,16 @@ impl Daemon {
             text.lines().filter(|line| line.split(['{', ' ']).next() == Some(name) && line.contains(label));
         let values: Vec<f64> = lines.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
         (!values.is_empty()).then(|| values.iter().sum())
+    }
+}
+
+impl Drop for Daemon {
+    #[expect(clippy::print_stderr, reason = "the log of a test that failed is what explains it")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- {}\n{}", self.log.display(), self.process.log_tail(25));
+        } else {
+            drop(std::fs::remove_file(&self.log));
+        }
     }
 }

@@ -1,38 +1,54 @@
 //! The real `indexer` as a process, and the streams it is given.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::ops::{Deref, DerefMut};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
 
 use rsky_indexer::engine::{self, Work};
 use rsky_indexer::intake::{self, Intake};
-use rsky_testnet::servers::{Process, Redis, Signal, Value, command};
+use rsky_testnet::daemon::{Daemon, Launch};
+use rsky_testnet::servers::{Redis, Value};
 use serde_json::Map;
 use sqlx::{Connection, PgConnection};
 
 use crate::support::{Db, dump, reference_statements, unlike};
 
-/// How long anything may take before a test fails. Far above what it takes; nothing is measured with it.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub use rsky_testnet::daemon::{PATIENCE, wait_until};
 
 pub const LIVE: &str = "firehose_live";
 pub const LABELS: &str = "label_live";
 const BACKFILL: &str = "firehose_backfill";
 
 /// A running indexer.
-pub struct Indexer {
-    process: Process,
-    environment: Vec<(String, String)>,
-    log: PathBuf,
+pub struct Indexer(Daemon);
+
+impl Deref for Indexer {
+    type Target = Daemon;
+
+    fn deref(&self) -> &Daemon {
+        &self.0
+    }
+}
+
+impl DerefMut for Indexer {
+    fn deref_mut(&mut self) -> &mut Daemon {
+        &mut self.0
+    }
 }
 
 impl Indexer {
     /// Starts one with these settings, named `a` unless they say otherwise.
     pub fn start(redis_url: &str, database_url: &str, settings: &[(&str, &str)]) -> Self {
+        Self(Daemon::start(Self::launch(redis_url, database_url, settings)))
+    }
+
+    /// As [`Self::start`], in at most so many bytes of address space.
+    pub fn start_within(bytes: u64, redis_url: &str, database_url: &str, settings: &[(&str, &str)]) -> Self {
+        Self(Daemon::start(Self::launch(redis_url, database_url, settings).within(bytes)))
+    }
+
+    fn launch(redis_url: &str, database_url: &str, settings: &[(&str, &str)]) -> Launch {
         let fixed = [
             ("REDIS_URL", redis_url),
             ("DATABASE_URL", database_url),
@@ -41,81 +57,17 @@ impl Indexer {
             // There is no directory to ask, unless a test brings one.
             ("INDEXER_HANDLE_CONCURRENCY", "0"),
         ];
-        let kept = fixed.iter().filter(|(name, _)| settings.iter().all(|(other, _)| other != name));
-        let environment = kept.chain(settings).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Self::start_with(environment.collect())
-    }
-
-    fn start_with(environment: Vec<(String, String)>) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("indexer-{}-{}.log", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        drop(std::fs::remove_file(&log));
-        let mut daemon = command(env!("CARGO_BIN_EXE_indexer"), None);
-        daemon.env_clear().envs(environment.iter().map(|(name, value)| (name, value)));
-        Self { process: Process::spawn(daemon, &log).unwrap(), environment, log }
-    }
-
-    /// SIGKILL.
-    pub fn kill(&mut self) {
-        self.process.kill().unwrap();
+        Launch::new(env!("CARGO_BIN_EXE_indexer"), env!("CARGO_TARGET_TMPDIR"), &[], &fixed, settings).bare()
     }
 
     /// Starts it again with the same settings, killed if it still runs.
     pub fn restart(&mut self) {
-        self.kill();
-        let environment = self.environment.clone();
-        drop(std::fs::remove_file(&self.log));
-        *self = Self::start_with(environment);
-    }
-
-    pub fn signal(&mut self, signal: Signal) {
-        self.process.signal(signal).unwrap();
-    }
-
-    /// SIGTERM; the exit code.
-    pub fn terminate(&mut self) -> Option<i32> {
-        self.signal(Signal::Term);
-        self.exit_code()
-    }
-
-    /// Waits for its end; the exit code.
-    pub fn exit_code(&mut self) -> Option<i32> {
-        self.process.wait(PATIENCE).unwrap().expect("it ends").code()
-    }
-
-    pub fn is_running(&mut self) -> bool {
-        self.process.exited().unwrap().is_none()
-    }
-
-    pub fn log(&self) -> String {
-        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+        self.kill_and_restart();
     }
 
     /// Peak of resident memory in MiB.
     pub fn peak_mib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        line.trim().strip_suffix("kB").unwrap().trim().parse::<u64>().unwrap() / 1024
-    }
-
-    /// A page of the admin port: status and body.
-    pub fn get(&self, path: &str) -> (u16, String) {
-        let mut address = String::new();
-        wait_until("the admin port", || {
-            let log = self.log();
-            let found =
-                log.split("admin pages on http://").nth(1).and_then(|rest| rest.split_whitespace().next());
-            address = found.unwrap_or_default().to_owned();
-            !address.is_empty()
-        });
-        let mut stream = TcpStream::connect(&address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+        self.peak_memory() >> 20
     }
 
     /// The sum of a metric's series that have all these labels (`name="value"`).
@@ -142,16 +94,6 @@ impl Indexer {
     }
 }
 
-impl Drop for Indexer {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("--- {}\n{}", self.log.display(), self.process.log_tail(25));
-        } else {
-            drop(std::fs::remove_file(&self.log));
-        }
-    }
-}
-
 /// What a run of the program that ends by itself printed and gave.
 pub struct Ran {
     pub code: Option<i32>,
@@ -169,16 +111,6 @@ pub fn run(arguments: &[&str], environment: &[(&str, &str)], input: &str) -> Ran
     let done = child.wait_with_output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Ran { code: done.status.code(), out: text(done.stdout), err: text(done.stderr) }
-}
-
-/// Waits for a condition; the test fails when it does not come true.
-#[track_caller]
-pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < deadline, "{what}: did not happen within {PATIENCE:?}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// Appends entries with one field each.
