@@ -137,8 +137,9 @@ const INDEXER_HANDLE_CONCURRENCY: Variable = Variable {
     alias: None,
     expects: "accounts, 0 to 1000",
     default: Some("16"),
-    help: "Accounts whose handle is asked for at the same time. 0: handles are not \
-           resolved and deleted accounts stay; their entries are acknowledged.",
+    help: "Questions that are with the directory at the same time. As many again may be with the hosts that its documents \
+           name, and half as many with hosts of did:web. 0: handles are not resolved and deleted accounts stay; their \
+           entries are acknowledged.",
 };
 const INDEXER_HANDLE_QUEUE: Variable = Variable {
     name: "INDEXER_HANDLE_QUEUE",

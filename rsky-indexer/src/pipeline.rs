@@ -203,7 +203,7 @@ impl Daemon {
         let (handover, tasks) = Handover::new(config.handle_queue, self.metrics.handle_deferred.clone());
         // Redis and Postgres count for readiness. The directory and the shared cache do not: the rest goes on without.
         let link = self.link_that_drains("handles");
-        let writer = self.writer("handles", found);
+        let (writer, remover) = (self.writer("handles", found), self.writer("deleted accounts", found));
         let parts = identity::Parts {
             tasks,
             acks: Acks::new(link, self.stop.clone()),
@@ -223,7 +223,7 @@ impl Daemon {
             metrics: Arc::clone(&self.metrics),
             stop: self.stop.clone(),
         };
-        stages.spawn("handles", identity::Stage::new(parts, writer)?.run());
+        stages.spawn("handles", identity::Stage::new(parts, writer, remover)?.run());
         Ok(Some(handover))
     }
 

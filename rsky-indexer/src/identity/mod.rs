@@ -6,12 +6,13 @@
 //! | without room it is put off and read again later | [`deferral`] |
 //! | on B and U, a commit has its account looked at now and then | [`handover`], [`looked_at`] |
 //! | the entries of an account are taken together, and looked at by the window rule | [`account`], [`window`] |
-//! | questions are asked, so many at a time | [`stage`], [`question`], [`hosted`], [`directory`] |
+//! | questions are asked, so many at a time of whom they ask | [`stage`], [`waiting`], [`hosts`] |
+//! | step by step: the document, then whom it names | [`question`], [`hosted`], [`directory`] |
 //! | answers become rows, an account that is gone is taken out | [`outcomes`], [`actors`], [`unindex`] |
 //! | the shared cache learns of the documents | [`shared_cache`] |
 //!
 //! An entry is acknowledged here when all of this is done for it. A directory that does not answer slows down handles
-//! and nothing else: lanes never wait, what is held is bounded, and no transaction is open while a question is asked.
+//! and nothing else, and hosts that hang slow down each other's: lanes never wait, what is held is bounded, and no transaction is open while a question is asked.
 
 mod account;
 mod actors;
@@ -19,6 +20,7 @@ mod deferral;
 mod directory;
 mod handover;
 mod hosted;
+mod hosts;
 mod looked_at;
 mod outcomes;
 mod question;

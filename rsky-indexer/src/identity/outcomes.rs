@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::account::Account;
 use super::actors::{Handles, Known};
 use super::hosted::Hosting;
-use super::question::{Answer, Answered, Failure, Question, now_ms};
+use super::question::{Answer, Answered, Begun, Failure, Question, now_ms};
 use super::stage::Stage;
+use super::waiting::{Ready, Turn};
 use crate::acks::{Death, Fate};
 use crate::isolate::WhenHeld;
 use crate::job::Job;
@@ -14,9 +15,10 @@ use crate::job::Job;
 impl Stage {
     pub(super) async fn take_answers(&mut self, answers: Vec<Answered>) {
         let (mut known, mut news, mut fresh) = (Vec::new(), Vec::new(), Vec::new());
-        for Answered { did, question, began_ms, probe, cached, outcome } in answers {
+        for Answered { did, question, began_ms, turn, took, probe, cached, outcome } in answers {
             news.extend(cached.map(|cached| (did.clone(), cached)));
-            if self.asker.needs_directory(&did) {
+            self.waiting.answered(&turn, took);
+            if turn == Turn::Directory {
                 match &outcome {
                     Err(Failure::Directory { error, patience }) => {
                         self.directory.failed(probe, *patience, error);
@@ -25,6 +27,11 @@ impl Stage {
                 }
             }
             match outcome {
+                Ok(Answer::Next(step)) => {
+                    let peer = self.asker.peer(&did, &step);
+                    let begun = Some(Begun { question, step, began_ms });
+                    self.waiting.ready(Ready { did, begun }, peer);
+                }
                 Ok(Answer::Handle(handle)) => {
                     let ago = Duration::from_millis(now_ms().saturating_sub(began_ms));
                     self.recent.note(&did, began_ms, ago);
@@ -60,7 +67,7 @@ impl Stage {
                         let until = account.directory_failed();
                         self.delay(did, until, Some(question));
                     }
-                    Some(_) => self.waiting.ready(did, true),
+                    Some(_) => self.ready(did),
                     None => {}
                 }
             }

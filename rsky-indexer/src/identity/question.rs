@@ -1,6 +1,7 @@
-//! What is asked of the network about one account: its handle, or whether its host still has it.
+//! What is asked of the network about one account: its handle, or whether its host still has it. The document is asked for
+//! first, then somebody whom it names: two steps, which take turns with whom they ask and with nobody else.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rsky_common::identity::{
     DidDocument, DidResolver, HandleError, HandleResolver, HandleResolverConfig, ResolveError, ResolverConfig,
@@ -9,9 +10,15 @@ use rsky_common::net::Outbound;
 use url::Url;
 
 use super::hosted::{Hosting, Pds};
+use super::hosts;
+use super::waiting::Turn;
 
 /// Time for one answer of a directory or a handle's host (IDENTITY 2).
 const TIMEOUT: Duration = Duration::from_secs(3);
+/// Longest name of a host, in bytes. A handle that is longer leads nowhere.
+const LONGEST_NAME: usize = 253;
+/// Longest address of a PDS that is kept until it is asked, in bytes.
+const LONGEST_URL: usize = 2048;
 
 /// Where questions go.
 #[derive(Debug, Clone)]
@@ -35,9 +42,42 @@ pub(super) enum Question {
     Hosted,
 }
 
+/// What is asked for it now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The account's document.
+    Document,
+    /// Where this handle leads to.
+    Handle(String),
+    /// Whether this PDS has the account.
+    Pds(String),
+}
+
+/// Whom a step asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// The directory, or the resolver of handles where one is set.
+    Directory,
+    /// The host of a did:web.
+    Web(String),
+    /// The host of a handle or a PDS.
+    Host(String),
+}
+
+/// A question on its way: what is known of it already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Begun {
+    pub(super) question: Question,
+    pub(super) step: Step,
+    /// When it was asked first, in milliseconds since 1970.
+    pub(super) began_ms: u64,
+}
+
 /// The answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
+    /// Another step tells.
+    Next(Step),
     /// The handle as it is stored; `None` where it does not lead back to the account.
     Handle(Option<String>),
     /// Whether its host still has it.
@@ -69,8 +109,12 @@ pub(super) enum Cached {
 pub(super) struct Answered {
     pub(super) did: String,
     pub(super) question: Question,
-    /// When it was asked, in milliseconds since 1970.
+    /// When it was asked first, in milliseconds since 1970.
     pub(super) began_ms: u64,
+    /// Whose turn it was.
+    pub(super) turn: Turn,
+    /// How long the answer took.
+    pub(super) took: Duration,
     /// Whether the directory's being back depended on it.
     pub(super) probe: bool,
     pub(super) cached: Option<Cached>,
@@ -103,68 +147,101 @@ impl Asker {
         Ok(Self { documents: DidResolver::new(config)?, handles, pds, serves_all })
     }
 
-    /// Whether the directory must answer for this account: all but those of other methods, and these too where a
-    /// resolver of handles is set.
-    pub(super) fn needs_directory(&self, did: &str) -> bool {
-        self.serves_all || did.starts_with("did:plc:")
+    /// Whom the first step asks. What no method resolves is answered without asking anybody.
+    pub(super) fn first(&self, did: &str) -> Peer {
+        if did.starts_with("did:plc:") {
+            return Peer::Directory;
+        }
+        let host = self.documents.host_of(did).unwrap_or_default();
+        Peer::Web(hosts::of_name(host.split_once(':').map_or(host.as_str(), |(name, _)| name)))
     }
 
-    /// Asks. Takes some 20 seconds at most.
-    pub(super) async fn ask(&self, did: String, question: Question, probe: bool) -> Answered {
-        let began_ms = now_ms();
-        let (cached, outcome) = match self.documents.resolve(&did).await {
+    /// Whom a step asks.
+    pub(super) fn peer(&self, did: &str, step: &Step) -> Peer {
+        match step {
+            Step::Document => self.first(did),
+            Step::Handle(_) if self.serves_all => Peer::Directory,
+            Step::Handle(handle) => Peer::Host(hosts::of_name(handle)),
+            Step::Pds(url) => {
+                let url = Url::parse(url).ok();
+                Peer::Host(hosts::of_name(url.as_ref().and_then(Url::host_str).unwrap_or_default()))
+            }
+        }
+    }
+
+    /// Asks. A document or a handle takes three seconds at most, a PDS some 20.
+    pub(super) async fn ask(&self, did: String, begun: Begun, turn: Turn, probe: bool) -> Answered {
+        let Begun { question, step, began_ms } = begun;
+        let asked = Instant::now();
+        let (cached, outcome) = match step {
+            Step::Document => self.document(&did, question).await,
+            Step::Handle(handle) => (None, self.handle(&did, &handle).await),
+            Step::Pds(url) => (None, Ok(Answer::Hosted(self.pds.has(&url, &did).await))),
+        };
+        Answered { did, question, began_ms, turn, took: asked.elapsed(), probe, cached, outcome }
+    }
+
+    async fn document(&self, did: &str, question: Question) -> (Option<Cached>, Result<Answer, Failure>) {
+        match self.documents.resolve(did).await {
             Ok(resolved) => {
-                let outcome = match question {
-                    Question::Handle => self.handle(&resolved.document).await,
-                    Question::Hosted => Ok(Answer::Hosted(self.hosted(&resolved.document).await)),
+                let next = match question {
+                    Question::Handle => handle_of(&resolved.document),
+                    Question::Hosted => Ok(pds_of(resolved.document)),
                 };
-                (Some(Cached::Put(resolved.json)), outcome)
+                (Some(Cached::Put(resolved.json)), next)
             }
             Err(ResolveError::NotFound) => {
                 let outcome = match question {
                     Question::Hosted => Ok(Answer::Hosted(Hosting::Gone)),
-                    Question::Handle => Err(failure(&did, ResolveError::NotFound)),
+                    Question::Handle => Err(failure(did, ResolveError::NotFound)),
                 };
                 (Some(Cached::Remove), outcome)
             }
-            Err(error) => (None, Err(failure(&did, error))),
-        };
-        Answered { did, question, began_ms, probe, cached, outcome }
+            Err(error) => (None, Err(failure(did, error))),
+        }
     }
 
-    /// All the protocol needs of a document must be there, or nothing of it counts (CONFORMANCE-TRAPS 88).
-    async fn handle(&self, document: &DidDocument) -> Result<Answer, Failure> {
-        let incomplete = |what: &str| Failure::Later {
-            reason: "did_document_incomplete",
-            error: format!("the DID document names no {what}"),
-        };
-        match document.signing_key() {
-            Ok(Some(_)) => {}
-            Ok(None) => return Err(incomplete("signing key")),
-            Err(error) => {
-                let error = format!("the DID document's signing key: {error}");
-                return Err(Failure::Later { reason: "did_document_malformed", error });
-            }
-        }
-        let handle = document.handle.as_deref().ok_or_else(|| incomplete("handle"))?;
-        if document.pds.is_none() {
-            return Err(incomplete("PDS"));
-        }
+    async fn handle(&self, did: &str, handle: &str) -> Result<Answer, Failure> {
         // As written; lower case is for storage (CONFORMANCE-TRAPS 86).
         match self.handles.resolve(handle).await {
-            Ok(did) if did.as_ref() == Some(&document.did) => Ok(Answer::Handle(Some(handle.to_lowercase()))),
+            Ok(found) if found.as_deref() == Some(did) => Ok(Answer::Handle(Some(handle.to_lowercase()))),
             Ok(_) => Ok(Answer::Handle(None)),
             Err(error @ HandleError::Service(_)) => {
                 Err(Failure::Directory { error: error.to_string(), patience: None })
             }
         }
     }
+}
 
-    async fn hosted(&self, document: &DidDocument) -> Hosting {
-        match &document.pds {
-            None => Hosting::Gone,
-            Some(pds) => self.pds.has(pds, &document.did).await,
+/// All the protocol needs of a document must be there, or nothing of it counts (CONFORMANCE-TRAPS 88).
+fn handle_of(document: &DidDocument) -> Result<Answer, Failure> {
+    let incomplete = |what: &str| Failure::Later {
+        reason: "did_document_incomplete",
+        error: format!("the DID document names no {what}"),
+    };
+    match document.signing_key() {
+        Ok(Some(_)) => {}
+        Ok(None) => return Err(incomplete("signing key")),
+        Err(error) => {
+            let error = format!("the DID document's signing key: {error}");
+            return Err(Failure::Later { reason: "did_document_malformed", error });
         }
+    }
+    let handle = document.handle.as_deref().ok_or_else(|| incomplete("handle"))?;
+    if document.pds.is_none() {
+        return Err(incomplete("PDS"));
+    }
+    if handle.len() > LONGEST_NAME {
+        return Ok(Answer::Handle(None));
+    }
+    Ok(Answer::Next(Step::Handle(handle.to_owned())))
+}
+
+fn pds_of(document: DidDocument) -> Answer {
+    match document.pds {
+        None => Answer::Hosted(Hosting::Gone),
+        Some(pds) if pds.len() > LONGEST_URL => Answer::Hosted(Hosting::Unknown),
+        Some(pds) => Answer::Next(Step::Pds(pds)),
     }
 }
 

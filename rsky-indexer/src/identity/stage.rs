@@ -18,13 +18,13 @@ use super::account::{Account, Delay, Next};
 use super::actors::{Look, Looked};
 use super::directory::Directory;
 use super::handover::{Task, Tasks};
-use super::question::{Answered, Asker, Network, Question};
+use super::question::{Answered, Asker, Begun, Network, Question, Step, now_ms};
 use super::recent::Recent;
 use super::shared_cache::SharedCache;
 use super::unindex::{Going, Unindex};
-use super::waiting::Waiting;
+use super::waiting::{Ready, Turn, Waiting};
 use crate::acks::{Acks, Fate};
-use crate::isolate::{WhenHeld, Writer};
+use crate::isolate::{WhenHeld, Writer, Written};
 use crate::job::Job;
 use crate::metrics::{HandleLabels, Metrics};
 
@@ -40,7 +40,7 @@ const LONG: Duration = Duration::from_secs(3600);
 /// How much and how often.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Questions asked at the same time.
+    /// Questions asked of the directory at the same time; of others about as many beside.
     pub concurrency: usize,
     /// Tries of an account that fails for a reason of its own.
     pub max_attempts: u32,
@@ -69,6 +69,13 @@ pub struct Parts {
     pub stop: CancellationToken,
 }
 
+/// A page of an account is taken out.
+struct Taken {
+    remover: Writer,
+    going: Going,
+    written: Written,
+}
+
 /// See [`crate::identity`].
 pub struct Stage {
     pub(super) tasks: Tasks,
@@ -84,6 +91,9 @@ pub struct Stage {
     pub(super) waiting: Waiting,
     pub(super) asked: JoinSet<Answered>,
     pub(super) leaving: VecDeque<String>,
+    /// Who takes accounts out, unless it is busy with a page.
+    remover: Option<Writer>,
+    going: JoinSet<Taken>,
     pub(super) directory: Directory,
     pub(super) recent: Recent,
     pub(super) done: Vec<(Job, Fate)>,
@@ -91,9 +101,11 @@ pub struct Stage {
 }
 
 impl Stage {
+    /// `writer` looks accounts up and writes what is found out, `remover` takes accounts out.
+    ///
     /// # Errors
     /// The TLS library cannot be set up.
-    pub fn new(parts: Parts, writer: Writer) -> anyhow::Result<Self> {
+    pub fn new(parts: Parts, writer: Writer, remover: Writer) -> anyhow::Result<Self> {
         let Parts { tasks, acks, cache, network, limits, status, metrics, stop } = parts;
         Ok(Self {
             tasks,
@@ -102,14 +114,16 @@ impl Stage {
             asker: Arc::new(Asker::new(network).context("set up the resolution of handles")?),
             writer,
             hold_at: Instant::now() + limits.claim_idle / 3,
+            waiting: Waiting::new(limits.concurrency),
             limits,
             status,
             metrics,
             stop,
             accounts: HashMap::new(),
-            waiting: Waiting::default(),
             asked: JoinSet::new(),
             leaving: VecDeque::new(),
+            remover: Some(remover),
+            going: JoinSet::new(),
             directory: Directory::default(),
             recent: Recent::default(),
             done: Vec::new(),
@@ -127,11 +141,16 @@ impl Stage {
         let mut batch: Vec<Task> = Vec::with_capacity(BATCH);
         loop {
             self.ask();
+            self.take_out();
             self.acknowledge().await;
-            self.tasks.room.set_delayed(self.waiting.delayed());
+            self.tasks.room.set_delayed(self.waiting.delayed() + self.waiting.for_hosts());
             let wake = self.wake_at();
             tokio::select! {
-                () = stop.cancelled() => return Ok(()),
+                () = stop.cancelled() => {
+                    // A page that is begun comes to its end.
+                    drop(self.going.join_next().await);
+                    return Ok(());
+                }
                 count = self.tasks.receiver.recv_many(&mut batch, BATCH) => {
                     if count == 0 {
                         return Ok(());
@@ -146,7 +165,9 @@ impl Stage {
                     self.take_answers(answers).await;
                 }
                 () = tokio::time::sleep_until(wake.into()) => self.wake(),
-                () = std::future::ready(()), if !self.leaving.is_empty() => self.take_out().await,
+                Some(taken) = self.going.join_next() => {
+                    self.taken_out(taken.context("take an account out")?).await;
+                }
                 _ = tick.tick() => self.tell().await,
             }
         }
@@ -222,12 +243,17 @@ impl Stage {
                     if delay.and_then(|delay| delay.unanswered).is_some_and(|other| other != question) {
                         account.forget_failures();
                     }
-                    let needs_directory = self.asker.needs_directory(&did);
-                    self.waiting.ready(did, needs_directory);
+                    self.ready(did);
                 }
             },
             Next::Later(pause) => self.delay(did, now + pause, None),
         }
+    }
+
+    /// Its question can be asked, from the first step.
+    pub(super) fn ready(&mut self, did: String) {
+        let peer = self.asker.first(&did);
+        self.waiting.ready(Ready { did, begun: None }, peer);
     }
 
     /// Lets an account wait for a moment, without its entries that need nothing.
@@ -255,27 +281,39 @@ impl Stage {
 
     /// Asks as many questions as may be asked.
     fn ask(&mut self) {
-        while self.asked.len() < self.limits.concurrency {
+        loop {
             let may = self.directory.may_be_asked(Instant::now());
-            let Some((did, needs_directory)) = self.waiting.take_ready(may) else { return };
+            let Some((turn, Ready { did, begun })) = self.waiting.take_ready(may) else { return };
             let last = self.recent.of(&did);
+            let begun = begun.or_else(|| match self.accounts.get_mut(&did)?.next(last) {
+                Next::Ask(question) => Some(Begun { question, step: Step::Document, began_ms: now_ms() }),
+                Next::Done | Next::Later(_) => None,
+            });
             // Entries that came in meanwhile may have changed what is to be asked.
-            let Some(Next::Ask(question)) = self.accounts.get_mut(&did).map(|account| account.next(last))
-            else {
+            let Some(begun) = begun else {
+                self.waiting.not_asked(&turn);
                 self.decide(did);
                 continue;
             };
-            let probe = needs_directory && self.directory.asked();
+            let probe = turn == Turn::Directory && self.directory.asked();
             let asker = Arc::clone(&self.asker);
-            self.asked.spawn(async move { asker.ask(did, question, probe).await });
+            self.asked.spawn(async move { asker.ask(did, begun, turn, probe).await });
         }
     }
 
-    /// Takes a page out of the next account that goes.
-    async fn take_out(&mut self) {
+    /// Takes a page out of the next account that goes, in turn, beside everything else: a page may take long.
+    fn take_out(&mut self) {
+        let Some(mut remover) = self.remover.take_if(|_| !self.leaving.is_empty()) else { return };
         let Some(did) = self.leaving.pop_front() else { return };
-        let going = Going { did, gone: AtomicBool::new(false) };
-        let written = self.writer.write::<Unindex>(&[&going], WhenHeld::PutOff).await;
+        self.going.spawn(async move {
+            let going = Going { did, gone: AtomicBool::new(false) };
+            let written = remover.write::<Unindex>(&[&going], WhenHeld::PutOff).await;
+            Taken { remover, going, written }
+        });
+    }
+
+    async fn taken_out(&mut self, Taken { remover, going, written }: Taken) {
+        self.remover = Some(remover);
         let mut fresh = Vec::new();
         let gone = going.gone.load(Ordering::Acquire);
         let did = going.did;
@@ -302,10 +340,7 @@ impl Stage {
     }
 
     fn wake_at(&self) -> Instant {
-        let directory = self
-            .directory
-            .next()
-            .filter(|_| self.waiting.for_directory() > 0 && self.asked.len() < self.limits.concurrency);
+        let directory = self.directory.next().filter(|_| self.waiting.needs_directory());
         let next = [self.waiting.next_due(), directory].into_iter().flatten().min();
         next.unwrap_or_else(|| Instant::now() + LONG)
     }
@@ -328,8 +363,9 @@ impl Stage {
                 "entries": held,
                 "accounts": self.accounts.len(),
                 "accounts_asked_about": self.asked.len(),
+                "accounts_waiting_for_hosts": self.waiting.for_hosts(),
                 "accounts_delayed": delayed,
-                "accounts_being_deleted": self.leaving.len(),
+                "accounts_being_deleted": self.leaving.len() + self.going.len(),
                 "entries_put_off_total": self.metrics.handle_deferred.get(),
             }),
         );

@@ -5,8 +5,8 @@ use rsky_testnet::network::RepoAnswer;
 use rsky_testnet::servers::{Generation, Redis};
 use serde_json::{Value, json};
 
-use crate::accounts::{T0, World, account, profile, record};
-use crate::process::{LIVE, add, assert_no_dead_letters, count, wait_drained};
+use crate::accounts::{T0, World, account, identity, profile, record};
+use crate::process::{LIVE, add, assert_no_dead_letters, count, wait_drained, wait_until};
 use crate::support::{Db, TABLES};
 
 const CID: &str = "bafyreiclp443lavogvhj3d2ob2cxbfuscni2k5jk7bebjzg7khl3esabwq";
@@ -146,6 +146,35 @@ fn nothing_that_was_written_before_a_deletion_comes_after_it() {
     assert_eq!(count(&db, "\"like\" WHERE creator LIKE 'did:plc:gone%'"), 0);
     assert_eq!(count(&db, "record WHERE did LIKE 'did:plc:gone%' AND json <> ''"), 0);
     assert_eq!(count(&db, "\"like\""), i64::try_from(GONE * 100).unwrap());
+}
+
+/// Each page of an account that goes takes seconds here; handles do not wait for them.
+#[test]
+fn large_accounts_that_go_hold_up_no_handle() {
+    const GONE: usize = 10;
+    let (redis, db, world) = (Redis::start().unwrap(), Db::new("deleted_slowly"), World::new());
+    let gone: Vec<String> = (0..GONE).map(|number| format!("did:plc:gone{number}")).collect();
+    let here: Vec<String> = (0..300).map(|number| format!("did:plc:here{number}")).collect();
+    for did in gone.iter().chain(&here) {
+        world.account(did, &format!("{}.test", &did[8..]));
+    }
+    let like = |did: &String| of_subject(did, "app.bsky.feed.like", "l", &subject("did:plc:other", "p"));
+    let indexer = world.indexer(&redis.url(), db.url(), &[("INDEXER_HANDLE_CONCURRENCY", "4")]);
+    add(&redis, LIVE, &gone.iter().map(like).collect::<Vec<_>>());
+    wait_drained(&redis, LIVE);
+    db.sql(
+        r#"CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(3); RETURN NULL; END $$;
+        CREATE TRIGGER slow BEFORE DELETE ON record FOR EACH STATEMENT EXECUTE FUNCTION slow()"#,
+    );
+    add(&redis, LIVE, &gone.iter().map(|did| account(did, T0, Some("deleted"))).collect::<Vec<_>>());
+    wait_until("the first one goes", || count(&db, "pg_stat_activity WHERE wait_event = 'PgSleep'") > 0);
+    add(&redis, LIVE, &here.iter().map(|did| identity(did, T0)).collect::<Vec<_>>());
+    wait_until("handles are there", || count(&db, "actor WHERE handle LIKE 'here%'") == 300);
+    let deleted = indexer.metric("indexer_handles_total", &["outcome=\"deleted\""]);
+    assert!(deleted < GONE as u64, "all accounts were gone before");
+    wait_drained(&redis, LIVE);
+    assert_eq!(count(&db, "\"like\""), 0);
+    assert_no_dead_letters(&redis);
 }
 
 fn taken_out(db: &Db) {

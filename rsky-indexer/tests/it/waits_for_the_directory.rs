@@ -189,3 +189,27 @@ fn kills_while_handles_are_resolved_lose_none() {
     assert_eq!(count(&db, "actor WHERE \"upstreamStatus\" IS NOT NULL"), 0);
     assert_no_dead_letters(&redis);
 }
+
+/// Accounts of did:web whose hosts take a question and never answer it, before accounts of the directory in the stream.
+#[test]
+fn a_hundred_and_fifty_silent_hosts_hold_up_no_handle_of_the_directory() {
+    const SILENT: usize = 150;
+    const ACCOUNTS: usize = 300;
+    let (redis, db, world) = (Redis::start().unwrap(), Db::new("silent"), World::new());
+    add_accounts(&world, ACCOUNTS);
+    // All of 127.0.0.0/8 is this machine: as many hosts as are wanted behind one port that nobody serves.
+    let silent = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let hosts = (0..SILENT).map(|number| format!("did:web:127.1.0.{}%3A{port}", number + 1));
+    add(&redis, LIVE, &hosts.map(|did| identity(&did, T0)).collect::<Vec<_>>());
+    add(&redis, LIVE, &(0..ACCOUNTS).map(|number| identity(&did(number), T0)).collect::<Vec<_>>());
+    // Fewer places for entries than there are silent hosts.
+    let settings = [("INDEXER_HANDLE_QUEUE", "100"), ("MAX_ATTEMPTS", "100")];
+    let indexer = world.indexer(&redis.url(), db.url(), &settings);
+    wait_until("all others have their handles", || right(&db) == i64::try_from(ACCOUNTS).unwrap());
+    let failed = indexer.metric("indexer_handles_total", &["outcome=\"failed\""]);
+    assert!(failed < SILENT as u64, "each of the silent hosts had been waited for, {failed} times in all");
+    assert_eq!(length(&redis, LIVE), i64::try_from(SILENT).unwrap());
+    assert!(indexer.get("/status").1.contains("\"directory\":\"answers\""));
+    assert_no_dead_letters(&redis);
+}
