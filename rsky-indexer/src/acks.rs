@@ -1,5 +1,6 @@
 //! The end of an entry: acknowledged and deleted, or copied to the dead letters and then acknowledged.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, hash_map};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -238,7 +239,10 @@ impl Acks {
         let letters: Vec<(&str, DeadLetter)> = dead
             .iter()
             .map(|(job, death)| {
-                let payload = left.get(job.id.as_str()).map_or(job.payload.legible(), String::as_str);
+                let payload = match left.get(job.id.as_str()) {
+                    Some(left) => Cow::Borrowed(left.as_str()),
+                    None => job.payload.legible(),
+                };
                 debug!(
                     stream = source.consumer.stream,
                     id = job.id,
@@ -246,7 +250,7 @@ impl Acks {
                     "dead letter: {}",
                     death.error
                 );
-                let letter = DeadLetter::new(source.field, payload, death.reason, &death.error, &job.id);
+                let letter = DeadLetter::new(source.field, &payload, death.reason, &death.error, &job.id);
                 (job.id.as_str(), letter.attempts(death.attempts))
             })
             .collect();
@@ -292,7 +296,7 @@ impl Acks {
                 }
             };
             let payload = found.map_or(Payload::Gone, |mut entry| Payload::of(&[source.field], &mut entry));
-            payloads.insert(job.id.as_str(), payload.legible().to_owned());
+            payloads.insert(job.id.as_str(), payload.legible().into_owned());
         }
         Some(payloads)
     }

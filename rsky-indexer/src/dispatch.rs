@@ -235,7 +235,7 @@ impl<K: Kind> Dispatch<K> {
     }
 
     fn enter(&mut self, job: Job, item: K::Item) -> Entry<Pending<K::Item>> {
-        let bytes = job.payload.legible().len();
+        let bytes = job.payload.len();
         let mut claims = K::claims(&item, &self.keys, self.rules);
         let registered = match K::work(&item) {
             Some(work) => self.registry.enter(&self.keys, work, &mut claims),

@@ -1,5 +1,6 @@
 //! An entry between the reader and its acknowledgement.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -28,9 +29,8 @@ pub struct Job {
     pub read_at: Instant,
     /// In which round of reading it was read (see [`crate::identity::Deferral`]).
     pub round: u64,
-    /// The memory budget's charge for everything that was read with it, given back with the last of it; `None` once
-    /// only the id is kept.
-    pub charge: Option<Arc<Charge>>,
+    /// The memory budget's charge for it; `None` once only the id is kept.
+    pub charge: Option<Charge>,
     /// Counts it among the entries in memory; `None` once only the id is kept.
     pub held: Option<One>,
 }
@@ -55,8 +55,8 @@ impl Job {
 pub enum Payload {
     /// The text of its payload field.
     Text(String),
-    /// Bytes that are not UTF-8, made legible: not JSON, and not to be taken for it.
-    NotText(String),
+    /// Bytes that are not UTF-8.
+    NotText(Vec<u8>),
     /// It has fields, and none of them is the payload; their names.
     NoField(String),
     /// A pending entry whose body was deleted: nothing is left of it.
@@ -73,7 +73,7 @@ impl Payload {
         }
         match fields.iter().find_map(|field| entry.take_field(field)).map(String::from_utf8) {
             Some(Ok(text)) => Self::Text(text),
-            Some(Err(error)) => Self::NotText(String::from_utf8_lossy(error.as_bytes()).into_owned()),
+            Some(Err(error)) => Self::NotText(error.into_bytes()),
             None => {
                 let names = entry.fields.iter().take(NAMES).map(|(name, _)| String::from_utf8_lossy(name));
                 Self::NoField(names.collect::<Vec<_>>().join(", "))
@@ -90,11 +90,26 @@ impl Payload {
     }
 
     /// What a dead letter shows of it.
-    pub fn legible(&self) -> &str {
+    pub fn legible(&self) -> Cow<'_, str> {
         match self {
-            Self::Text(text) | Self::NotText(text) => text,
-            Self::NoField(_) | Self::Gone | Self::InStream => "",
+            Self::Text(text) => Cow::Borrowed(text),
+            Self::NotText(bytes) => String::from_utf8_lossy(bytes),
+            Self::NoField(_) | Self::Gone | Self::InStream => Cow::Borrowed(""),
         }
+    }
+
+    /// Bytes of what it says.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::NotText(bytes) => bytes.len(),
+            Self::NoField(_) | Self::Gone | Self::InStream => 0,
+        }
+    }
+
+    /// Whether it says nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Reads it as an entry of a kind, as an AppView of an edition would.

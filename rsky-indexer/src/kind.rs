@@ -36,6 +36,9 @@ pub trait Effect: Send + Sync + 'static {
 
 /// How entries of one kind of stream are read; what they become is written as an [`Effect`].
 pub trait Kind: Effect {
+    /// How often an entry's bytes stand in memory on its way at most, as it was read and taken apart.
+    const COPIES: usize;
+
     /// Payload fields, in the order they are looked for.
     const FIELDS: &'static [&'static str];
 
@@ -81,6 +84,7 @@ impl Effect for Events {
 }
 
 impl Kind for Events {
+    const COPIES: usize = 2;
     const FIELDS: &'static [&'static str] = &["event"];
 
     fn read(edition: Edition, payload: &str) -> Intake<Work> {
@@ -122,6 +126,8 @@ impl Effect for Labels {
 }
 
 impl Kind for Labels {
+    // Many small labels in one entry are larger as rows.
+    const COPIES: usize = 6;
     // The second is old rsky's (PIPELINE §8).
     const FIELDS: &'static [&'static str] = &["event", "labels"];
 

@@ -34,7 +34,7 @@ pub struct LabelRow {
     /// When it ends, verbatim.
     pub exp: Option<String>,
     /// The labeler's signature.
-    pub sig: Option<Vec<u8>>,
+    pub sig: Option<Box<[u8]>>,
 }
 
 /// Reads one entry: TypeScript's (one label in `event`) or old rsky's (several in `labels`).

@@ -60,3 +60,6 @@ pub mod metrics;
 pub mod observed;
 pub mod progress;
 pub mod recount;
+
+#[cfg(test)]
+mod meter_tests;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rsky_common::admin::{self, Admin, Health, Readiness, Status};
 use rsky_common::redis::consumer::Consumer;
+use rsky_common::redis::page::Pages;
 use rsky_common::redis::startup::{StartupError, check_eviction};
 use rsky_common::redis::{LinkError, RedisLink, RedisServer, overview};
 use rsky_common::runtime::backoff::Backoff;
@@ -35,9 +36,9 @@ use crate::lane;
 use crate::looker::Looker;
 use crate::metrics::{ConsumerMetrics, Metrics, StreamLabels};
 use crate::observed::Observed;
-use crate::prepare::prepare;
+use crate::prepare::{TREES, prepare};
 use crate::progress::{self, Progress};
-use crate::reader::{BLOCK, COUNT, Feed, Page, Reader};
+use crate::reader::{BLOCK, COUNT, Feed, PAGE, Reader};
 use crate::schema::SchemaError;
 use crate::settle::settle;
 use crate::supply::{Share, Supply};
@@ -72,7 +73,9 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
 
     let connections = Connections::new(database.clone(), config.connections);
     let stop = context.stop.clone();
-    let daemon = Daemon { config, server, database, connections, health, status, metrics, observed, stop };
+    let trees = ByteBudget::new(TREES);
+    let daemon =
+        Daemon { trees, config, server, database, connections, health, status, metrics, observed, stop };
     if let Some(found) = daemon.ready_to_start().await? {
         daemon.spawn_stages(&mut stages, &found)?;
         start.ready();
@@ -89,6 +92,8 @@ struct Daemon {
     status: Status,
     metrics: Arc<Metrics>,
     observed: Observed,
+    /// Bytes of entries that are being taken apart.
+    trees: ByteBudget,
     stop: CancellationToken,
 }
 
@@ -293,7 +298,10 @@ impl Daemon {
         // Pages of one read each: the next batch is read and prepared while others are written.
         let (sender, pages) = mpsc::channel((self.config.batch_size / COUNT).max(2));
         let (to_dispatch, prepared) = mpsc::channel(2);
-        stages.spawn(format!("{kind}s: prepare"), prepare::<K>(pages, found.schema.lexicons(), to_dispatch));
+        stages.spawn(
+            format!("{kind}s: prepare"),
+            prepare::<K>(pages, found.schema.lexicons(), self.trees.clone(), to_dispatch),
+        );
         let (to_settle, settled) = mpsc::channel(1);
         let acks = Acks::new(self.link_that_drains(&format!("{kind}s")), self.stop.clone());
         stages.spawn(
@@ -343,7 +351,7 @@ impl Daemon {
             source,
             link,
             feed,
-            page: Page::default(),
+            pages: Pages::new(source.consumer.clone(), PAGE),
             claim_idle: self.config.claim_idle,
             handover,
             stop: self.stop.clone(),

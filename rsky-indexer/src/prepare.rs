@@ -1,9 +1,14 @@
 //! Reads entries: from a page of the stream to what each asks of the database, or why it asks nothing. Several pages at a
 //! time; they go on in the order they came in.
+//!
+//! While an entry is held against its lexicon it stands in memory as a tree, which may be a multiple of it: an array of many
+//! small values is the worst. So trees have a budget of their own, over all streams; an entry whose tree could be larger than
+//! all of it is read alone.
 
 use std::collections::VecDeque;
 
 use anyhow::Context as _;
+use rsky_common::runtime::budget::ByteBudget;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -12,6 +17,11 @@ use crate::intake::Intake;
 use crate::job::Job;
 use crate::kind::Kind;
 use crate::lexicon::Edition;
+
+/// Bytes of trees at a time.
+pub const TREES: u64 = 64 << 20;
+/// Bytes that the tree of an entry takes for each of the entry's, at most.
+pub(crate) const TREE: usize = 36;
 
 /// An entry that has been read.
 #[derive(Debug)]
@@ -22,13 +32,14 @@ pub enum Prepared<T> {
     Settled(Job, Fate),
 }
 
-/// Reads pages until the channel is closed and empty.
+/// Reads pages until the channel is closed and empty. `trees` is the budget of [`TREES`].
 ///
 /// # Errors
 /// A reader panicked.
 pub async fn prepare<K: Kind>(
     mut pages: mpsc::Receiver<Vec<Job>>,
     edition: Edition,
+    trees: ByteBudget,
     next: mpsc::Sender<Vec<Prepared<K::Item>>>,
 ) -> anyhow::Result<()> {
     let at_a_time = std::thread::available_parallelism().map_or(2, usize::from).min(8);
@@ -37,7 +48,14 @@ pub async fn prepare<K: Kind>(
     while open || !reading.is_empty() {
         tokio::select! {
             page = pages.recv(), if open && reading.len() < at_a_time => match page {
-                Some(page) => reading.push_back(tokio::spawn(async move { read::<K>(edition, page) })),
+                Some(page) => {
+                    let trees = trees.clone();
+                    reading.push_back(tokio::spawn(async move {
+                        let largest = page.iter().map(|job| job.payload.len()).max().unwrap_or(0);
+                        let _charge = trees.charge(TREE.saturating_mul(largest)).await;
+                        read::<K>(edition, page)
+                    }));
+                }
                 None => open = false,
             },
             read = first(&mut reading), if !reading.is_empty() => {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rsky_common::redis::consumer::Entry;
+use rsky_common::redis::page::{Most, Page, Pages, STEP};
 use rsky_common::redis::startup::ensure_group;
 use rsky_common::redis::{LinkError, RedisLink};
 use rsky_common::runtime::budget::ByteBudget;
@@ -26,16 +27,14 @@ use crate::observed::Held;
 use crate::supply::Share;
 use crate::text::clock::now_ms;
 
-/// Most entries of a read. More is not faster.
+/// Most entries of a page. More is not faster.
 pub const COUNT: usize = 500;
 
-/// How often an entry stands in memory on its way: as it was read, and taken apart.
-const COPIES: usize = 2;
-/// Bytes that an entry takes beside: its id, its place in tables, what it claims.
+/// Bytes that an entry takes beside what it says: its id, its place in tables, what it claims, and each of its fields.
 const OVERHEAD: usize = 512;
 
-/// Bytes that a read aims at. What is read is in memory before it can be charged to the budget.
-const PAGE_BYTES: usize = 4 << 20;
+/// How much a page holds. It is in memory before it can be charged to the budget.
+pub const PAGE: Most = Most { entries: COUNT, bytes: 4 << 20 };
 
 /// How long a read waits for the first entry: also the longest that a stop waits for the reader.
 pub const BLOCK: Duration = Duration::from_millis(500);
@@ -43,23 +42,10 @@ pub const BLOCK: Duration = Duration::from_millis(500);
 /// A consumer of our name that was heard of this recently may be a second process.
 const RECENT_MS: u64 = 1500;
 
-/// How many entries the next read asks for: fewer at once when they are large, more again step by step.
-#[derive(Debug)]
-pub struct Page(usize);
-
-impl Default for Page {
-    fn default() -> Self {
-        Self(32)
-    }
-}
-
-impl Page {
-    fn learn(&mut self, entries: &[Entry]) {
-        let bytes: usize = entries.iter().map(Entry::size).sum();
-        let Some(average) = bytes.checked_div(entries.len()) else { return };
-        let fitting = PAGE_BYTES.checked_div(average).unwrap_or(COUNT);
-        self.0 = fitting.min(self.0.saturating_mul(2)).clamp(1, COUNT);
-    }
+/// What an entry is charged from when it is read until it is done with, in bytes: as it was read, taken apart, and beside.
+pub(crate) fn charge_of<K: Kind>(entry: &Entry) -> usize {
+    let fields = entry.fields.len().max(1);
+    K::COPIES.saturating_mul(entry.size()).saturating_add(OVERHEAD.saturating_mul(fields))
 }
 
 /// The way on from a reader.
@@ -78,12 +64,12 @@ pub struct Feed {
 pub struct Reader {
     /// The stream.
     pub source: Arc<Source>,
+    /// Its pages.
+    pub pages: Pages,
     /// Connection of its own: its reads block.
     pub link: RedisLink,
     /// Where entries go.
     pub feed: Feed,
-    /// Size of reads.
-    pub page: Page,
     /// Age at which other consumers' entries are claimed.
     pub claim_idle: Duration,
     /// Where the lanes hand on what is left to do beside them.
@@ -126,101 +112,126 @@ impl Reader {
     }
 
     async fn read_until_error<K: Kind>(&mut self) -> Result<(), LinkError> {
-        let source = Arc::clone(&self.source);
-        let mut after = "0".to_owned();
-        let mut found = 0;
-        while !self.stop.is_cancelled() {
-            let entries = source.consumer.read_pending(&mut self.link, &after, self.page.0).await?;
-            let Some(last) = entries.last() else { break };
-            last.id.clone_into(&mut after);
-            found += entries.len();
-            self.deal::<K>(entries).await?;
-        }
+        let found = self.read_pending::<K>("0".to_owned(), usize::MAX).await?;
         if found > 0 {
-            info!(stream = source.consumer.stream, entries = found, "took up entries left pending");
+            info!(stream = self.source.consumer.stream, entries = found, "took up entries left pending");
         }
         let pause = (self.claim_idle / 2).clamp(Duration::from_millis(100), Duration::from_secs(60));
         let mut claim_at = Instant::now();
+        // Where the claims go on, while they have not reached the end.
+        let mut claims: Option<String> = None;
+        let mut full = true;
         while !self.stop.is_cancelled() {
-            if claim_at <= Instant::now() {
-                self.claim_stale::<K>().await?;
+            if claims.is_some() || claim_at <= Instant::now() {
+                claims = self.claim_stale::<K>(claims).await?;
                 claim_at = Instant::now() + pause;
             }
             self.read_deferred::<K>().await?;
-            let entries = source.consumer.read_new(&mut self.link, self.page.0, BLOCK).await?;
+            let page = if full || claims.is_some() {
+                self.pages.read(&mut self.link, ">").await?
+            } else {
+                self.wait().await?
+            };
+            full = page.full;
             self.link.succeeded();
-            self.note_read(entries.last());
-            self.deal::<K>(entries).await?;
+            self.note_read(page.entries.last());
+            self.deal::<K>(page).await?;
         }
         Ok(())
+    }
+
+    /// Waits for the first few entries. What has come with them goes with them.
+    async fn wait(&mut self) -> Result<Page, LinkError> {
+        let entries = self.source.consumer.read_new(&mut self.link, STEP, BLOCK).await?;
+        let mut page = Page { entries, full: false };
+        if page.entries.len() >= STEP {
+            let more = self.pages.read(&mut self.link, ">").await?;
+            page.entries.extend(more.entries);
+            page.full = more.full;
+        }
+        Ok(page)
+    }
+
+    /// Reads this consumer's own pending entries after an id, until there are no more, or so many were not on their way already.
+    /// Gives how many.
+    async fn read_pending<K: Kind>(&mut self, mut after: String, enough: usize) -> Result<usize, LinkError> {
+        let mut found = 0;
+        while !self.stop.is_cancelled() {
+            let page = self.pages.read(&mut self.link, &after).await?;
+            let Some(last) = page.entries.last() else { break };
+            last.id.clone_into(&mut after);
+            found += self.deal::<K>(page).await?;
+            if found >= enough {
+                self.source.deferral.interrupt(entry_id(&after));
+                break;
+            }
+        }
+        Ok(found)
     }
 
     /// Reads entries again that were put off, once there is room for a good part of them.
     async fn read_deferred<K: Kind>(&mut self) -> Result<(), LinkError> {
         let Some(room) = self.handover.as_ref().and_then(Handover::room) else { return Ok(()) };
-        let source = Arc::clone(&self.source);
-        let Some(from) = source.deferral.next_round() else { return Ok(()) };
-        let mut after = format!("{}-{}", from.0, from.1);
-        let mut found = 0;
-        while !self.stop.is_cancelled() {
-            let entries = source.consumer.read_pending(&mut self.link, &after, self.page.0).await?;
-            let Some(last) = entries.last() else { break };
-            last.id.clone_into(&mut after);
-            found += usize::try_from(self.deal::<K>(entries).await?).unwrap_or(usize::MAX);
-            if found >= room {
-                source.deferral.interrupt(entry_id(&after));
-                break;
-            }
-        }
-        Ok(())
+        let Some((ms, n)) = self.source.deferral.next_round() else { return Ok(()) };
+        self.read_pending::<K>(format!("{ms}-{n}"), room).await.map(drop)
     }
 
-    /// Takes over what others have held for too long, to the end of the pending list.
-    async fn claim_stale<K: Kind>(&mut self) -> Result<(), LinkError> {
+    /// Takes over what others have held for too long, a few at a time: they may be large. After a page of them new entries have
+    /// their turn; gives where to go on then, `None` at the end of the pending list.
+    async fn claim_stale<K: Kind>(&mut self, from: Option<String>) -> Result<Option<String>, LinkError> {
         let source = Arc::clone(&self.source);
-        let mut start = "0-0".to_owned();
-        while !self.stop.is_cancelled() {
-            let claimed =
-                source.consumer.claim_stale(&mut self.link, self.claim_idle, &start, self.page.0).await?;
+        let (mut next, mut count) = (Some(from.unwrap_or_else(|| "0-0".to_owned())), 0);
+        while let Some(start) = next.take_if(|_| count < COUNT && !self.stop.is_cancelled()) {
+            let claimed = source.consumer.claim_stale(&mut self.link, self.claim_idle, &start, STEP).await?;
             if !claimed.entries.is_empty() {
                 // Among them are this process's own that take long: on their way already, and not dealt again.
-                let count = self.deal::<K>(claimed.entries).await?;
-                if count > 0 {
-                    self.metrics.claimed.get_or_create(&source.labels).inc_by(count);
-                    info!(stream = source.consumer.stream, entries = count, "took over stale entries");
-                }
+                let page = Page { entries: claimed.entries, full: false };
+                count += self.deal::<K>(page).await?;
             }
-            if claimed.next == "0-0" {
-                break;
-            }
-            start = claimed.next;
+            next = Some(claimed.next).filter(|next| next != "0-0");
         }
-        Ok(())
+        if count > 0 {
+            let claimed = self.metrics.claimed.get_or_create(&source.labels);
+            claimed.inc_by(u64::try_from(count).unwrap_or(0));
+            info!(stream = source.consumer.stream, entries = count, "took over stale entries");
+        }
+        Ok(next)
     }
 
     /// Passes everything on that was read, also while the process stops: what is read and not passed on would stay pending.
     /// What follows goes on until the channel is closed, so this ends. Gives how many were not on their way already.
-    async fn deal<K: Kind>(&mut self, mut entries: Vec<Entry>) -> Result<u64, LinkError> {
-        let is_full_page = entries.len() >= self.page.0;
-        self.page.learn(&entries);
+    async fn deal<K: Kind>(&mut self, page: Page) -> Result<usize, LinkError> {
+        let Page { mut entries, full } = page;
         self.source.enter(&mut entries);
         if entries.is_empty() {
             self.feed.share.set(false);
             return Ok(0);
         }
-        let size = entries.iter().map(|entry| COPIES * entry.size() + OVERHEAD).sum();
+        let size = entries.iter().map(|entry| charge_of::<K>(entry)).sum();
         // Without room for these nothing comes until lanes have written what they have.
-        self.feed.share.set(is_full_page && self.feed.budget.has_room(size));
-        let charge = Arc::new(self.feed.budget.charge(size).await);
-        let count = u64::try_from(entries.len()).unwrap_or(0);
+        self.feed.share.set(full && self.feed.budget.has_room(size));
+        let mut charge = self.feed.budget.charge(size).await;
+        let count = entries.len();
         let read_at = Instant::now();
         let round = self.source.deferral.round();
-        let page = entries.into_iter().map(|mut entry| {
+        let mut page = Vec::with_capacity(count);
+        for mut entry in entries {
+            let (own, rest) = charge.split(charge_of::<K>(&entry));
+            charge = rest;
             let payload = Payload::of(K::FIELDS, &mut entry);
-            let (source, charge) = (Arc::clone(&self.source), Some(Arc::clone(&charge)));
-            Job { source, id: entry.id, payload, read_at, round, charge, held: self.feed.held.one() }
-        });
-        if self.feed.pages.send(page.collect()).await.is_err() {
+            let (source, charge) = (Arc::clone(&self.source), Some(own));
+            page.push(Job {
+                source,
+                id: entry.id,
+                payload,
+                read_at,
+                round,
+                charge,
+                held: self.feed.held.one(),
+            });
+        }
+        drop(charge);
+        if self.feed.pages.send(page).await.is_err() {
             return Err(LinkError::Stopped);
         }
         Ok(count)
@@ -244,30 +255,5 @@ impl Reader {
                  give every indexer its own INDEXER_CONSUMER"
             );
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_page_shrinks_at_once_and_grows_by_steps() {
-        let entries = |count: usize, size: usize| {
-            let entry = Entry { id: "1-1".into(), fields: vec![(Vec::new(), vec![0; size])] };
-            vec![entry; count]
-        };
-        let mut page = Page::default();
-        page.learn(&entries(32, 100));
-        assert_eq!(page.0, 64);
-        (0..9).for_each(|_| page.learn(&entries(5, 100)));
-        assert_eq!(page.0, COUNT);
-        page.learn(&entries(3, 1 << 20));
-        assert_eq!(page.0, 4);
-        page.learn(&entries(1, 5 << 20));
-        assert_eq!(page.0, 1);
-        page.learn(&[]);
-        page.learn(&entries(1, 0));
-        assert_eq!(page.0, 2);
     }
 }

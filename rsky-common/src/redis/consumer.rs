@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use redis::streams::StreamInfoConsumersReply;
 use redis::{ErrorKind, RedisError, RedisResult, Value, cmd, pipe};
 
 use super::connection::{LinkError, RedisLink};
@@ -197,17 +198,14 @@ impl Consumer {
     pub async fn idle_ms(&self, link: &mut RedisLink) -> Result<Option<u64>, LinkError> {
         let mut command = cmd("XINFO");
         command.arg("CONSUMERS").arg(&self.stream).arg(&self.group);
-        let consumers: Vec<std::collections::HashMap<String, Value>> = link.query(&command).await?;
-        let own = consumers.iter().find(|facts| match facts.get("name") {
-            Some(Value::BulkString(name)) => name == self.name.as_bytes(),
-            _ => false,
-        });
-        Ok(own.and_then(|facts| match facts.get("idle") {
-            Some(Value::Int(idle)) => u64::try_from(*idle).ok(),
-            _ => None,
-        }))
+        let known: StreamInfoConsumersReply = link.query(&command).await?;
+        let own = known.consumers.iter().find(|consumer| consumer.name == self.name);
+        Ok(own.and_then(|consumer| u64::try_from(consumer.idle).ok()))
     }
 }
+
+// Entries are not read by the crate's own types: these copy the reply, which may be large, keep fields in maps, refuse a name
+// that is not text, and know no pending entry whose body is gone.
 
 fn shape(what: &'static str) -> RedisError {
     RedisError::from((
@@ -244,7 +242,7 @@ fn one_stream(reply: Value) -> RedisResult<Vec<Entry>> {
     }
 }
 
-fn entries(list: Value) -> RedisResult<Vec<Entry>> {
+pub(super) fn entries(list: Value) -> RedisResult<Vec<Entry>> {
     let mut entries = Vec::new();
     for item in items(list)? {
         // Before version 7, XAUTOCLAIM answers nil for an entry whose body is gone.

@@ -2,7 +2,7 @@
 //!
 //! Writers: [`gate`] decides whether and how much, [`writer`] puts a batch in one transaction, [`cursor`] one with a
 //! cursor that nobody else may move.
-//! Readers: [`consumer`]. Both stand on [`connection`], which reconnects, and on [`errors`], which knows what to wait
+//! Readers: [`consumer`], and [`page`] where what is read may be large. Both stand on [`connection`], which reconnects, and on [`errors`], which knows what to wait
 //! out. What cannot be processed goes to [`dead_letters`], as long as there is [`letter_room`], and is dealt with by hand
 //! in [`letters`].
 
@@ -16,6 +16,7 @@ pub mod gate_metrics;
 pub mod writer;
 
 pub mod consumer;
+pub mod page;
 
 pub mod dead_letters;
 pub mod letter_room;

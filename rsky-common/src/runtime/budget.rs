@@ -109,6 +109,21 @@ impl Charge {
     }
 }
 
+impl Charge {
+    /// Divides the charge among items that were charged together; each gives its share back when it leaves.
+    pub fn split(mut self, bytes: usize) -> (Self, Self) {
+        let share = u64::try_from(bytes).unwrap_or(u64::MAX).min(self.bytes);
+        let permit = self.permit.as_mut().and_then(|permit| {
+            let has = permit.num_permits();
+            permit.split(bytes.min(has))
+        });
+        self.bytes -= share;
+        self.budget.held.items.fetch_add(1, Ordering::Relaxed);
+        let first = Self { permit, bytes: share, budget: self.budget.clone() };
+        (first, self)
+    }
+}
+
 impl Drop for Charge {
     fn drop(&mut self) {
         self.budget.held.items.fetch_sub(1, Ordering::Relaxed);
@@ -144,6 +159,19 @@ mod tests {
         drop(first);
         assert_eq!((budget.bytes(), budget.has_room(30)), (70, true));
         drop(second);
+        assert_eq!((budget.items(), budget.bytes(), budget.has_room(100)), (0, 0, true));
+    }
+
+    #[tokio::test]
+    async fn a_charge_is_divided_among_items() {
+        let budget = ByteBudget::new(100);
+        let (first, rest) = budget.charge(90).await.split(30);
+        assert_eq!((budget.items(), budget.bytes(), budget.has_room(11)), (2, 90, false));
+        drop(rest);
+        assert_eq!((first.bytes(), budget.bytes(), budget.has_room(70)), (30, 30, true));
+        let (second, rest) = first.split(500);
+        assert_eq!((second.bytes(), rest.bytes()), (30, 0));
+        drop((second, rest));
         assert_eq!((budget.items(), budget.bytes(), budget.has_room(100)), (0, 0, true));
     }
 

@@ -1,8 +1,9 @@
 //! Entries of `label_live` (PIPELINE 3.4), in the forms of TypeScript (one label) and of old rsky (those of a frame).
 
 use std::borrow::Cow;
+use std::fmt;
 
-use serde::Deserialize;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 
 use super::error::WireError;
 use super::text::{Text, lenient, read_object, require};
@@ -35,17 +36,51 @@ pub enum LabelEntry<'a> {
     Unknown(Cow<'a, str>),
 }
 
-#[derive(Deserialize)]
+#[derive(serde::Deserialize)]
 struct Members<'a> {
     #[serde(borrow, rename = "type")]
     kind: Option<Text<'a>>,
     #[serde(borrow)]
     label: Option<LabelMembers<'a>>,
     #[serde(borrow)]
-    labels: Option<Vec<LabelMembers<'a>>>,
+    labels: Option<Listed<'a>>,
 }
 
-#[derive(Deserialize)]
+/// The labels of an array, or what is wrong with the first that is none: what comes after it is not kept.
+struct Listed<'a>(Result<Vec<Label<'a>>, WireError>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Listed<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ListVisitor;
+
+        impl<'de> Visitor<'de> for ListVisitor {
+            type Value = Listed<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an array of labels")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+                let mut labels = Vec::new();
+                while let Some(members) = items.next_element()? {
+                    match to_label(members) {
+                        Ok(label) => labels.push(label),
+                        Err(error) => {
+                            while items.next_element::<IgnoredAny>()?.is_some() {}
+                            return Ok(Listed(Err(error)));
+                        }
+                    }
+                }
+                labels.shrink_to_fit();
+                Ok(Listed(Ok(labels)))
+            }
+        }
+
+        deserializer.deserialize_seq(ListVisitor)
+    }
+}
+
+#[derive(serde::Deserialize)]
 struct LabelMembers<'a> {
     #[serde(borrow)]
     src: Option<Text<'a>>,
@@ -77,8 +112,8 @@ pub fn parse_labels(json: &str) -> Result<LabelEntry<'_>, WireError> {
         }
         None => {}
     }
-    let labels = members.labels.ok_or(WireError::Missing { kind: "label", field: "type" })?;
-    labels.into_iter().map(to_label).collect::<Result<_, _>>().map(LabelEntry::Labels)
+    let Listed(labels) = members.labels.ok_or(WireError::Missing { kind: "label", field: "type" })?;
+    labels.map(LabelEntry::Labels)
 }
 
 fn to_label(members: LabelMembers<'_>) -> Result<Label<'_>, WireError> {

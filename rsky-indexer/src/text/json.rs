@@ -9,6 +9,9 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 /// Objects with more keys than this look for repeated keys by hashing instead of comparing every pair.
 const PAIRWISE_KEYS: usize = 24;
 
+/// Lists with more items than this grow slowly.
+const LONG: usize = 4096;
+
 /// A JSON value as JavaScript's `JSON.parse` sees it: every number is a double, objects keep their key order,
 /// and of a repeated key the last value stands in the place of the first.
 ///
@@ -127,20 +130,38 @@ impl<'de: 'a, 'a> Visitor<'de> for TreeVisitor<'a> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Json<'a>, A::Error> {
         let mut items = Vec::new();
         while let Some(item) = access.next_element()? {
-            items.push(item);
+            push(&mut items, item);
         }
+        give_back_room(&mut items);
         Ok(Json::Array(items))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Json<'a>, A::Error> {
         let mut entries = Vec::new();
         while let Some(Key(key)) = access.next_key()? {
-            entries.push((key, access.next_value()?));
+            let value = access.next_value()?;
+            push(&mut entries, (key, value));
         }
         if has_repeated_key(&entries) {
             entries = merge_repeated_keys(entries);
         }
+        give_back_room(&mut entries);
         Ok(Json::Object(entries))
+    }
+}
+
+/// Long lists grow by an eighth: for a moment the old and the new one are there, and twice as much would be three times.
+fn push<T>(list: &mut Vec<T>, item: T) {
+    if list.len() == list.capacity() && list.len() >= LONG {
+        list.reserve_exact(list.len() / 8);
+    }
+    list.push(item);
+}
+
+/// A list of one takes room for four: an array of many such lists would take four times what it needs.
+fn give_back_room<T>(list: &mut Vec<T>) {
+    if list.capacity() / 2 >= list.len() {
+        list.shrink_to_fit();
     }
 }
 
@@ -187,14 +208,14 @@ fn has_repeated_key(entries: &[(Cow<'_, str>, Json<'_>)]) -> bool {
 }
 
 fn merge_repeated_keys<'a>(entries: Vec<(Cow<'a, str>, Json<'a>)>) -> Vec<(Cow<'a, str>, Json<'a>)> {
-    let mut places: HashMap<Cow<'a, str>, usize> = HashMap::with_capacity(entries.len());
-    let mut merged: Vec<(Cow<'a, str>, Json<'a>)> = Vec::with_capacity(entries.len());
+    let mut places: HashMap<Cow<'a, str>, usize> = HashMap::new();
+    let mut merged: Vec<(Cow<'a, str>, Json<'a>)> = Vec::new();
     for (key, value) in entries {
         match places.get(&key).and_then(|&place| merged.get_mut(place)) {
             Some(entry) => entry.1 = value,
             None => {
                 places.insert(key.clone(), merged.len());
-                merged.push((key, value));
+                push(&mut merged, (key, value));
             }
         }
     }

@@ -52,6 +52,7 @@ mod drains_a_full_redis;
 mod drains_the_recording;
 mod outlives_postgres_outage;
 mod outlives_redis_outage;
+mod reads_pages;
 mod recount_quotes;
 mod recount_signals;
 mod recounts;

@@ -4,13 +4,46 @@ use rsky_testnet::servers::{Postgres, Redis};
 
 use crate::load::{events, like, padded_like};
 use crate::process::{
-    Indexer, LIVE, add, assert_as_undisturbed, assert_no_dead_letters, length, pending, wait_drained,
+    Indexer, LIVE, add, assert_as_undisturbed, assert_no_dead_letters, count, length, pending, wait_drained,
     wait_until,
 };
 use crate::support::Db;
 
 /// Peak of resident memory that the default settings (64 MiB of entries) stay below, in MiB.
 const BOUND: u64 = 200;
+
+/// Address space that the daemon may take beside what it has while it is idle: more than memory, since each thread sets some
+/// aside.
+const ROOM: u64 = 512 << 20;
+
+/// Small entries first, so that reads are large; then many large ones in a row, whose trees are larger by far.
+#[test]
+fn a_hostile_backlog_passes_in_a_limited_address_space() {
+    let (redis, db) = (Redis::start().unwrap(), Db::new("hostile"));
+    let idle = Indexer::start(&redis.url(), db.url(), &[]);
+    add(&redis, LIVE, &[like(1_000_000)]);
+    wait_drained(&redis, LIVE);
+    let address_space = idle.peak_address_space();
+    drop(idle);
+    add(&redis, LIVE, &(0..2000).map(like).collect::<Vec<_>>());
+    let lists =
+        ["1", "[1]", "\"\"", r#"{"":1}"#].map(|value| vec![value; (2 << 20) / (value.len() + 1)].join(","));
+    for number in 0..40 {
+        let more = format!("\"more\":[{}],\"subject\"", lists[number % lists.len()]);
+        add(&redis, LIVE, &[like(2_000_000 + number).replacen("\"subject\"", &more, 1)]);
+    }
+    add(&redis, LIVE, &(10_000..10_500).map(like).collect::<Vec<_>>());
+    let indexer =
+        Indexer::start_within(address_space + ROOM, &redis.url(), db.url(), &[("INDEXER_MEMORY", "4MiB")]);
+    wait_drained(&redis, LIVE);
+    assert_no_dead_letters(&redis);
+    println!("peak: {} MiB", indexer.peak_mib());
+    // The entries, a tree at a time with what the allocator keeps of the one before, and what is on its way into the database.
+    // All entries at once, twice, with a tree a core, are more.
+    assert!(indexer.peak_mib() < 288, "{} MiB", indexer.peak_mib());
+    assert_eq!(count(&db, "\"like\""), 2541);
+    assert_eq!(count(&db, "record WHERE length(json) > 2000000"), 40);
+}
 
 /// Postgres is frozen: connections stay open and nothing answers, as with a disk that hangs. The streams are far larger
 /// than what may be held.

@@ -1,0 +1,104 @@
+//! Pages of a stream that are bounded in bytes.
+//!
+//! `XREADGROUP` is bounded by a number of entries only, and what it answers is in memory before anybody can look at it: 500
+//! entries may be 350 KB or 4 GB. So a short script on the server reads a few at a time until there is enough. It delivers
+//! entries as the command itself does, and is allowed on a full server, since nothing it runs takes memory.
+
+use redis::{RedisError, Value, cmd};
+use tracing::warn;
+
+use super::connection::{LinkError, RedisLink};
+use super::consumer::{Consumer, Entry, entries};
+
+/// Entries that are read at a time: so many may be beyond the bytes of a page.
+pub const STEP: usize = 4;
+
+/// How much a page holds.
+#[derive(Debug, Clone, Copy)]
+pub struct Most {
+    /// Entries.
+    pub entries: usize,
+    /// Bytes of fields and values after which no more are read.
+    pub bytes: usize,
+}
+
+/// Some entries of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// In stream order.
+    pub entries: Vec<Entry>,
+    /// Whether there may be more.
+    pub full: bool,
+}
+
+/// Reads pages.
+#[derive(Debug)]
+pub struct Pages {
+    consumer: Consumer,
+    most: Most,
+    may_run_scripts: bool,
+}
+
+/// An error before the first entry is the page's. After some it is left to the next page: these are delivered.
+const PAGE: &str = r"
+local page, bytes, after = {}, 0, ARGV[6]
+while #page < tonumber(ARGV[3]) and bytes < tonumber(ARGV[4]) do
+    local read = redis.pcall('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', ARGV[5], 'STREAMS', KEYS[1], after)
+    if read and read.err then
+        if #page == 0 then return read end
+        break
+    end
+    local found = read and read[1] and read[1][2] or {}
+    for _, entry in ipairs(found) do
+        page[#page + 1] = entry
+        if after ~= '>' then after = entry[1] end
+        for _, part in ipairs(entry[2] or {}) do bytes = bytes + #part end
+    end
+    if #found < tonumber(ARGV[5]) then break end
+end
+return page";
+
+impl Pages {
+    /// Pages of so much for this consumer.
+    pub fn new(consumer: Consumer, most: Most) -> Self {
+        Self { consumer, most, may_run_scripts: true }
+    }
+
+    /// Entries never delivered to the group (`after` is `>`), or this consumer's own pending ones after an id. Does not wait for
+    /// any. Where the server lets no scripts run a page is [`STEP`] entries.
+    ///
+    /// # Errors
+    /// Redis' or the connection's; `NOGROUP` when stream or group is gone.
+    pub async fn read(&mut self, link: &mut RedisLink, after: &str) -> Result<Page, LinkError> {
+        if self.may_run_scripts {
+            match self.by_script(link, after).await {
+                Err(LinkError::Redis(error)) if refuses_scripts(&error) => {
+                    warn!("Redis runs no scripts for us ({error}): {STEP} entries are read at a time");
+                    self.may_run_scripts = false;
+                }
+                read => return read,
+            }
+        }
+        let entries = self.consumer.read_pending(link, after, STEP).await?;
+        Ok(Page { full: entries.len() >= STEP, entries })
+    }
+
+    async fn by_script(&self, link: &mut RedisLink, after: &str) -> Result<Page, LinkError> {
+        let mut command = cmd("EVAL");
+        command
+            .arg(PAGE)
+            .arg(1)
+            .arg(&self.consumer.stream)
+            .arg(&self.consumer.group)
+            .arg(&self.consumer.name);
+        command.arg(self.most.entries).arg(self.most.bytes).arg(STEP).arg(after);
+        let entries = entries(link.query::<Value>(&command).await?)?;
+        let bytes: usize = entries.iter().map(Entry::size).sum();
+        Ok(Page { full: entries.len() >= self.most.entries || bytes >= self.most.bytes, entries })
+    }
+}
+
+/// Whether the server has no such command, or not for this user. The first has no code of its own.
+fn refuses_scripts(error: &RedisError) -> bool {
+    error.code() == Some("NOPERM") || error.to_string().contains("unknown command")
+}
