@@ -113,6 +113,8 @@ pub enum Fate {
     Left(AccountNews),
     /// It was handed over, to be settled there.
     Handed,
+    /// It fails by itself, and there is no room to keep it: it stays pending, to be read again as what was left by others is.
+    PutBack,
     /// There was no room for what is left to do: it stays pending, to be read again.
     Deferred,
 }
@@ -132,6 +134,7 @@ struct Share<'j> {
     indexed: u64,
     nothing: BTreeMap<&'static str, u64>,
     abandoned: usize,
+    put_back: u64,
 }
 
 impl Acks {
@@ -170,6 +173,7 @@ impl Acks {
                 }
                 Fate::Dead(death) => share.dead.push((job, death)),
                 Fate::Abandoned => share.abandoned += 1,
+                Fate::PutBack => share.put_back += 1,
                 Fate::Left(_) | Fate::Handed | Fate::Deferred => {}
             }
         }
@@ -201,6 +205,10 @@ impl Acks {
         metrics.outcomes.get_or_create(&source.outcome("indexed", "")).inc_by(share.indexed);
         for (reason, count) in share.nothing {
             metrics.outcomes.get_or_create(&source.outcome("nothing", reason)).inc_by(count);
+        }
+        if share.put_back > 0 {
+            let outcome = source.outcome("put_back", "fails_unforeseen");
+            metrics.outcomes.get_or_create(&outcome).inc_by(share.put_back);
         }
         let failed = &source.metrics.failed;
         failed.inc_by(u64::try_from(share.abandoned).unwrap_or(0));

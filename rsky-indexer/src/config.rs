@@ -111,7 +111,8 @@ const INDEXER_CLAIM_IDLE_MS: Variable = Variable {
     alias: None,
     expects: "milliseconds, 100 to 86400000",
     default: Some("300000"),
-    help: "Entries that another consumer has held for this long are taken over. Keep it above the longest \
+    help: "Entries that another consumer has held for this long are taken over, and entries that fail and were put back are \
+           read again. Keep it above the longest \
            outage of Postgres that a consumer is expected to sit out, or work is done twice (which is safe).",
 };
 const MAX_ATTEMPTS: Variable = Variable {

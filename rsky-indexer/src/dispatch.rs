@@ -8,12 +8,15 @@
 //! ```
 //!
 //! One task decides; everything it does at once is in memory. Bounded: [`Sizes::most`] entries wait or are set aside, each
-//! lane holds one batch, and all of them are charged to the byte budget since they were read.
+//! lane holds one batch, and all of them are charged to the byte budget since they were read. When room is short, what fails by
+//! itself is put back into the stream.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
+use rsky_common::runtime::budget::ByteBudget;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -111,7 +114,13 @@ pub struct Dispatch<K: Kind> {
     rules: Rules,
     looker: Option<Looker>,
     looking: Option<Looking<K::Item>>,
+    /// Entries that are to be asked about, in stream order: a page, or the parts of one whose question failed.
+    to_look_at: VecDeque<Vec<Entry<Pending<K::Item>>>>,
+    /// Whether they are such parts.
+    in_parts: bool,
     supply: Supply,
+    /// Bytes of entries on their way, over all streams.
+    budget: ByteBudget,
     /// Entries about which nothing could be asked any more.
     unanswered: Vec<Entry<Pending<K::Item>>>,
     /// Until when an idle lane waits for a full batch.
@@ -127,6 +136,7 @@ impl<K: Kind> Dispatch<K> {
         sizes: Sizes,
         looker: Looker,
         supply: Supply,
+        budget: ByteBudget,
         telling: Telling,
         stop: CancellationToken,
     ) -> Self {
@@ -141,7 +151,10 @@ impl<K: Kind> Dispatch<K> {
             rules: looker.rules(),
             looker: Some(looker),
             looking: None,
+            to_look_at: VecDeque::new(),
+            in_parts: false,
             supply,
+            budget,
             unanswered: Vec::new(),
             patience: None,
             open: true,
@@ -155,6 +168,9 @@ impl<K: Kind> Dispatch<K> {
     /// None: a stage that is gone ends this one.
     pub async fn run(mut self) -> anyhow::Result<()> {
         loop {
+            if !self.put_back().await {
+                return Ok(());
+            }
             self.hand_out();
             if self.is_at_the_end() {
                 self.abandon_the_rest().await;
@@ -172,16 +188,9 @@ impl<K: Kind> Dispatch<K> {
                 }
                 (looker, entries, answer) = looked(&mut self.looking), if self.looking.is_some() => {
                     self.looking = None;
-                    match answer {
-                        Answer::Given => entries.into_iter().for_each(|entry| self.queue.push(entry)),
-                        Answer::Stopped => {
-                            // Nothing that comes later may be taken before these.
-                            self.open = false;
-                            self.ways.pages.close();
-                            self.unanswered = entries;
-                        }
-                    }
                     self.looker = Some(looker);
+                    self.take_answer(entries, answer);
+                    self.look();
                 }
                 page = self.ways.pages.recv(), if self.open && room => match page {
                     Some(page) => {
@@ -218,20 +227,46 @@ impl<K: Kind> Dispatch<K> {
         if !settled.is_empty() && self.ways.settle.send(settled).await.is_err() {
             return false;
         }
-        if let Some(looker) = self.looker.take() {
+        self.to_look_at.push_back(entries);
+        self.look();
+        true
+    }
+
+    /// Asks about what is next to be asked about.
+    fn look(&mut self) {
+        while let Some(looker) = self.looker.take_if(|_| !self.to_look_at.is_empty()) {
+            let entries = self.to_look_at.pop_front().unwrap_or_default();
             let works = entries.iter().map(|entry| (K::work(&entry.item.item), &entry.item.registered));
             let question = self.registry.question(&self.keys, works, self.rules.notifications);
             if question.is_empty() {
                 self.looker = Some(looker);
-                for entry in entries {
-                    self.queue.push(entry);
-                }
+                entries.into_iter().for_each(|entry| self.queue.push(entry));
             } else {
                 let (keys, stop) = (self.keys.clone(), self.stop.clone());
-                self.looking = Some(Box::pin(looker.look(question, keys, entries, stop)));
+                let look = looker.look(question, keys, entries, self.in_parts, stop);
+                self.looking = Some(Box::pin(look));
             }
         }
-        true
+        self.in_parts &= self.looking.is_some();
+    }
+
+    fn take_answer(&mut self, mut entries: Vec<Entry<Pending<K::Item>>>, answer: Answer) {
+        match answer {
+            Answer::Fails if entries.len() > 1 => {
+                let later = entries.split_off(entries.len() / 2);
+                self.to_look_at.push_front(later);
+                self.to_look_at.push_front(entries);
+                self.in_parts = true;
+            }
+            Answer::Given | Answer::Fails => entries.into_iter().for_each(|entry| self.queue.push(entry)),
+            Answer::Stopped => {
+                // Nothing that comes later may be taken before these.
+                self.open = false;
+                self.ways.pages.close();
+                self.unanswered = entries;
+                self.unanswered.extend(self.to_look_at.drain(..).flatten());
+            }
+        }
     }
 
     fn enter(&mut self, job: Job, item: K::Item) -> Entry<Pending<K::Item>> {
@@ -242,6 +277,42 @@ impl<K: Kind> Dispatch<K> {
             None => Registered::default(),
         };
         Entry { item: Box::new(Pending { job, item, registered }), claims, bytes }
+    }
+
+    /// Leaves what fails by itself pending in the stream, where it leaves too little room; what depends on it goes on.
+    async fn put_back(&mut self) -> bool {
+        self.aside.tell_in_time();
+        if !self.is_short_of_room() {
+            return true;
+        }
+        let entries = self.aside.take_failing();
+        if entries.is_empty() {
+            return true;
+        }
+        let mut settled: Settled = Vec::with_capacity(entries.len());
+        for Entry { item, claims, .. } in entries {
+            self.release(&claims, &item.registered);
+            settled.push((item.job, Fate::PutBack));
+        }
+        warn!(
+            entries = settled.len(),
+            "they fail by themselves, and room is short: left pending, to be read again"
+        );
+        self.aside.tell();
+        self.ways.settle.send(settled).await.is_ok()
+    }
+
+    /// Whether what fails by itself takes a quarter of the room, or all that is left of it waits for that.
+    fn is_short_of_room(&self) -> bool {
+        let (entries, bytes) = self.aside.failing();
+        if entries == 0 {
+            return false;
+        }
+        let memory = self.budget.total();
+        let is_full = self.queue.len() + self.aside.len() >= self.sizes.most
+            || !self.budget.has_room(usize::try_from(memory / 8).unwrap_or(usize::MAX));
+        let waits = self.idle.len() == self.ways.lanes.len() && self.queue.promising() == 0;
+        entries >= self.sizes.most / 4 || bytes >= memory / 4 || (is_full && waits)
     }
 
     /// Gives every idle lane a batch, as far as there is one.

@@ -323,6 +323,7 @@ impl Daemon {
         let looker = Looker::new(
             self.connections.clone(),
             self.statements(found),
+            self.config.max_attempts,
             self.health.part(format!("{kind}s, what is stored: postgres")),
             Arc::clone(&self.metrics),
         );
@@ -333,7 +334,9 @@ impl Daemon {
             &format!("{kind}s set aside"),
         );
         let ways = Ways { pages: prepared, lanes, done, settle: to_settle };
-        let dispatch = Dispatch::<K>::new(ways, sizes, looker, supply.clone(), telling, self.stop.clone());
+        let budget = self.observed.budget.clone();
+        let dispatch =
+            Dispatch::<K>::new(ways, sizes, looker, supply.clone(), budget, telling, self.stop.clone());
         stages.spawn(format!("{kind}s: dispatch"), dispatch.run());
         (sender, writing)
     }
@@ -348,10 +351,10 @@ impl Daemon {
         let name = format!("reader of {}", source.consumer.stream);
         let link = self.server.link(name.clone(), self.health.part(name.clone()), &self.stop).blocking(BLOCK);
         let reader = Reader {
+            pages: Pages::new(source.consumer.clone(), PAGE),
             source,
             link,
             feed,
-            pages: Pages::new(source.consumer.clone(), PAGE),
             claim_idle: self.config.claim_idle,
             handover,
             stop: self.stop.clone(),

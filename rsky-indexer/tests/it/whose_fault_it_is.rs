@@ -5,7 +5,7 @@ use rsky_testnet::servers::Redis;
 use sqlx::{Connection, PgConnection};
 
 use crate::accounts::{World, profile};
-use crate::load::like;
+use crate::load::{like, padded_like};
 use crate::process::{
     Indexer, LIVE, add, assert_no_dead_letters, count, dead_letters, length, wait_drained, wait_until,
 };
@@ -187,5 +187,80 @@ fn a_handle_whose_row_is_held_holds_up_no_other() {
     runtime.block_on(sqlx::raw_sql("ROLLBACK").execute(&mut holder)).unwrap();
     wait_drained(&redis, LIVE);
     assert_eq!(count(&db, resolved), 20);
+    assert_no_dead_letters(&redis);
+}
+
+/// A row that cannot be read, for what a policy of somebody's own does: the question what is stored fails because of it.
+#[test]
+fn what_cannot_be_asked_about_holds_up_nothing_else() {
+    let (redis, db) = (Redis::start().unwrap(), Db::new("unreadable"));
+    let role = db.sql("SELECT 'r_' || current_database()");
+    db.sql(&format!("CREATE ROLE {role} LOGIN; GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}"));
+    db.sql(&format!("GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {role}"));
+    let url = db.url().replacen("postgres@", &format!("{role}@"), 1);
+    let settings = [("MAX_ATTEMPTS", "2"), ("INDEXER_CONCURRENCY", "1")];
+    let indexer = Indexer::start(&redis.url(), &url, &settings);
+    add(&redis, LIVE, &(0..300).map(like).collect::<Vec<_>>());
+    wait_drained(&redis, LIVE);
+    db.sql(
+        r#"CREATE FUNCTION readable(uri text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+            IF uri LIKE '%/r217' THEN RAISE 'not this row'; END IF; RETURN true; END $$;
+        CREATE POLICY all_of_them ON "like" USING (readable(uri)) WITH CHECK (true);
+        ALTER TABLE "like" ENABLE ROW LEVEL SECURITY"#,
+    );
+    let delete = |number: usize| {
+        let mut event: serde_json::Value = serde_json::from_str(&like(number)).unwrap();
+        event["type"] = "delete".into();
+        // Later than what it deletes.
+        event["rev"] = format!("3l{number:011}").into();
+        event.to_string()
+    };
+    let payloads: Vec<String> = (200..230).map(delete).chain((300..500).map(like)).collect();
+    add(&redis, LIVE, &payloads);
+    // With what the same account says later.
+    wait_until("all others are done", || length(&redis, LIVE) == 1 + 4);
+    assert_eq!(db.sql("SELECT count(*) FROM record WHERE json <> ''"), (500 - 29 - 4).to_string());
+    wait_until("it says which and why", || {
+        let (status, body) = indexer.get("/readyz");
+        status == 503 && body.contains("not this row") && body.contains("1 entries are set aside")
+    });
+    assert_no_dead_letters(&redis);
+    db.sql("ALTER TABLE \"like\" DISABLE ROW LEVEL SECURITY");
+    wait_drained(&redis, LIVE);
+    assert_eq!(count(&db, "\"like\""), 500 - 30);
+    assert_no_dead_letters(&redis);
+    wait_until("ready again", || indexer.get("/readyz").0 == 200);
+    drop(indexer);
+    db.sql(&format!("DROP OWNED BY {role}"));
+    db.sql(&format!("DROP ROLE {role}"));
+}
+
+/// More entries fail by themselves than may wait: they are left pending in the stream, and reading goes on.
+#[test]
+fn more_that_fails_than_may_wait_holds_up_nothing_else() {
+    const FAILING: usize = 40;
+    let (redis, db) = (Redis::start().unwrap(), Db::new("many_fail"));
+    db.sql(
+        r#"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF NEW.subject LIKE '%/900___' THEN RAISE 'not these'; END IF; RETURN NEW; END $$;
+        CREATE TRIGGER refuse BEFORE INSERT ON "like" FOR EACH ROW EXECUTE FUNCTION refuse()"#,
+    );
+    let settings = [("MAX_ATTEMPTS", "1"), ("INDEXER_MEMORY", "1MiB"), ("INDEXER_CLAIM_IDLE_MS", "15000")];
+    let indexer = Indexer::start(&redis.url(), db.url(), &settings);
+    // A few of them take all the memory there is.
+    let failing = (900_000..900_000 + FAILING).map(|number| padded_like(number, 20_000));
+    add(&redis, LIVE, &failing.collect::<Vec<_>>());
+    add(&redis, LIVE, &(0..200).map(like).collect::<Vec<_>>());
+    wait_until("the others are done", || count(&db, "\"like\"") == 200);
+    wait_until("it says so", || {
+        let (status, body) = indexer.get("/readyz");
+        status == 503 && body.contains("not these") && body.contains("left pending")
+    });
+    assert!(indexer.get("/status").1.contains("left pending, read again after"));
+    assert!(indexer.metric("indexer_entries_total", &["outcome=\"put_back\""]) > 0);
+    assert_no_dead_letters(&redis);
+    db.sql("DROP TRIGGER refuse ON \"like\"");
+    wait_drained(&redis, LIVE);
+    assert_eq!(count(&db, "\"like\""), 200 + i64::try_from(FAILING).unwrap());
     assert_no_dead_letters(&redis);
 }
