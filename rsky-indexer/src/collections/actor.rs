@@ -1,26 +1,27 @@
 //! `app.bsky.actor.*`, the labeler service and the declarations.
 
 use super::{
-    CID, CREATED_AT, CREATOR, Collection, INDEXED_AT, Notifies, RkeyRule, Source, Table, URI, column,
-    record_only, with_table,
+    CID, CREATED_AT, CREATOR, Collection, Column, INDEXED_AT, Notifies, RkeyRule, Source, Table, URI, column,
+    place, record_only, with_table,
 };
 
-static PROFILE_TABLE: Table = Table {
-    name: "profile",
-    columns: &[
-        URI,
-        CID,
-        CREATOR,
-        column("displayName", Source::Text(&["displayName"])),
-        column("description", Source::Text(&["description"])),
-        column("avatarCid", Source::BlobCid("avatar")),
-        column("bannerCid", Source::BlobCid("banner")),
-        INDEXED_AT,
-        column("joinedViaStarterPackUri", Source::Text(&["joinedViaStarterPack", "uri"])),
-        column("createdAt", Source::CreatedAtRaw),
-    ],
-    duplicate_key: &[],
-};
+const PROFILE_COLUMNS: &[Column] = &[
+    URI,
+    CID,
+    CREATOR,
+    column("displayName", Source::Text(&["displayName"])),
+    column("description", Source::Text(&["description"])),
+    column("avatarCid", Source::BlobCid("avatar")),
+    column("bannerCid", Source::BlobCid("banner")),
+    INDEXED_AT,
+    column("joinedViaStarterPackUri", Source::Text(&["joinedViaStarterPack", "uri"])),
+    column("createdAt", Source::CreatedAtRaw),
+];
+
+/// `"joinedViaStarterPackUri"` in the table of profiles.
+pub const JOINED_VIA: usize = place(PROFILE_COLUMNS, "joinedViaStarterPackUri");
+
+static PROFILE_TABLE: Table = Table { name: "profile", columns: PROFILE_COLUMNS, duplicate_key: &[] };
 
 /// `pinnedPost` is in the record and in the table, and no generation of the reference fills it (INDEXING §4).
 pub(super) static PROFILE: Collection = Collection {

@@ -1,35 +1,55 @@
 //! `app.bsky.graph.*`.
 
 use super::{
-    CID, CREATED_AT, CREATOR, Collection, Counter, INDEXED_AT, Notifies, Ownership, RkeyRule, Source, Table,
-    URI, column, counted, optional_column, with_table,
+    CID, CREATED_AT, CREATOR, Collection, Column, Counter, INDEXED_AT, Notifies, Ownership, RkeyRule, Source,
+    Table, URI, column, counted, optional_column, place, with_table,
 };
+
+const FOLLOW_COLUMNS: &[Column] = &[
+    URI,
+    CID,
+    CREATOR,
+    column("subjectDid", Source::Text(&["subject"])),
+    CREATED_AT,
+    INDEXED_AT,
+    optional_column("via", Source::Text(&["via", "uri"])),
+    optional_column("viaCid", Source::Text(&["via", "cid"])),
+];
+
+/// Columns of `follow`, for the rules that look at them.
+pub mod follow_columns {
+    use super::{FOLLOW_COLUMNS, place};
+
+    /// `creator`
+    pub const CREATOR: usize = place(FOLLOW_COLUMNS, "creator");
+    /// `"subjectDid"`
+    pub const SUBJECT: usize = place(FOLLOW_COLUMNS, "subjectDid");
+    /// `"createdAt"`
+    pub const CREATED_AT: usize = place(FOLLOW_COLUMNS, "createdAt");
+}
 
 static FOLLOW_TABLE: Table = Table {
     name: "follow",
-    columns: &[
-        URI,
-        CID,
-        CREATOR,
-        column("subjectDid", Source::Text(&["subject"])),
-        CREATED_AT,
-        INDEXED_AT,
-        optional_column("via", Source::Text(&["via", "uri"])),
-        optional_column("viaCid", Source::Text(&["via", "cid"])),
-    ],
-    duplicate_key: &[2, 3],
+    columns: FOLLOW_COLUMNS,
+    duplicate_key: &[follow_columns::CREATOR, follow_columns::SUBJECT],
 };
 
 pub(super) static FOLLOW: Collection = Collection {
-    aggregates: &[counted(Counter::Followers, 3), counted(Counter::Follows, 2)],
+    aggregates: &[
+        counted(Counter::Followers, follow_columns::SUBJECT),
+        counted(Counter::Follows, follow_columns::CREATOR),
+    ],
     notifies: Notifies::Follow,
     ..with_table("app.bsky.graph.follow", RkeyRule::Any, &FOLLOW_TABLE)
 };
 
+const BLOCK_COLUMNS: &[Column] =
+    &[URI, CID, CREATOR, column("subjectDid", Source::Text(&["subject"])), CREATED_AT, INDEXED_AT];
+
 static BLOCK_TABLE: Table = Table {
     name: "actor_block",
-    columns: &[URI, CID, CREATOR, column("subjectDid", Source::Text(&["subject"])), CREATED_AT, INDEXED_AT],
-    duplicate_key: &[2, 3],
+    columns: BLOCK_COLUMNS,
+    duplicate_key: &[place(BLOCK_COLUMNS, "creator"), place(BLOCK_COLUMNS, "subjectDid")],
 };
 
 pub(super) static BLOCK: Collection = with_table("app.bsky.graph.block", RkeyRule::Any, &BLOCK_TABLE);
@@ -53,19 +73,21 @@ static LIST_TABLE: Table = Table {
 
 pub(super) static LIST: Collection = with_table("app.bsky.graph.list", RkeyRule::Any, &LIST_TABLE);
 
+const LIST_ITEM_COLUMNS: &[Column] = &[
+    URI,
+    CID,
+    CREATOR,
+    column("subjectDid", Source::Text(&["subject"])),
+    column("listUri", Source::Text(&["list"])),
+    CREATED_AT,
+    INDEXED_AT,
+];
+
 static LIST_ITEM_TABLE: Table = Table {
     name: "list_item",
-    columns: &[
-        URI,
-        CID,
-        CREATOR,
-        column("subjectDid", Source::Text(&["subject"])),
-        column("listUri", Source::Text(&["list"])),
-        CREATED_AT,
-        INDEXED_AT,
-    ],
+    columns: LIST_ITEM_COLUMNS,
     // Not by creator: but only the owner of a list may put items on it, so the key is the owner's all the same.
-    duplicate_key: &[4, 3],
+    duplicate_key: &[place(LIST_ITEM_COLUMNS, "listUri"), place(LIST_ITEM_COLUMNS, "subjectDid")],
 };
 
 pub(super) static LIST_ITEM: Collection = Collection {
@@ -73,10 +95,13 @@ pub(super) static LIST_ITEM: Collection = Collection {
     ..with_table("app.bsky.graph.listitem", RkeyRule::Any, &LIST_ITEM_TABLE)
 };
 
+const LIST_BLOCK_COLUMNS: &[Column] =
+    &[URI, CID, CREATOR, column("subjectUri", Source::Text(&["subject"])), CREATED_AT, INDEXED_AT];
+
 static LIST_BLOCK_TABLE: Table = Table {
     name: "list_block",
-    columns: &[URI, CID, CREATOR, column("subjectUri", Source::Text(&["subject"])), CREATED_AT, INDEXED_AT],
-    duplicate_key: &[2, 3],
+    columns: LIST_BLOCK_COLUMNS,
+    duplicate_key: &[place(LIST_BLOCK_COLUMNS, "creator"), place(LIST_BLOCK_COLUMNS, "subjectUri")],
 };
 
 pub(super) static LIST_BLOCK: Collection =
@@ -91,20 +116,34 @@ static STARTER_PACK_TABLE: Table = Table {
 pub(super) static STARTER_PACK: Collection =
     with_table("app.bsky.graph.starterpack", RkeyRule::Any, &STARTER_PACK_TABLE);
 
+const VERIFICATION_COLUMNS: &[Column] = &[
+    URI,
+    CID,
+    column("rkey", Source::Rkey),
+    CREATOR,
+    column("subject", Source::Text(&["subject"])),
+    column("handle", Source::Text(&["handle"])),
+    column("displayName", Source::Text(&["displayName"])),
+    CREATED_AT,
+    INDEXED_AT,
+];
+
+/// Columns of `verification`, for the rules that look at them.
+pub mod verification_columns {
+    use super::{VERIFICATION_COLUMNS, place};
+
+    /// `creator`
+    pub const CREATOR: usize = place(VERIFICATION_COLUMNS, "creator");
+    /// `subject`
+    pub const SUBJECT: usize = place(VERIFICATION_COLUMNS, "subject");
+    /// `"createdAt"`
+    pub const CREATED_AT: usize = place(VERIFICATION_COLUMNS, "createdAt");
+}
+
 static VERIFICATION_TABLE: Table = Table {
     name: "verification",
-    columns: &[
-        URI,
-        CID,
-        column("rkey", Source::Rkey),
-        CREATOR,
-        column("subject", Source::Text(&["subject"])),
-        column("handle", Source::Text(&["handle"])),
-        column("displayName", Source::Text(&["displayName"])),
-        CREATED_AT,
-        INDEXED_AT,
-    ],
-    duplicate_key: &[4, 3],
+    columns: VERIFICATION_COLUMNS,
+    duplicate_key: &[verification_columns::SUBJECT, verification_columns::CREATOR],
 };
 
 pub(super) static VERIFICATION: Collection = Collection {

@@ -11,10 +11,12 @@ mod graph;
 
 mod row;
 
+pub use actor::JOINED_VIA;
 pub use declaration::{
     Aggregate, Collection, Counter, FeedItem, Flag, Notifies, Ownership, PartsKind, RkeyRule, Source, Table,
 };
 pub use feed::{GATED_POST, post_columns, subject_columns};
+pub use graph::{follow_columns, verification_columns};
 pub use parts::Parts;
 pub use row::{Flags, RecordContext, Row, build_row, check_ownership};
 
@@ -55,6 +57,30 @@ const fn column(name: &'static str, source: Source) -> Column {
 /// A column that some generations of the schema do not have.
 const fn optional_column(name: &'static str, source: Source) -> Column {
     Column { name, source, cast: None, optional: true }
+}
+
+/// The place of a column among those of its table. One that is not there is an error of the compiler's.
+#[expect(clippy::panic, reason = "when this is compiled, not when it runs")]
+const fn place(columns: &[Column], name: &str) -> usize {
+    let (mut rest, mut at) = (columns, 0);
+    while let [column, others @ ..] = rest {
+        if is_same(column.name, name) {
+            return at;
+        }
+        (rest, at) = (others, at + 1);
+    }
+    panic!("the table has no such column")
+}
+
+const fn is_same(one: &str, other: &str) -> bool {
+    let (mut one, mut other) = (one.as_bytes(), other.as_bytes());
+    while let ([a, one_rest @ ..], [b, other_rest @ ..]) = (one, other) {
+        if *a != *b {
+            return false;
+        }
+        (one, other) = (one_rest, other_rest);
+    }
+    one.is_empty() && other.is_empty()
 }
 
 const URI: Column = column("uri", Source::Uri);
