@@ -14,7 +14,9 @@ use super::posts::earlier::Earlier;
 use super::posts::judge::Verdicts;
 use super::posts::refs::{self, ThreadRefs};
 use super::sql::Statements;
-use crate::collections::{Flags, Notifies, post_columns, subject_columns};
+use crate::collections::{
+    Flags, JOINED_VIA, Notifies, follow_columns, post_columns, subject_columns, verification_columns,
+};
 use crate::text::at_uri::AtUri;
 use crate::text::clock::now_iso;
 
@@ -188,14 +190,13 @@ impl<'c> Drafter<'c> {
                 }
             }
             Notifies::Follow => {
-                if let Some(subject) = by_row(3) {
-                    let sort_at = sort_at(4);
+                if let Some(subject) = by_row(follow_columns::SUBJECT) {
+                    let sort_at = sort_at(follow_columns::CREATED_AT);
                     self.push(change, content, subject, "follow", None, &sort_at);
                 }
             }
             Notifies::Profile => {
-                // Column: joinedViaStarterPackUri 8.
-                if let Some(uri) = by_row(8)
+                if let Some(uri) = by_row(JOINED_VIA)
                     && let Some(owner) = host(&uri)
                 {
                     let time = change.time.clone();
@@ -203,8 +204,8 @@ impl<'c> Drafter<'c> {
                 }
             }
             Notifies::Verification => {
-                if let Some(subject) = by_row(4) {
-                    let sort_at = sort_at(7);
+                if let Some(subject) = by_row(verification_columns::SUBJECT) {
+                    let sort_at = sort_at(verification_columns::CREATED_AT);
                     self.push(change, content, subject, "verified", None, &sort_at);
                 }
             }
