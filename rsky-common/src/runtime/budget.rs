@@ -107,9 +107,7 @@ impl Charge {
         self.budget.held.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
         self.bytes = bytes;
     }
-}
 
-impl Charge {
     /// Divides the charge among items that were charged together; each gives its share back when it leaves.
     pub fn split(mut self, bytes: usize) -> (Self, Self) {
         let share = u64::try_from(bytes).unwrap_or(u64::MAX).min(self.bytes);
@@ -119,7 +117,8 @@ impl Charge {
         });
         self.bytes -= share;
         self.budget.held.items.fetch_add(1, Ordering::Relaxed);
-        let first = Self { permit, bytes: share, budget: self.budget.clone() };
+        // A permit that ends with the charge ends with the last of the items.
+        let first = Self { permit, bytes: share, budget: self.budget.clone(), with: None };
         (first, self)
     }
 }
