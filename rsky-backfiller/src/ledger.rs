@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use redis::Value;
+use rsky_common::config::LetterBounds;
 use rsky_common::redis::consumer::Consumer;
 use rsky_common::redis::letter_room::wait_for_room;
 use rsky_common::redis::{DeadLetter, LinkError, RedisLink};
@@ -103,7 +104,7 @@ pub struct Burying {
     inbox: mpsc::Receiver<(Job, Death)>,
     writing: Writing,
     queue: Queue,
-    dlq_max_len: u64,
+    letters: LetterBounds,
     stop: CancellationToken,
 }
 
@@ -124,7 +125,7 @@ pub struct Settings {
     /// Key of the set of what is put off.
     pub delayed: String,
     /// Letters of a stream from which on burying waits.
-    pub dlq_max_len: u64,
+    pub letters: LetterBounds,
     /// How many jobs there can be at a time, which is what holds the channels in bounds.
     pub jobs: usize,
     /// The wish to stop: room for letters is not waited for after it.
@@ -133,11 +134,11 @@ pub struct Settings {
 
 /// All sides. `writing`: what each task writes with, by the purpose that its connection is named after.
 pub fn ledger(settings: Settings, writing: impl Fn(&'static str) -> Writing) -> (Ledger, Sides) {
-    let Settings { delayed, dlq_max_len, jobs, stop } = settings;
+    let Settings { delayed, letters, jobs, stop } = settings;
     let ((done, finished), (later, unfinished)) = (mpsc::channel(jobs), mpsc::channel(jobs));
     let burying = |queue: Queue, purpose| {
         let (dead, inbox) = mpsc::channel(jobs);
-        (dead, Burying { inbox, writing: writing(purpose), queue, dlq_max_len, stop: stop.clone() })
+        (dead, Burying { inbox, writing: writing(purpose), queue, letters, stop: stop.clone() })
     };
     let (urgent, burying_urgent) = burying(Queue::Priority, "dead letters of the priority stream");
     let (normal, burying_normal) = burying(Queue::Normal, "dead letters");
@@ -251,7 +252,7 @@ impl Burying {
         let mut dead = Vec::with_capacity(MOST);
         while self.inbox.recv_many(&mut dead, MOST).await > 0 {
             // What waits here holds its places: in the end nothing more is read.
-            wait_for_room(&mut self.writing.link, &consumer.stream, self.dlq_max_len, &self.stop).await?;
+            wait_for_room(&mut self.writing.link, &consumer.stream, self.letters, &self.stop).await?;
             let mut transaction = redis::pipe();
             transaction.atomic();
             for (job, Death { reason, error }) in &dead {

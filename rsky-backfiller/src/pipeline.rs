@@ -110,7 +110,7 @@ fn spawn_stages(
         group: config.group.clone(),
         name: config.consumer.clone(),
     });
-    let writer = StreamWriter::new(lasting("output"), config.output.clone(), config.common.dlq_max_len);
+    let writer = StreamWriter::new(lasting("output"), config.output.clone(), config.common.letters);
     let (output, output_task) =
         output(writer, gate.clone(), stop.clone(), config.batch_size, config.batch_bytes);
     stages.spawn("output", output_task.run());
@@ -119,7 +119,7 @@ fn spawn_stages(
     let writing = |purpose| Writing { link: lasting(purpose), consumers: consumers.clone() };
     let settings = Settings {
         delayed: config.delayed_key(),
-        dlq_max_len: config.common.dlq_max_len,
+        letters: config.common.letters,
         jobs: places.iter().sum(),
         stop: stop.clone(),
     };

@@ -15,8 +15,10 @@ use crate::records::{Made, Records};
 /// under very many keys would fill the output stream, where entries are counted and not weighed.
 const ENTRY_BYTES: u64 = 16 << 20;
 const ENTRY_BYTES_PER_BYTE: u64 = 64;
-/// Dead letters of one repository; further bad records are only counted.
+/// Dead letters of one repository, and their bytes (a letter more may begin below that); further bad records are only
+/// counted. A repository whose keys all name one large bad record is not to push the letters of others out.
 const MOST_LETTERS: u64 = 100;
+const MOST_LETTER_BYTES: usize = 4 << 20;
 
 /// A repository that was received.
 pub type Received = ReceivedCar;
@@ -98,6 +100,7 @@ pub fn make_entries(
         chunk: Chunk::default(),
         bytes: 0,
         made: 0,
+        letter_bytes: 0,
         summary: Summary::default(),
     };
     let most = received.bytes.saturating_mul(ENTRY_BYTES_PER_BYTE).saturating_add(ENTRY_BYTES);
@@ -177,6 +180,8 @@ struct Maker<'a> {
     bytes: usize,
     /// Bytes of all entries so far.
     made: u64,
+    /// Bytes of all dead letters so far.
+    letter_bytes: usize,
     summary: Summary,
 }
 
@@ -190,12 +195,13 @@ impl Maker<'_> {
             }
             Made::Bad(error) => {
                 self.summary.bad += 1;
-                if self.summary.bad > MOST_LETTERS {
+                if self.summary.bad > MOST_LETTERS || self.letter_bytes >= MOST_LETTER_BYTES {
                     return Ok(true);
                 }
                 let block = self.records.read(store, leaf)?;
                 let letter = letter(leaf, &self.repo, block, &error.to_string());
                 self.bytes = self.bytes.saturating_add(letter.size());
+                self.letter_bytes = self.letter_bytes.saturating_add(letter.size());
                 self.chunk.letters.push(letter);
                 Ok(self.send_if_full())
             }
@@ -262,8 +268,11 @@ mod tests {
 
     /// A repository whose keys all lead to the same record.
     fn repeating(records: usize, padding: usize) -> Received {
+        repeating_block(records, record(0, padding))
+    }
+
+    fn repeating_block(records: usize, repeated: Vec<u8>) -> Received {
         let (mut blocks, mut tree) = (Vec::new(), Tree::default());
-        let repeated = record(0, padding);
         let value = block_cid(&repeated);
         block_section(&value, &repeated, &mut blocks);
         let mut add = |cid: &[u8; 36], node: &[u8]| block_section(cid, node, &mut blocks);
@@ -282,14 +291,16 @@ mod tests {
         receive(&mut pieces, limits, 1 << 24).unwrap()
     }
 
-    /// What is made of it, and how many bytes of entries.
-    fn made(mut received: Received) -> (Result<Summary, Failure>, usize) {
+    /// What is made of it, how many bytes of entries, of dead letters, and how many of these.
+    fn made(mut received: Received) -> (Result<Summary, Failure>, [usize; 3]) {
         received.check_tree().unwrap();
         let (sender, mut chunks) = mpsc::channel::<Chunk>(1);
         let counting = std::thread::spawn(move || {
-            let mut bytes = 0;
+            let mut bytes = [0; 3];
             while let Some(chunk) = chunks.blocking_recv() {
-                bytes += chunk.entries.iter().map(Entry::len).sum::<usize>();
+                bytes[0] += chunk.entries.iter().map(Entry::len).sum::<usize>();
+                bytes[1] += chunk.letters.iter().map(DeadLetter::size).sum::<usize>();
+                bytes[2] += chunk.letters.len();
             }
             bytes
         });
@@ -306,11 +317,22 @@ mod tests {
 
     #[test]
     fn a_record_that_is_there_very_many_times_makes_no_flood() {
-        let (outcome, bytes) = made(repeating(2000, 100_000));
+        let (outcome, [bytes, ..]) = made(repeating(2000, 100_000));
         assert_eq!(outcome.unwrap_err().class, Class::TooLarge);
         assert!(bytes < 64 << 20, "{bytes}");
         // The same short post again and again is only foolish.
         let (outcome, _) = made(repeating(20_000, 100));
         assert_eq!(outcome.unwrap().queued, 20_000);
+    }
+
+    #[test]
+    fn a_bad_record_that_is_there_many_times_makes_few_letters() {
+        let bad = b"\xa1\x61a\x1b\xff\xff\xff\xff\xff\xff\xff\xff".to_vec();
+        let (outcome, [entries, _, letters]) = made(repeating_block(300, bad.clone()));
+        assert_eq!((outcome.unwrap().bad, letters), (300, 100));
+        assert!(entries < 1000, "{entries}");
+        let (outcome, [_, bytes, letters]) = made(repeating_block(300, [bad, vec![0; 700_000]].concat()));
+        assert_eq!((outcome.unwrap().bad, letters), (300, bytes.div_ceil(1 << 20)), "{bytes}");
+        assert!((MOST_LETTER_BYTES..MOST_LETTER_BYTES + (2 << 20)).contains(&bytes), "{bytes}");
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use foldhash::HashMap;
+use rsky_common::config::LetterBounds;
 use rsky_common::redis::consumer::{Consumer, Entry};
 use rsky_common::redis::{DeadLetter, LinkError, RedisLink};
 use tokio_util::sync::CancellationToken;
@@ -33,8 +34,8 @@ pub struct Source {
     pub labels: StreamLabels,
     /// Its metrics.
     pub metrics: StreamMetrics,
-    /// Length that the dead-letter stream is kept to.
-    pub dlq_max_len: u64,
+    /// What the dead-letter stream is kept to.
+    pub letters: LetterBounds,
     /// Ids between reading and settling: as many as the memory budget and the lanes' bounds allow. With whether the entry
     /// has been indexed, and waits beside the lanes.
     pub in_flight: Mutex<HashMap<EntryId, bool>>,
@@ -263,7 +264,7 @@ impl Acks {
             })
             .collect();
         loop {
-            match source.consumer.bury(&mut self.link, &letters, source.dlq_max_len).await {
+            match source.consumer.bury(&mut self.link, &letters, source.letters).await {
                 Ok(()) => {
                     self.link.succeeded();
                     return true;

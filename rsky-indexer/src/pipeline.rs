@@ -269,7 +269,7 @@ impl Daemon {
             field: names::FIELD_EVENT,
             metrics: metrics.of_stream(&labels),
             labels,
-            dlq_max_len: self.config.common.dlq_max_len,
+            letters: self.config.common.letters,
             in_flight: Mutex::default(),
             // What came before is not known to this process.
             read_until_ms: AtomicU64::new(now_ms()),

@@ -273,7 +273,7 @@ impl Shared {
         let link = self.server.link(source.name(), part, &self.writers).telling(gate.clone());
         let keys = source.cursor_keys();
         let also = keys.also();
-        CursorWriter::new(link, source.stream.as_str(), self.config.common.dlq_max_len, keys.key, also)
+        CursorWriter::new(link, source.stream.as_str(), self.config.common.letters, keys.key, also)
     }
 
     fn spawn_resyncs(&self, stages: &mut Stages) {
@@ -281,7 +281,7 @@ impl Shared {
         let part = self.health.part("redis for repositories to fetch first");
         let link = self.server.link("repositories to fetch first", part.clone(), &self.writers);
         part.ready();
-        let (stream, letters) = (self.config.priority.name.as_str(), self.config.common.dlq_max_len);
+        let (stream, letters) = (self.config.priority.name.as_str(), self.config.common.letters);
         let writer = StreamWriter::new(link.telling(self.priority.clone()), stream, letters);
         stages.spawn("repositories to fetch first", resyncs.clone().run(writer, self.stop.clone()));
     }

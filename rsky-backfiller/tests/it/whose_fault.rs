@@ -332,6 +332,40 @@ async fn letters_of_entries_are_trimmed_and_counted() {
     assert!(backfiller.log().contains("trimmed"), "{}", backfiller.log());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn letters_of_entries_take_no_more_of_redis_than_they_may() {
+    let hosts = Hosts::start().await;
+    let redis = Redis::start().unwrap();
+    // Oldest first: many small ones, some of a mebibyte, many small ones.
+    const FILL: &str = "local large = string.rep('x', 1048576)
+        for i = 1, 500 do redis.call('XADD', KEYS[1], '*', 'event', i) end
+        for i = 1, 12 do redis.call('XADD', KEYS[1], '*', 'event', large) end
+        for i = 1, 500 do redis.call('XADD', KEYS[1], '*', 'event', i) end";
+    redis.command(&["EVAL", FILL, "1", "firehose_backfill_dlq"]).unwrap();
+    let account = hosts.add(1, Host::Car(with_a_bad_record(1)), 1);
+    queue(&redis, &hosts.url(), [&account]);
+    let own = [("DLQ_MAX_BYTES", "4MiB"), ("DLQ_MAX_LEN", "100000")];
+    let backfiller = Backfiller::start(&redis.url(), &hosts.url(), &own);
+    wait_until("it is queued", || left(&redis) == 0);
+    let usage = ["MEMORY", "USAGE", "firehose_backfill_dlq", "SAMPLES", "0"];
+    let taken = redis.command(&usage).unwrap().as_int().unwrap();
+    assert!((2 << 20..4 << 20).contains(&taken), "{taken}");
+    let kept = length(&redis, "firehose_backfill_dlq");
+    assert!(
+        (501 + 2..501 + 4).contains(&kept),
+        "all that came after the large ones, and some of these: {kept}"
+    );
+    let trimmed = backfiller.metric("dead_letters_trimmed_total", "firehose_backfill_dlq");
+    assert_eq!(trimmed, Some((1013 - kept) as f64));
+    assert!(backfiller.log().contains("DLQ_MAX_BYTES"), "{}", backfiller.log());
+    // Not asked for again with each letter: the next one is a small part of what they may take.
+    redis.command(&["EVAL", FILL, "1", "firehose_backfill_dlq"]).unwrap();
+    let account = hosts.add(2, Host::Car(with_a_bad_record(2)), 1);
+    queue(&redis, &hosts.url(), [&account]);
+    wait_until("it is queued", || left(&redis) == 0);
+    assert_eq!(length(&redis, "firehose_backfill_dlq"), kept + 1012 + 1);
+}
+
 /// A repository with a record that has a number beyond what JSON can tell.
 fn with_a_bad_record(number: usize) -> Bytes {
     let (mut blocks, mut tree) = (Vec::new(), Tree::default());

@@ -71,6 +71,24 @@ pub const DLQ_MAX_LEN: Variable = Variable {
     help: "Most dead letters beside a stream. Those of single entries are trimmed to about this, oldest first; those of \
            repositories never: what would write more of them waits until some were retried or dropped.",
 };
+/// Size of dead-letter streams.
+pub const DLQ_MAX_BYTES: Variable = Variable {
+    name: "DLQ_MAX_BYTES",
+    alias: None,
+    expects: "bytes, e.g. 512MiB; 4MiB to 1TiB",
+    default: Some("512MiB"),
+    help: "Redis memory that dead letters of single entries beside a stream take at most, about; the oldest are trimmed. \
+           A letter keeps up to 1 MiB of what could not be processed. Those of repositories are some kilobytes at most.",
+};
+
+/// How many dead letters there may be beside a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LetterBounds {
+    /// Letters (`DLQ_MAX_LEN`).
+    pub letters: u64,
+    /// Bytes of Redis that letters of entries take (`DLQ_MAX_BYTES`).
+    pub bytes: u64,
+}
 
 /// The settings every daemon has, read.
 #[derive(Clone, Debug)]
@@ -85,8 +103,8 @@ pub struct CommonConfig {
     pub log: LogConfig,
     /// Time between the first signal and giving up on what is in flight.
     pub drain: Duration,
-    /// Approximate cap of each dead-letter stream, in entries.
-    pub dlq_max_len: u64,
+    /// Caps of each dead-letter stream.
+    pub letters: LetterBounds,
 }
 
 impl CommonConfig {
@@ -95,6 +113,7 @@ impl CommonConfig {
         &REDIS_URL,
         &REDIS_ALLOW_EVICTION,
         &DLQ_MAX_LEN,
+        &DLQ_MAX_BYTES,
         &METRICS_HOST,
         &RUST_LOG,
         &LOG_FORMAT,
@@ -117,7 +136,10 @@ impl CommonConfig {
                 ),
             },
             drain: settings.millis(&SHUTDOWN_TIMEOUT_MS, 100..=600_000),
-            dlq_max_len: settings.integer(&DLQ_MAX_LEN, 1..=100_000_000),
+            letters: LetterBounds {
+                letters: settings.integer(&DLQ_MAX_LEN, 1..=100_000_000),
+                bytes: settings.bytes(&DLQ_MAX_BYTES, 4 << 20..=1 << 40),
+            },
         }
     }
 }

@@ -13,8 +13,8 @@ mod size;
 mod variable;
 
 pub use common::{
-    CommonConfig, DLQ_MAX_LEN, LOG_FORMAT, METRICS_HOST, REDIS_ALLOW_EVICTION, REDIS_URL, RUST_LOG,
-    SHUTDOWN_TIMEOUT_MS, redis_url,
+    CommonConfig, DLQ_MAX_BYTES, DLQ_MAX_LEN, LOG_FORMAT, LetterBounds, METRICS_HOST, REDIS_ALLOW_EVICTION,
+    REDIS_URL, RUST_LOG, SHUTDOWN_TIMEOUT_MS, redis_url,
 };
 pub use environment::Environment;
 pub use host_name::host_name;

@@ -12,6 +12,7 @@ use redis::{ErrorKind, RedisError, RedisResult, Value, cmd, pipe};
 use super::connection::{LinkError, RedisLink};
 use super::dead_letters::DeadLetter;
 use super::letter_room::trim;
+use crate::config::LetterBounds;
 
 /// A consumer's place in a group of a stream.
 #[derive(Debug, Clone)]
@@ -141,7 +142,7 @@ impl Consumer {
 
 impl Consumer {
     /// Copies entries of an event stream to the dead-letter stream, acknowledges and deletes them, in one transaction.
-    /// Afterwards the letters are trimmed to about `max_len`.
+    /// Afterwards the letters are trimmed to about the bounds.
     ///
     /// # Errors
     /// Redis' or the connection's. A full Redis refuses the copies and with them the whole: the entries stay pending.
@@ -149,7 +150,7 @@ impl Consumer {
         &self,
         link: &mut RedisLink,
         letters: &[(&str, DeadLetter)],
-        max_len: u64,
+        bounds: LetterBounds,
     ) -> Result<(), LinkError> {
         if letters.is_empty() {
             return Ok(());
@@ -163,7 +164,8 @@ impl Consumer {
         transaction.cmd("XACK").arg(&self.stream).arg(&self.group).arg(&ids);
         transaction.cmd("XDEL").arg(&self.stream).arg(&ids);
         link.pipeline::<Value>(&transaction).await?;
-        trim(link, &self.stream, max_len).await;
+        let written = letters.iter().map(|(_, letter)| letter.size() as u64).fold(0, u64::saturating_add);
+        trim(link, &self.stream, bounds, written).await;
         Ok(())
     }
 

@@ -13,6 +13,7 @@ use redis::Value;
 
 use super::writer::{self, Batch, length_of};
 use super::{LinkError, RedisLink, errors};
+use crate::config::LetterBounds;
 
 /// What came of writing a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +52,7 @@ impl Found {
 pub struct CursorWriter {
     link: RedisLink,
     stream: String,
-    dlq_max_len: u64,
+    bounds: LetterBounds,
     key: String,
     /// Other keys that get the same value, for those who look there.
     also: Vec<String>,
@@ -82,14 +83,14 @@ impl CursorWriter {
     pub fn new(
         link: RedisLink,
         stream: impl Into<String>,
-        dlq_max_len: u64,
+        bounds: LetterBounds,
         key: impl Into<String>,
         also: Vec<String>,
     ) -> Self {
         Self {
             link,
             stream: stream.into(),
-            dlq_max_len,
+            bounds,
             key: key.into(),
             also,
             ours: None,
@@ -137,7 +138,7 @@ impl CursorWriter {
     /// # Errors
     /// `Stopped`, or a refusal that waiting does not cure.
     pub async fn write(&mut self, batch: &Batch, cursor: Option<&str>) -> Result<Outcome, LinkError> {
-        writer::make_room(&mut self.link, &self.stream, self.dlq_max_len, batch).await?;
+        writer::make_room(&mut self.link, &self.stream, self.bounds, batch).await?;
         let transaction = self.transaction(batch, cursor);
         let look = self.look_command();
         let mut sent = Sent::default();
@@ -161,7 +162,7 @@ impl CursorWriter {
                         Some(cursor) => (self.ours, self.uncovered) = (Some(cursor.to_owned()), false),
                         None => self.uncovered = true,
                     }
-                    writer::keep_room(&mut self.link, &self.stream, self.dlq_max_len, batch).await;
+                    writer::keep_room(&mut self.link, &self.stream, self.bounds, batch).await;
                     return Ok(Outcome::Written { length: length_of(&replies) });
                 }
                 // The key was touched: nothing was written. What it holds now decides; it may have been an earlier attempt

@@ -9,6 +9,7 @@ use redis::{Cmd, ToRedisArgs, Value};
 use super::dead_letters::DeadLetter;
 use super::letter_room::{trim, wait_for_room};
 use super::{LinkError, RedisLink};
+use crate::config::LetterBounds;
 use crate::wire::Entry;
 
 /// What is written in one transaction.
@@ -41,13 +42,13 @@ impl Batch {
 pub struct StreamWriter {
     link: RedisLink,
     stream: String,
-    dlq_max_len: u64,
+    bounds: LetterBounds,
 }
 
 impl StreamWriter {
     /// A writer to `stream` over a link of its own.
-    pub fn new(link: RedisLink, stream: impl Into<String>, dlq_max_len: u64) -> Self {
-        Self { link, stream: stream.into(), dlq_max_len }
+    pub fn new(link: RedisLink, stream: impl Into<String>, bounds: LetterBounds) -> Self {
+        Self { link, stream: stream.into(), bounds }
     }
 
     /// The link, for reading lengths on the same connection.
@@ -68,14 +69,14 @@ impl StreamWriter {
     /// # Errors
     /// `Stopped`, or a refusal that waiting does not cure.
     pub async fn write(&mut self, batch: &Batch) -> Result<u64, LinkError> {
-        make_room(&mut self.link, &self.stream, self.dlq_max_len, batch).await?;
+        make_room(&mut self.link, &self.stream, self.bounds, batch).await?;
         let mut transaction = transaction(&self.stream, batch);
         transaction.cmd("XLEN").arg(&self.stream);
         loop {
             match self.link.pipeline::<Vec<Value>>(&transaction).await {
                 Ok(replies) => {
                     self.link.wrote();
-                    keep_room(&mut self.link, &self.stream, self.dlq_max_len, batch).await;
+                    keep_room(&mut self.link, &self.stream, self.bounds, batch).await;
                     return Ok(length_of(&replies));
                 }
                 Err(error) => self.link.wait_out(error).await?,
@@ -111,20 +112,22 @@ pub(super) fn transaction(stream: &str, batch: &Batch) -> redis::Pipeline {
 pub(super) async fn make_room(
     link: &mut RedisLink,
     stream: &str,
-    dlq_max_len: u64,
+    bounds: LetterBounds,
     batch: &Batch,
 ) -> Result<(), LinkError> {
     if !batch.dead_letters.iter().any(DeadLetter::is_of_repository) {
         return Ok(());
     }
     let stop = link.stop().clone();
-    wait_for_room(link, stream, dlq_max_len, &stop).await
+    wait_for_room(link, stream, bounds, &stop).await
 }
 
 /// After a batch was written: letters of entries are not to become too many.
-pub(super) async fn keep_room(link: &mut RedisLink, stream: &str, dlq_max_len: u64, batch: &Batch) {
-    if batch.dead_letters.iter().any(|letter| !letter.is_of_repository()) {
-        trim(link, stream, dlq_max_len).await;
+pub(super) async fn keep_room(link: &mut RedisLink, stream: &str, bounds: LetterBounds, batch: &Batch) {
+    let of_entries = batch.dead_letters.iter().filter(|letter| !letter.is_of_repository());
+    let written = of_entries.map(|letter| letter.size() as u64).fold(0, u64::saturating_add);
+    if written > 0 {
+        trim(link, stream, bounds, written).await;
     }
 }
 
