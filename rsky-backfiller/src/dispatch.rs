@@ -1,16 +1,16 @@
-//! Which repository is worked on next. One task owns all hosts; nothing else decides.
+//! Which repository is worked on next. One task decides; the hosts and their lines are in [`crate::lines`].
 //!
 //! Events: a job arrives, a step ends, a host may be asked again, the process shall stop. After each, everything that may
-//! start is started: hosts stand in line, so that a host with many repositories does not hold up the others. A host that
-//! cannot be asked now stands in no line: it comes back at its time, or when one of its requests has ended.
+//! start is started: hosts stand in line, so that a host with many repositories does not hold up the others.
 //!
-//! Hosts that have not answered yet, or have failed, stand in a line of their own and get half of the places at most, and
-//! those that are slow to begin are counted on top of the places: however many hosts hang, those that answer are served.
+//! Hosts that have not answered yet, or have failed, get half of the places at most, and those that are slow to begin are
+//! counted on top of the places: however many hosts hang, those that answer are served. The PLC directory and the hosts of
+//! did:webs have places of their own.
 
 mod outcomes;
 mod room;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -19,12 +19,12 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::delayed::Seen;
 use crate::download::host_key;
-use crate::hosts::{Host, Turn};
 use crate::job::Job;
 use crate::ledger::Ledger;
+use crate::lines::{Key, Pool, Role, Started};
 use crate::metrics::Metrics;
+use crate::observed::{Lived, Observed};
 use crate::outcome::{Class, Failure};
 use crate::troubles::Troubles;
 use crate::worker::{Step, Worker};
@@ -34,49 +34,6 @@ const TICK: Duration = Duration::from_millis(250);
 /// How many times the places may be exceeded by requests that are slow to begin.
 const SLOW_TIMES: usize = 3;
 
-/// A host in one of its two roles: a PDS that is also a directory (did:web) has two limits.
-type Key = (Role, Arc<str>);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Role {
-    Directory,
-    Repositories,
-}
-
-/// What requests are counted in, and hosts line up for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pool {
-    Directory,
-    /// Hosts that answer.
-    Proven,
-    /// Hosts that have not answered yet, or have failed.
-    Unproven,
-}
-
-/// One of each pool.
-#[derive(Debug, Default)]
-struct PerPool<T> {
-    directory: T,
-    proven: T,
-    unproven: T,
-}
-
-impl<T> PerPool<T> {
-    fn of(&mut self, pool: Pool) -> &mut T {
-        match pool {
-            Pool::Directory => &mut self.directory,
-            Pool::Proven => &mut self.proven,
-            Pool::Unproven => &mut self.unproven,
-        }
-    }
-}
-
-impl PerPool<usize> {
-    fn repositories(&self) -> usize {
-        self.proven + self.unproven
-    }
-}
-
 type Finished = (Job, Result<Step, Failure>);
 
 /// See the module.
@@ -85,21 +42,14 @@ pub struct Dispatcher {
     ledger: Ledger,
     metrics: Arc<Metrics>,
     jobs: mpsc::Receiver<Job>,
-    hosts: HashMap<Key, Host>,
-    /// Hosts that may be asked, in the order of their turns.
-    lines: PerPool<VecDeque<Key>>,
-    /// Hosts that may be asked at a time to come.
-    timed: BTreeSet<(Instant, Key)>,
+    /// Hosts and lines, what is under way, what is put off.
+    observed: Observed,
     /// Whose turn it is when both kinds of hosts could be asked.
     unproven_next: bool,
-    /// The directory that nearly all accounts are looked up in.
-    plc: Key,
     tasks: JoinSet<Finished>,
     keys: HashMap<Id, (Key, Pool)>,
-    running: PerPool<usize>,
     /// Places for jobs of each queue: priority, normal.
     places: [Arc<Semaphore>; 2],
-    delayed: Arc<Seen>,
     troubles: Troubles,
     /// When repositories of a queue may be sent to the end of their stream again.
     rotate_at: [Instant; 2],
@@ -114,27 +64,21 @@ impl Dispatcher {
         ledger: Ledger,
         jobs: mpsc::Receiver<Job>,
         places: [Arc<Semaphore>; 2],
-        delayed: Arc<Seen>,
+        observed: Observed,
         troubles: Troubles,
         finish: CancellationToken,
     ) -> Self {
-        let plc = worker.config.plc.as_ref().map(host_key).unwrap_or_default();
         Self {
-            plc: (Role::Directory, plc.into()),
             metrics: Arc::clone(&worker.metrics),
             stop: worker.stop.clone(),
             worker,
             ledger,
             jobs,
-            hosts: HashMap::new(),
-            lines: PerPool::default(),
-            timed: BTreeSet::new(),
+            observed,
             unproven_next: false,
             tasks: JoinSet::new(),
             keys: HashMap::new(),
-            running: PerPool::default(),
             places,
-            delayed,
             troubles,
             rotate_at: [Instant::now(); 2],
             finish,
@@ -148,7 +92,7 @@ impl Dispatcher {
     pub async fn run(mut self) -> anyhow::Result<()> {
         let mut next_look = Instant::now();
         while !self.stop.is_cancelled() {
-            let due = self.timed.first().map_or(next_look, |(time, _)| *time);
+            let due = self.observed.lines().next_time().unwrap_or(next_look);
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => break,
@@ -198,44 +142,18 @@ impl Dispatcher {
             Role::Directory => self.worker.config.plc_concurrency,
             Role::Repositories => self.worker.config.host_concurrency,
         };
-        let host = self.hosts.entry(key.clone()).or_insert_with(|| Host::new(most));
-        host.add(job);
-        self.line_up(key);
-    }
-
-    /// Puts a host with work at the end of its line, unless it is in one.
-    fn line_up(&mut self, key: Key) {
-        let Some(host) = self.hosts.get_mut(&key).filter(|host| !host.listed && !host.queue.is_empty())
-        else {
-            return;
-        };
-        host.listed = true;
-        self.lines.of(pool(&key, host)).push_back(key);
-    }
-
-    /// Hosts that keep us waiting may be asked again when others no longer do; nothing ends then.
-    fn line_up_all(&mut self) {
-        let waiting = self.hosts.iter().filter(|(_, host)| !host.listed && !host.queue.is_empty());
-        let keys: Vec<Key> = waiting.map(|(key, _)| key.clone()).collect();
-        keys.into_iter().for_each(|key| self.line_up(key));
+        self.observed.lines().enqueue(key, job, most);
     }
 
     fn start_what_may(&mut self) {
         let now = Instant::now();
-        while let Some((time, _)) = self.timed.first()
-            && *time <= now
-            && let Some((_, key)) = self.timed.pop_first()
-        {
-            if let Some(host) = self.hosts.get_mut(&key) {
-                host.listed = false;
+        self.observed.lines().line_up_due(now);
+        for directory in [Pool::Plc, Pool::Web] {
+            while self.running(directory) < self.worker.config.concurrency && self.start_one(directory, now) {
             }
-            self.line_up(key);
         }
-        while self.running.directory < self.worker.config.concurrency && self.start_one(Pool::Directory, now)
-        {
-        }
-        while !self.worker.is_crowded() && self.running.repositories() < self.allowed() {
-            let unproven_may = self.running.unproven < self.allowed_unproven();
+        while !self.worker.is_crowded() && self.repositories() < self.allowed() {
+            let unproven_may = self.running(Pool::Unproven) < self.allowed_unproven();
             self.unproven_next = !self.unproven_next;
             let started = if self.unproven_next && unproven_may {
                 self.start_one(Pool::Unproven, now) || self.start_one(Pool::Proven, now)
@@ -246,33 +164,21 @@ impl Dispatcher {
                 break;
             }
         }
-        self.metrics.running.set(i64::try_from(self.tasks.len()).unwrap_or(i64::MAX));
     }
 
-    /// Starts the first of a line that may be; those before it leave the line. `false`: none may.
-    fn start_one(&mut self, line: Pool, now: Instant) -> bool {
+    /// Starts one of a pool. `false`: none may be started.
+    fn start_one(&mut self, pool: Pool, now: Instant) -> bool {
         let pressed = self.slow() >= self.worker.config.concurrency;
-        while let Some(key) = self.lines.of(line).pop_front() {
-            let Some(host) = self.hosts.get_mut(&key) else { continue };
-            host.listed = false;
-            if pool(&key, host) != line {
-                self.line_up(key);
-                continue;
-            }
-            match host.turn(now, pressed) {
-                Turn::Idle | Turn::AfterAnother => {}
-                Turn::NotBefore(time) => {
-                    host.listed = true;
-                    self.timed.insert((time, key));
-                }
-                Turn::Start(job) => {
-                    self.spawn(key.clone(), line, *job);
-                    self.line_up(key);
-                    return true;
-                }
-            }
-        }
-        false
+        let started = self.observed.lines().start_one(pool, now, pressed);
+        started.map(|started| self.spawn(started)).is_some()
+    }
+
+    fn running(&self, pool: Pool) -> usize {
+        self.observed.lines().running().of(pool)
+    }
+
+    fn repositories(&self) -> usize {
+        self.observed.lines().running().repositories()
     }
 
     fn slow(&self) -> usize {
@@ -290,33 +196,20 @@ impl Dispatcher {
         self.allowed().saturating_sub(self.worker.config.concurrency / 2)
     }
 
-    fn spawn(&mut self, key: Key, pool: Pool, job: Job) {
-        *self.running.of(pool) += 1;
-        let worker = Arc::clone(&self.worker);
-        let handle = match key.0 {
-            Role::Directory => self.tasks.spawn(async move {
-                let step = worker.resolve(&job.did, job.fresh).await;
-                (job, step)
-            }),
-            Role::Repositories => {
-                let slow = self.hosts.get(&key).map(|host| Arc::clone(&host.slow)).unwrap_or_default();
-                self.tasks.spawn(async move {
-                    let step = match worker.url_of(&job) {
-                        Ok(url) => Box::pin(worker.fetch(&job, url, &slow)).await,
-                        Err(failure) => Err(failure),
-                    };
-                    (job, step)
-                })
-            }
-        };
+    fn spawn(&mut self, started: Started) {
+        let Started { key, pool, job, slow } = started;
+        let (worker, running) = (Arc::clone(&self.worker), self.observed.one_more());
+        let handle = self.tasks.spawn(async move {
+            let _running: Lived = running;
+            let step = match pool {
+                Pool::Plc | Pool::Web => worker.resolve(&job.did, job.fresh).await,
+                Pool::Proven | Pool::Unproven => match worker.url_of(&job) {
+                    Ok(url) => Box::pin(worker.fetch(&job, url, &slow)).await,
+                    Err(failure) => Err(failure),
+                },
+            };
+            (job, step)
+        });
         self.keys.insert(handle.id(), (key, pool));
-    }
-}
-
-fn pool(key: &Key, host: &Host) -> Pool {
-    match key.0 {
-        Role::Directory => Pool::Directory,
-        Role::Repositories if host.is_proven() => Pool::Proven,
-        Role::Repositories => Pool::Unproven,
     }
 }

@@ -319,22 +319,7 @@ mod tests {
     }
 
     fn job(queue: Queue, did: &str) -> Job {
-        let place = Arc::new(tokio::sync::Semaphore::new(1)).try_acquire_owned().unwrap();
-        let mark = crate::job::InFlight::default().enter(queue, did).unwrap();
-        Job {
-            queue,
-            id: String::new(),
-            payload: String::new(),
-            did: did.to_owned(),
-            listed_by: String::new(),
-            attempts: 0,
-            suspected: None,
-            read_up_to: None,
-            account: None,
-            document: None,
-            fresh: false,
-            held: (mark, place),
-        }
+        Job::alone(queue, did)
     }
 
     #[test]

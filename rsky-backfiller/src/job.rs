@@ -98,3 +98,26 @@ pub struct Job {
     /// Mark and place in the bounded set of jobs.
     pub held: (Mark, OwnedSemaphorePermit),
 }
+
+#[cfg(test)]
+impl Job {
+    /// A job that is the only one of its process.
+    pub(crate) fn alone(queue: Queue, did: &str) -> Self {
+        let place = Arc::new(tokio::sync::Semaphore::new(1)).try_acquire_owned().unwrap();
+        let mark = InFlight::default().enter(queue, did).unwrap();
+        Self {
+            queue,
+            id: String::new(),
+            payload: String::new(),
+            did: did.to_owned(),
+            listed_by: String::new(),
+            attempts: 0,
+            suspected: None,
+            read_up_to: None,
+            account: None,
+            document: None,
+            fresh: false,
+            held: (mark, place),
+        }
+    }
+}

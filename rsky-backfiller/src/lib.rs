@@ -5,13 +5,13 @@
 //! | settings, start, how the stages are joined | [`config`], [`pipeline`] |
 //! | entries are read from the repository streams | [`intake`], [`job`] |
 //! | which need not be fetched | [`known`], [`remembered`], [`indexed`] |
-//! | which repository is next, and how much a host is asked | [`dispatch`], [`hosts`] |
+//! | which repository is next, and how much a host is asked | [`dispatch`], [`lines`], [`hosts`] |
 //! | its DID document, its CAR | [`worker`], [`download`], `headers` |
 //! | blocks, signature and tree are checked, entries made | [`repository`], [`records`] |
 //! | for what was lost: the records the AppView has | [`reconcile`], [`database`], [`unread`] |
 //! | entries are written behind the gate | [`output`] |
 //! | acknowledged, put off, or a dead letter | [`outcome`], [`troubles`], [`ledger`], [`put_off`], [`delayed`] |
-//! | what is told about it | [`report`], [`metrics`] |
+//! | what is told about it | [`report`], [`metrics`], [`observed`] |
 //! | the queue by hand | [`tools`] |
 
 /// The daemon's name, in logs and on the pages.
@@ -30,6 +30,7 @@ pub mod remembered;
 
 pub mod dispatch;
 pub mod hosts;
+pub mod lines;
 
 pub mod download;
 pub mod worker;
@@ -52,4 +53,5 @@ pub mod tools;
 
 pub mod clock;
 pub mod metrics;
+pub mod observed;
 pub mod report;

@@ -2,15 +2,12 @@
 
 use std::sync::Arc;
 
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::delayed::Seen;
-use crate::hosts::HostState;
 use crate::outcome::{Action, Class};
 
 /// Repositories by outcome.
@@ -20,14 +17,7 @@ pub struct ClassLabel {
     pub class: &'static str,
 }
 
-/// Hosts by state.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct StateLabel {
-    /// See [`HostState`].
-    pub state: &'static str,
-}
-
-/// Everything the backfiller counts.
+/// Everything the backfiller counts. What is computed when it is asked for is in [`crate::observed`].
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
     /// Outcomes of tries, by class.
@@ -54,15 +44,7 @@ pub struct Metrics {
     pub bytes: Counter,
     /// Entries taken over from other consumers.
     pub claimed: Counter,
-    /// Repositories in work.
-    pub running: Gauge,
-    /// Repositories taken and waiting.
-    pub waiting: Gauge,
-    /// Repositories put off.
-    pub delayed: Arc<Seen>,
-    /// Hosts by state.
-    pub hosts: Family<StateLabel, Gauge>,
-    /// The bound on memory.
+    /// The bound on memory, which is set once.
     pub memory_bound: Gauge,
 }
 
@@ -72,9 +54,6 @@ impl Metrics {
         let m = Self::default();
         for class in Class::ALL {
             drop(m.outcomes.get_or_create(&ClassLabel { class: class.name() }));
-        }
-        for state in HostState::ALL {
-            drop(m.hosts.get_or_create(&StateLabel { state: state.name() }));
         }
         registry.register("backfiller_outcomes", "Outcomes of tries", m.outcomes.clone());
         let mut counter = |name: &str, help: &str, counter: &Counter| {
@@ -95,14 +74,11 @@ impl Metrics {
         counter("records_bad", "Records that could not be converted", &m.bad_records);
         counter("car_bytes", "Bytes of repositories received whole", &m.bytes);
         counter("claimed", "Entries taken over from other consumers", &m.claimed);
-        let mut gauge = |name: &str, help: &str, gauge: &Gauge| {
-            registry.register(format!("backfiller_{name}"), help, gauge.clone());
-        };
-        gauge("repos_running", "Repositories in work", &m.running);
-        gauge("repos_waiting", "Repositories taken and waiting", &m.waiting);
-        gauge("memory_bound_bytes", "Most memory the process takes, from its settings", &m.memory_bound);
-        registry.register("backfiller_hosts", "Hosts by state", m.hosts.clone());
-        registry.register_collector(Box::new(Delayed(Arc::clone(&m.delayed))));
+        registry.register(
+            "backfiller_memory_bound_bytes",
+            "Most memory the process takes, from its settings",
+            m.memory_bound.clone(),
+        );
         Arc::new(m)
     }
 
@@ -114,18 +90,5 @@ impl Metrics {
             Action::Wait | Action::Later => {}
             Action::Again | Action::Confirm | Action::Bury => drop(self.failed.inc()),
         }
-    }
-}
-
-/// `backfiller_repos_delayed`, absent while it is not known.
-#[derive(Debug)]
-struct Delayed(Arc<Seen>);
-
-impl Collector for Delayed {
-    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
-        let Some(delayed) = self.0.get() else { return Ok(()) };
-        let gauge = ConstGauge::new(i64::try_from(delayed).unwrap_or(i64::MAX));
-        let name = "backfiller_repos_delayed";
-        gauge.encode(encoder.encode_descriptor(name, "Repositories put off", None, gauge.metric_type())?)
     }
 }

@@ -23,12 +23,14 @@ use crate::config::Config;
 use crate::database::Database;
 use crate::delayed::Delayed;
 use crate::dispatch::Dispatcher;
+use crate::download::host_key;
 use crate::indexed::Indexed;
 use crate::intake::{BLOCK, Intake};
 use crate::job::InFlight;
 use crate::known::Known;
 use crate::ledger::{Settings, Writing, ledger};
 use crate::metrics::Metrics;
+use crate::observed::Observed;
 use crate::output::output;
 use crate::reconcile::Reconciler;
 use crate::remembered::Remembered;
@@ -63,6 +65,8 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
         Arc::new(MemoryProbe::detect()),
     );
     registry.register_collector(Box::new(GateMetrics::new(NAME, vec![gate.clone()])));
+    let observed = Observed::new(&config.plc.as_ref().map(host_key).unwrap_or_default());
+    registry.register_collector(Box::new(observed.clone()));
     let bound = config.memory_bound();
     metrics.memory_bound.set(i64::try_from(bound).unwrap_or(i64::MAX));
     let listener = Admin::bind(config.common.admin).await?;
@@ -80,21 +84,29 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     );
     let mut link = server.link("start-up", health.part("redis"), &context.stop);
     match check_eviction(&mut link, config.common.redis_allow_eviction).await {
-        Ok(()) => spawn_stages(&config, &server, &health, &status, &metrics, gate, &context, &mut stages)?,
+        Ok(()) => {
+            let seen = Seen { metrics: &metrics, observed: &observed, gate };
+            spawn_stages(&config, &server, &health, &status, seen, &context, &mut stages)?;
+        }
         Err(StartupError::Link(LinkError::Stopped)) => {}
         Err(error) => return Err(error.into()),
     }
     stages.join().await
 }
 
-#[expect(clippy::too_many_arguments, reason = "the parts of the daemon, each used here once")]
+/// What the stages leave for those who look.
+struct Seen<'a> {
+    metrics: &'a Arc<Metrics>,
+    observed: &'a Observed,
+    gate: Gate,
+}
+
 fn spawn_stages(
     config: &Config,
     server: &RedisServer,
     health: &Health,
     status: &Status,
-    metrics: &Arc<Metrics>,
-    gate: Gate,
+    Seen { metrics, observed, gate }: Seen<'_>,
     context: &Context,
     stages: &mut Stages,
 ) -> anyhow::Result<()> {
@@ -110,7 +122,8 @@ fn spawn_stages(
         group: config.group.clone(),
         name: config.consumer.clone(),
     });
-    let writer = StreamWriter::new(lasting("output"), config.output.clone(), config.common.letters);
+    let writer = lasting("output").telling(gate.clone());
+    let writer = StreamWriter::new(writer, config.output.clone(), config.common.letters);
     let (output, output_task) =
         output(writer, gate.clone(), stop.clone(), config.batch_size, config.batch_bytes);
     stages.spawn("output", output_task.run());
@@ -136,7 +149,7 @@ fn spawn_stages(
         again: config.again_key(),
         unread: unread.clone(),
         streams: config.streams.clone(),
-        length: Arc::clone(&metrics.delayed),
+        length: observed.seen(),
         stop: stop.clone(),
     };
     stages.spawn("delayed", delayed.run());
@@ -160,7 +173,7 @@ fn spawn_stages(
         ledger.clone(),
         inbox,
         places.clone(),
-        Arc::clone(&metrics.delayed),
+        observed.clone(),
         Troubles::new(health, config.retry.0),
         finish.clone(),
     );
@@ -183,11 +196,13 @@ fn spawn_stages(
     let others = [names::FIREHOSE_LIVE, names::LABEL_LIVE].map(str::to_owned);
     let watched: Vec<String> =
         config.streams.iter().cloned().chain([config.output.clone()]).chain(others).collect();
-    let (redis_status, pages) = (link("redis status"), status.clone());
-    stages.spawn("status pages", async move { Ok(overview::watch(redis_status, watched, pages).await?) });
-    report::on_pages(status, config, metrics, gate);
+    let (redis_status, pages, gates) = (link("redis status"), status.clone(), vec![gate.clone()]);
+    let watching = overview::watch_with_gates(redis_status, watched, pages, gates);
+    stages.spawn("status pages", async move { Ok(watching.await?) });
+    report::on_pages(status, config, metrics, observed.clone(), gate);
     let link = server.link("report", Readiness::unheard(), &finish);
-    stages.spawn("report", report::in_redis(link, config.clone(), Arc::clone(metrics), stop));
+    stages
+        .spawn("report", report::in_redis(link, config.clone(), Arc::clone(metrics), observed.clone(), stop));
     Ok(())
 }
 

@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::now_ms;
 use crate::config::Config;
-use crate::hosts::HostState;
-use crate::metrics::{Metrics, StateLabel};
+use crate::metrics::Metrics;
+use crate::observed::Observed;
 
 /// Time between two reports in Redis.
 const EVERY: Duration = Duration::from_secs(3);
@@ -27,19 +27,16 @@ pub fn key(config: &Config) -> String {
 }
 
 /// Facts about this process, from memory.
-fn facts(config: &Config, metrics: &Metrics) -> Map<String, serde_json::Value> {
-    let state = |state: HostState| {
-        let label = StateLabel { state: state.name() };
-        (state.name().to_owned(), json!(metrics.hosts.get_or_create(&label).get()))
-    };
-    let hosts: Map<String, serde_json::Value> = HostState::ALL.into_iter().map(state).collect();
+fn facts(config: &Config, metrics: &Metrics, observed: &Observed) -> Map<String, serde_json::Value> {
+    let hosts: Map<String, serde_json::Value> =
+        observed.hosts().into_iter().map(|(state, count)| (state.name().to_owned(), json!(count))).collect();
     let facts = [
         ("concurrency", json!(config.concurrency)),
         ("memory_bound_bytes", json!(config.memory_bound())),
         ("hosts", hosts.into()),
-        ("repositories_running", json!(metrics.running.get())),
-        ("repositories_waiting", json!(metrics.waiting.get())),
-        ("repositories_delayed", json!(metrics.delayed.get())),
+        ("repositories_running", json!(observed.running())),
+        ("repositories_waiting", json!(observed.waiting())),
+        ("repositories_delayed", json!(observed.delayed())),
         ("repositories_processed", json!(metrics.processed.get())),
         ("repositories_dead", json!(metrics.dead.get())),
         ("records_queued", json!(metrics.records.get())),
@@ -48,10 +45,10 @@ fn facts(config: &Config, metrics: &Metrics) -> Map<String, serde_json::Value> {
 }
 
 /// Puts the facts on the pages.
-pub fn on_pages(status: &Status, config: &Config, metrics: &Arc<Metrics>, gate: Gate) {
+pub fn on_pages(status: &Status, config: &Config, metrics: &Arc<Metrics>, observed: Observed, gate: Gate) {
     let (config, metrics) = (config.clone(), Arc::clone(metrics));
     status.source("backfiller", move || {
-        let mut facts = facts(&config, &metrics);
+        let mut facts = facts(&config, &metrics, &observed);
         facts.insert("consumer".to_owned(), json!(config.consumer));
         facts.insert("output".to_owned(), json!(gate.status()));
         facts.into()
@@ -66,10 +63,11 @@ pub async fn in_redis(
     mut link: RedisLink,
     config: Config,
     metrics: Arc<Metrics>,
+    observed: Observed,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     loop {
-        let mut report = facts(&config, &metrics);
+        let mut report = facts(&config, &metrics, &observed);
         report.insert("at".to_owned(), json!(now_ms()));
         let mut command = redis::cmd("HSET");
         command.arg(key(&config)).arg(&config.consumer).arg(serde_json::Value::Object(report).to_string());

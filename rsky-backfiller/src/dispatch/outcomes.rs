@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use tokio::task::{Id, JoinError};
 
-use super::{Dispatcher, Finished, Key};
+use super::{Dispatcher, Finished};
 use crate::clock::{jittered, millis, now_ms};
 use crate::job::{Job, Queue};
 use crate::ledger::{Death, Until, Verdict, retry_delay};
+use crate::lines::Key;
 use crate::outcome::{Action, Class, Failure, Speaks};
 use crate::worker::Step;
 
@@ -18,11 +19,7 @@ impl Dispatcher {
             Err(error) => error.id(),
         };
         let Some((key, pool)) = self.keys.remove(&id) else { return };
-        let running = self.running.of(pool);
-        *running = running.saturating_sub(1);
-        if let Some(host) = self.hosts.get_mut(&key) {
-            host.ended();
-        }
+        self.observed.lines().ended(&key, pool);
         match ended {
             Ok((_, (job, Ok(step)))) => self.advance(&key, job, step).await,
             Ok((_, (job, Err(failure)))) => self.fail(Some(key.clone()), job, failure).await,
@@ -30,7 +27,7 @@ impl Dispatcher {
             Err(error) => tracing::error!("a repository's task failed: {error}"),
         }
         // Only now: it may have become known that the host is to be left alone.
-        self.line_up(key);
+        self.observed.lines().line_up(key);
     }
 
     async fn advance(&mut self, key: &Key, mut job: Job, step: Step) {
@@ -39,7 +36,7 @@ impl Dispatcher {
             Step::Stopped => {}
             Step::Resolved { document, fresh } => {
                 self.answered(key, now, None);
-                if *key == self.plc {
+                if self.observed.lines().is_plc(key) {
                     self.troubles.over(Class::DirectoryDown);
                 }
                 job.document = Some(document);
@@ -58,7 +55,7 @@ impl Dispatcher {
     }
 
     fn answered(&mut self, key: &Key, now: Instant, pace: Option<Duration>) {
-        if let Some(host) = self.hosts.get_mut(key) {
+        if let Some(host) = self.observed.lines().host(key) {
             host.answered(now, pace);
         }
     }
@@ -76,7 +73,7 @@ impl Dispatcher {
         match class.action() {
             Action::Done => self.ledger.settle(job, Verdict::Done).await,
             Action::Wait => match key {
-                Some(key) => self.wait_for(key, job),
+                Some(key) => self.observed.lines().put_back(key, job),
                 None => self.put_off(job, retry.0).await,
             },
             Action::Later => self.put_off(job, retry.0).await,
@@ -104,7 +101,8 @@ impl Dispatcher {
 
     /// What the failure says of the host that was asked.
     fn speak(&mut self, key: Option<&Key>, failure: &Failure, now: Instant) {
-        let Some(host) = key.and_then(|key| self.hosts.get_mut(key)) else { return };
+        let mut lines = self.observed.lines();
+        let Some(host) = key.and_then(|key| lines.host(key)) else { return };
         let row = failure.class.row();
         let first_pause = self.worker.config.host_backoff;
         match row.speaks {
@@ -137,13 +135,6 @@ impl Dispatcher {
         outdated
     }
 
-    fn wait_for(&mut self, key: Key, job: Job) {
-        if let Some(host) = self.hosts.get_mut(&key) {
-            host.put_back(job);
-            self.line_up(key);
-        }
-    }
-
     async fn put_off(&self, job: Job, delay: Duration) {
         let delay = jittered(delay);
         let due = now_ms().saturating_add(millis(delay));
@@ -159,19 +150,17 @@ impl Dispatcher {
     /// Why nothing is expected of a host any more, if so. Of the PLC directory it always is: that it is not reached for
     /// long is more likely to be our fault, and it would take everything along.
     fn given_up(&self, key: &Key, now: Instant) -> Option<String> {
-        if *key == self.plc {
-            return None;
-        }
         let after = self.worker.config.host_give_up;
-        let given_up = self.hosts.get(key)?.is_given_up(now, after);
+        let mut lines = self.observed.lines();
+        let given_up = !lines.is_plc(key) && lines.host(key)?.is_given_up(now, after);
         given_up.then(|| format!("{} has given no answer for more than {after:?}", key.1))
     }
 
     /// A host that has not answered for very long takes what waits for it along.
     async fn give_up_on(&mut self, key: &Key, now: Instant) {
         let Some(error) = self.given_up(key, now) else { return };
-        let queue = self.hosts.get_mut(key).map(|host| std::mem::take(&mut host.queue));
-        for job in queue.into_iter().flatten() {
+        let waiting = self.observed.lines().take_all(key);
+        for job in waiting {
             self.metrics.outcome(Class::HostGivenUp);
             self.bury(job, Class::HostGivenUp, error.clone()).await;
         }

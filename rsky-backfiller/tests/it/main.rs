@@ -25,6 +25,7 @@ mod stays_within_memory;
 mod support;
 mod survives_kills_and_a_full_redis;
 use rsky_testnet::network::repos as synthetic;
+mod tells_the_truth;
 mod verifies_real_repositories;
 mod walks_the_mst_suite;
 mod whose_fault;

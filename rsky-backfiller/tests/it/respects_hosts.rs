@@ -1,5 +1,6 @@
 //! Hosts are asked as they wish to be; one that fails is set aside with its repositories, one that never answers given up.
 
+use std::net::TcpListener;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -136,4 +137,27 @@ async fn the_directory_of_all_is_never_given_up() {
     hosts.answer_instead("", None);
     wait_until("all are queued", || left(&redis) == 0);
     assert_eq!((counts(&redis).len(), dead(&redis).len()), (20, 0));
+}
+
+/// Directories of did:webs that take a connection and say nothing, more of them than may be asked at a time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silent_directories_of_single_accounts_hold_up_nobody_else() {
+    let hosts = Hosts::start().await;
+    let redis = Redis::start().unwrap();
+    let silent: Vec<TcpListener> = (0..40).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
+    let webs: Vec<String> =
+        silent.iter().map(|listener| format!("did:web:localhost%3A{}", port(listener))).collect();
+    let healthy: Vec<String> = (0..30).map(|number| hosts.add(number, Host::Car(car(number)), 1)).collect();
+    queue(&redis, &hosts.url(), &webs);
+    let own = [("BACKFILLER_CONCURRENCY", "10"), ("BACKFILLER_DID_TIMEOUT_MS", "60000")];
+    let backfiller = Backfiller::start(&redis.url(), &hosts.url(), &own);
+    wait_until("all places are taken", || {
+        let [running, waiting] = ["running", "waiting"]
+            .map(|what| backfiller.metric(&format!("backfiller_repos_{what}"), "").unwrap());
+        (running, waiting) == (10.0, 30.0)
+    });
+    queue(&redis, &hosts.url(), &healthy);
+    wait_until("the others are queued", || counts(&redis).len() == healthy.len());
+    assert_eq!((left(&redis), dead(&redis).len()), (40, 0));
 }

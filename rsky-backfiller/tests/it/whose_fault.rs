@@ -300,19 +300,6 @@ async fn letters_of_repositories_are_never_trimmed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_redis_does_not_say_is_not_told() {
-    let redis = Redis::start().unwrap();
-    let far = ["ZADD", "repo_backfill:delayed", "99999999999999", "n|1|{\"did\":\"did:plc:a\"}"];
-    redis.command(&far).unwrap();
-    let backfiller = Backfiller::start(&redis.url(), "http://127.0.0.1:1", &[]);
-    let delayed = || backfiller.metric("backfiller_repos_delayed", "");
-    wait_until("it is told", || delayed() == Some(1.0));
-    redis.command(&["CLIENT", "PAUSE", "15000"]).unwrap();
-    wait_until("it is no longer known", || delayed().is_none());
-    wait_until("it is known again", || delayed() == Some(1.0));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn letters_of_entries_are_trimmed_and_counted() {
     let hosts = Hosts::start().await;
     let redis = Redis::start().unwrap();
