@@ -4,57 +4,16 @@
 //! safe: keys only ever grow, so nothing is visited twice; a key's hash says in which layer it stands, so the tree is as
 //! deep as its root says and no deeper; every node but the root holds a key somewhere below it.
 
-use std::io;
-
 use sha2::{Digest as _, Sha256};
-use thiserror::Error;
 
 use super::BlockStore;
+use super::mst_error::MstError;
 use super::mst_node::{Digest, Node};
-use crate::cbor::CborError;
 
 /// Deepest tree: a layer is half the leading zero bits of a SHA-256 hash.
 const MAX_LAYERS: usize = 128;
 /// Bytes of all nodes that are open at a time. Real nodes have some hundred bytes, and the largest ten thousand.
 const MAX_OPEN_BYTES: usize = 2 << 20;
-
-/// A tree that is not as the protocol says.
-#[derive(Debug, Error)]
-pub enum MstError {
-    /// A node is not CBOR.
-    #[error("tree node: {0}")]
-    Cbor(#[from] CborError),
-    /// A block in the place of a node is none.
-    #[error("a tree node is malformed")]
-    NotANode,
-    /// A link to something that cannot be a block.
-    #[error("a tree node links to an unsupported CID")]
-    BadLink,
-    /// A key that is not `collection/rkey` in the allowed characters, or too long.
-    #[error("a key of the tree is not a record path")]
-    BadKey,
-    /// A key that is not larger than the one before.
-    #[error("keys of the tree are not in order")]
-    Order,
-    /// A key that stands in another layer than its hash says.
-    #[error("a key stands in the wrong layer of the tree")]
-    Layer,
-    /// More layers than there can be, or nodes too large.
-    #[error("the tree is too deep")]
-    TooDeep,
-    /// A node below the root without any key.
-    #[error("the tree has an empty node")]
-    EmptyNode,
-    /// A node is missing.
-    #[error("a node of the tree is missing")]
-    MissingNode,
-    /// A record is missing.
-    #[error("the block of record {0} is missing")]
-    MissingRecord(String),
-    /// A temporary file cannot be read.
-    #[error("temporary file: {0}")]
-    Io(#[from] io::Error),
-}
 
 /// A record of the tree.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! One node of a tree, read entry by entry. Keys are written with the part they share with the one before left out, so a
 //! small node can stand for many bytes of keys; nothing is unfolded ahead of its turn.
 
-use super::mst::MstError;
+use super::mst_error::MstError;
 use crate::atproto::cid;
 use crate::cbor::{CID_TAG, Item, Mode, Reader};
 
