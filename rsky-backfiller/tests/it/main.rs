@@ -11,9 +11,11 @@
 )]
 
 mod deletes_what_is_gone;
+mod full_disk;
 mod hosts;
 mod kinds;
 mod many_hosts;
+mod namespaces;
 mod passes_over_what_is_known;
 mod private_addresses;
 mod public_addresses;

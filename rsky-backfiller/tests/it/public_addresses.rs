@@ -15,37 +15,23 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::hosts::{Hosts, PUBLIC, own_address};
 use crate::many_hosts::{BAD, HEALTHY, healthy_address, settle_all};
+use crate::namespaces::run_in_own;
 
 const NAME: &str = "public_addresses::private_addresses_are_not_contacted_among_500_public_hosts";
-/// Set in the process that has its own network.
-const INSIDE: &str = "RSKY_TEST_OWN_NETWORK";
 /// Accounts of troubled hosts that have an address in the certificate.
 const MOST_TROUBLED: usize = 240;
 
 #[test]
 fn private_addresses_are_not_contacted_among_500_public_hosts() {
-    if std::env::var_os(INSIDE).is_some() {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        return runtime.unwrap().block_on(inside());
-    }
-    if !in_own_network(Command::new("true").stderr(Stdio::null())) || !has_openssl() {
-        println!("skipped: this machine gives no network namespaces, or has no openssl");
+    if !has_openssl() {
+        println!("{NAME} is skipped: this machine has no openssl");
         return;
     }
-    let mut this = Command::new(std::env::current_exe().unwrap());
-    assert!(in_own_network(this.args(["--exact", NAME, "--nocapture"]).env(INSIDE, "1")));
-}
-
-/// Runs a command in a network where the hosts' addresses, and those of the link, lead to this machine.
-fn in_own_network(command: &Command) -> bool {
+    // The hosts' addresses, and those of the link, lead to this machine.
     let script = format!(
         "ip link set lo up && ip route add local {PUBLIC}.0.0.0/8 dev lo && ip route add local 169.254.0.0/16 dev lo && exec \"$@\""
     );
-    let mut outer = Command::new("unshare");
-    outer.args(["--user", "--map-root-user", "--net", "sh", "-c", &script, "sh"]);
-    outer.arg(command.get_program()).args(command.get_args());
-    outer.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    outer.status().is_ok_and(|status| status.success())
+    run_in_own(&["--net"], &script, NAME, inside);
 }
 
 fn has_openssl() -> bool {

@@ -1,5 +1,6 @@
 //! Large repositories, many at once, in a bound that is known before.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use tokio::net::TcpListener;
 
 use crate::hosts::{Host, Hosts, did};
 use crate::kinds::empty_nodes;
-use crate::support::{Backfiller, PATIENCE, dead, left, length, queue, wait_until};
+use crate::support::{Backfiller, PATIENCE, dead, entries, left, length, queue, wait_until};
 use crate::synthetic;
 
 /// Serves repositories of `records` records, made while they are sent; PLC documents too.
@@ -178,6 +179,69 @@ async fn hostile_records() {
     let peak = backfiller.peak_memory();
     println!("peak {} MiB, bound {} MiB", peak >> 20, bound >> 20);
     assert!(peak <= bound);
+}
+
+/// As many as there are places by default, each with 100 keys that name one hostile record, in hardly more address space than
+/// the bound: one allocation too many would end the process. While nothing is taken from the output, they keep their places.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hostile_repositories_in_a_limited_address_space() {
+    const HOSTILE: usize = 60;
+    const GOOD: usize = 20;
+    /// Code, stacks of the threads (two mebibytes each), what the allocator has set aside.
+    const BESIDE: u64 = 256 << 20;
+    let hosts = Hosts::start().await;
+    let redis = Redis::start().unwrap();
+    let pds = hosts.own_pds(1);
+    let kinds = ["what JavaScript loses", "the same key", "far too many keys", "many keys", "empty maps"];
+    let blocks: Vec<_> = hostile::blocks().into_iter().filter(|(name, _)| kinds.contains(name)).collect();
+    assert_eq!(blocks.len(), kinds.len());
+    let hostile = |number: usize| {
+        let (_, block) = &blocks[number % blocks.len()];
+        let car = hostile::repository(&did(number), std::slice::from_ref(block), 100);
+        hosts.add_at(number, Host::Car(car.into()), 1, &pds)
+    };
+    let good = |number: usize| {
+        let car = synthetic::car(&did(number), 1000, 100, &synthetic::key(1));
+        hosts.add_at(number, Host::Car(car.into()), 1, &pds)
+    };
+    let first = good(HOSTILE + GOOD);
+    queue(&redis, &hosts.url(), [&first]);
+    let dids: Vec<String> = (0..HOSTILE).map(hostile).chain((HOSTILE..HOSTILE + GOOD).map(good)).collect();
+    let settings = [
+        ("BACKFILLER_MEMORY_PER_REPO", "1MiB"),
+        ("BACKFILLER_HOST_CONCURRENCY", "50"),
+        ("BACKFILLER_FIREHOSE_STREAM_HIGH_WATER_MARK", "1000"),
+        ("MALLOC_ARENA_MAX", "2"),
+    ];
+    let idle = Redis::start().unwrap();
+    let bound =
+        |backfiller: &Backfiller| backfiller.metric("backfiller_memory_bound_bytes", "").unwrap() as u64;
+    let bound = bound(&Backfiller::start(&idle.url(), &hosts.url(), &settings));
+    let mut backfiller = Backfiller::start_within(bound + BESIDE, &redis.url(), &hosts.url(), &settings);
+    // From a host that has answered, all places may be taken.
+    let take_out = || redis.command(&["RENAME", "firehose_backfill", "taken"]).is_ok();
+    wait_until("the first is queued", || !take_out() && left(&redis) == 0);
+    queue(&redis, &hosts.url(), &dids);
+    wait_until("the places are taken", || backfiller.metric("backfiller_repos_running", "").unwrap() >= 50.0);
+    let mut repos = BTreeSet::new();
+    wait_until("all are settled", || {
+        assert!(backfiller.is_running(), "{}", backfiller.log());
+        if take_out() {
+            repos.extend(entries(&redis, "taken").into_iter().filter_map(|mut entry| {
+                let event = entry.remove("event")?;
+                event.contains(r#""type":"repo""#).then_some(event)
+            }));
+        }
+        left(&redis) == 0
+    });
+    let is_whole = |did: &String| repos.iter().any(|event| event.contains(did));
+    assert!(dids[HOSTILE..].iter().all(is_whole), "{repos:?}");
+    let told = dids.iter().filter(|did| is_whole(did) || dead(&redis).contains_key(*did)).count();
+    assert_eq!(told, dids.len(), "{:?}", dead(&redis));
+    let (peak, space) = (backfiller.peak_memory() >> 20, backfiller.peak_address_space() >> 20);
+    println!("peak {peak} MiB of {} MiB, address space {space} MiB", bound >> 20);
+    assert!(peak <= bound >> 20);
+    assert_eq!(backfiller.terminate(), Some(0));
 }
 
 /// While nothing is taken from the output, repositories keep their files: others find no room, and come back.

@@ -15,6 +15,15 @@ pub struct Backfiller(Daemon);
 impl Backfiller {
     /// Starts one with these settings (and private addresses, quick retries, any admin port, no memory breaker).
     pub fn start(redis_url: &str, plc: &str, own: &[(&str, &str)]) -> Self {
+        Self(Daemon::start(Self::launch(redis_url, plc, own)))
+    }
+
+    /// The same, in so many bytes of address space.
+    pub fn start_within(bytes: u64, redis_url: &str, plc: &str, own: &[(&str, &str)]) -> Self {
+        Self(Daemon::start(Self::launch(redis_url, plc, own).within(bytes)))
+    }
+
+    fn launch(redis_url: &str, plc: &str, own: &[(&str, &str)]) -> Launch {
         let fixed = [
             ("REDIS_URL", redis_url),
             ("PLC_URL", plc),
@@ -28,7 +37,7 @@ impl Backfiller {
             ("BACKFILLER_MEMORY_PERCENT", "0"),
         ];
         let (program, folder) = (env!("CARGO_BIN_EXE_backfiller"), env!("CARGO_TARGET_TMPDIR"));
-        Self(Daemon::start(Launch::new(program, folder, &["REDIS_HOST"], &fixed, own)))
+        Launch::new(program, folder, &["REDIS_HOST"], &fixed, own)
     }
 
     /// How many tries ended in a class.
