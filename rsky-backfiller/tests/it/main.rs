@@ -10,6 +10,7 @@
     missing_docs
 )]
 
+mod behind_a_pooler;
 mod deletes_what_is_gone;
 mod full_disk;
 mod hosts;
