@@ -127,6 +127,7 @@ impl Config {
     /// Every variable that is missing or malformed, in one error.
     pub fn read(environment: Environment) -> Result<Self, ConfigError> {
         let mut notices = environment.misspelt(&["BACKFILLER_"], &Self::variables());
+        notices.extend(environment.unused_proxies());
         // Set by deployments of old rsky; ours are always beside the stream.
         notices.retain(|notice| !notice.starts_with("BACKFILLER_DLQ_STREAM "));
         let mut settings = Settings::new(environment);

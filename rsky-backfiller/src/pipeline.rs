@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rsky_common::admin::{self, Admin, Health, Readiness, Status};
 use rsky_common::identity::{DidResolver, DocumentCache, ResolverConfig};
+use rsky_common::net;
 use rsky_common::redis::consumer::Consumer;
 use rsky_common::redis::gate_metrics::GateMetrics;
 use rsky_common::redis::startup::{StartupError, check_eviction};
@@ -237,8 +238,8 @@ fn worker(
         .user_agent(&user_agent)
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_max_idle_per_host(2)
-        .pool_idle_timeout(Duration::from_secs(5))
-        .build()?;
+        .pool_idle_timeout(Duration::from_secs(5));
+    let client = net::build(client)?;
     let plc = config.plc.clone().ok_or_else(|| anyhow::anyhow!("PLC_URL is missing"))?;
     let resolver = DidResolver::new(ResolverConfig {
         plc,

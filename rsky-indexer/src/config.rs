@@ -233,7 +233,8 @@ impl Config {
     /// # Errors
     /// Every variable that is missing or malformed, in one error.
     pub fn read(environment: Environment) -> Result<Self, ConfigError> {
-        let notices = environment.misspelt(&["INDEXER_", "DATABASE_", "DB_"], &Self::variables());
+        let mut notices = environment.misspelt(&["INDEXER_", "DATABASE_", "DB_"], &Self::variables());
+        notices.extend(environment.unused_proxies());
         let mut settings = Settings::new(environment);
         let s = &mut settings;
         let pool: usize = s.integer(&DB_POOL_MAX_SIZE, 1..=500);

@@ -119,10 +119,7 @@ impl Config {
     pub fn read(environment: Environment) -> Result<Self, ConfigError> {
         let known: Vec<&Variable> = v::all().collect();
         let mut notices = environment.misspelt(&["INGESTER_", "METRICS_", "REDIS_"], &known);
-        let proxies = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"].into_iter();
-        notices.extend(proxies.filter(|name| environment.get(name).is_some()).map(|name| {
-            format!("{name} is set and not used: subscriptions and listings go to their hosts directly")
-        }));
+        notices.extend(environment.unused_proxies());
         let mut s = Settings::new(environment);
         let modes = [
             ("all", Mode::All),

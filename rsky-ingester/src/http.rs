@@ -1,6 +1,6 @@
 //! The HTTP client for relays and labelers.
 
-use anyhow::Context as _;
+use rsky_common::net::{self, NoHttps};
 
 use crate::VERSION;
 
@@ -13,12 +13,9 @@ pub fn client_builder() -> reqwest::ClientBuilder {
 /// A client for what is asked beside the subscriptions.
 ///
 /// # Errors
-/// TLS cannot be set up, most often because there are no root certificates: nothing could be reached then.
-pub fn client() -> anyhow::Result<reqwest::Client> {
-    client_builder()
-        .http1_only()
-        .build()
-        .context("set up HTTPS (are there root certificates? Debian has them in the package ca-certificates)")
+/// HTTPS cannot be set up.
+pub fn client() -> Result<reqwest::Client, NoHttps> {
+    net::build(client_builder().http1_only())
 }
 
 /// What went wrong, with every cause.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use rsky_common::atproto::path::is_did;
+use rsky_common::net;
 use rsky_common::wire::BackfillEvent;
 use rsky_common::wire::names::FIELD_REPO;
 use url::Url;
@@ -94,10 +95,8 @@ impl Enqueue {
         let mut url = self.resolver.join("/xrpc/com.atproto.identity.resolveHandle")?;
         url.query_pairs_mut().append_pair("handle", handle.trim_start_matches('@'));
         // The operator names the resolver, so it may be anywhere.
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .timeout(config.did_timeout.max(Duration::from_secs(10)))
-            .build()?;
+        let client = reqwest::Client::builder().no_proxy();
+        let client = net::build(client.timeout(config.did_timeout.max(Duration::from_secs(10))))?;
         let answer = client.get(url).send().await.with_context(|| format!("resolve {handle}"))?;
         let status = answer.status();
         let body: serde_json::Value = serde_json::from_slice(&answer.bytes().await?).unwrap_or_default();

@@ -81,3 +81,64 @@ async fn what_is_taken_is_in_work_or_waits() {
         "{status}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_that_may_not_look_loses_the_look_only() {
+    let hosts = Hosts::start().await;
+    let redis = Redis::start().unwrap();
+    let mut rules =
+        vec!["ACL", "SETUSER", "worker", "on", ">secret", "~repo_backfill*", "~firehose_backfill*"];
+    rules.extend(["+@all", "-info", "-memory"]);
+    redis.command(&rules).unwrap();
+    let url = redis.url().replace("redis://", "redis://worker:secret@");
+    let account = add(&hosts, 1);
+    queue(&redis, &hosts.url(), [&account]);
+    let mut backfiller = Backfiller::start(&url, &hosts.url(), &[]);
+    wait_until("it is queued", || left(&redis) == 0);
+    wait_until("the page shows why", || backfiller.get("/status").1.contains("lacks a permission"));
+    assert!(backfiller.is_running());
+    assert_eq!(backfiller.metric("backfiller_stream_length", "firehose_backfill"), Some(4.0));
+    let other = add(&hosts, 2);
+    queue(&redis, &hosts.url(), [&other]);
+    wait_until("it goes on", || left(&redis) == 0);
+    assert_eq!(backfiller.terminate(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_texts_of_a_host_forge_no_log_lines() {
+    let forged = "2026-01-01T00:00:00.000000Z  INFO rsky_backfiller: all is well";
+    let hosts = Hosts::start().await;
+    let redis = Redis::start().unwrap();
+    let body = format!(r#"{{"error":"Unheard","message":"x\r\n{forged}\n\u001b[2J{}"}}"#, "y".repeat(50_000));
+    let answer = format!("HTTP/1.1 400 X\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let account = hosts.add(1, Host::Raw(answer.into_bytes()), 1);
+    queue(&redis, &hosts.url(), [&account]);
+    let backfiller = Backfiller::start(&redis.url(), &hosts.url(), &[("MAX_ATTEMPTS", "1")]);
+    wait_until("it is a letter", || dead(&redis).contains_key(&account));
+    let log = backfiller.log();
+    assert!(log.contains("all is well"), "it is told: {log}");
+    assert!(log.lines().all(|line| !line.starts_with(forged) && line.len() < 4_000), "{log}");
+    assert!(!log.contains('\u{1b}') && !log.contains('\r'), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_root_certificates_it_says_so_and_stops() {
+    let redis = Redis::start().unwrap();
+    let own = [("SSL_CERT_FILE", "/nowhere/certificates.pem"), ("SSL_CERT_DIR", "/nowhere")];
+    let mut backfiller = Backfiller::start(&redis.url(), "http://127.0.0.1:1", &own);
+    assert_eq!(backfiller.exit_code(), Some(1));
+    assert!(backfiller.log().contains("root certificates"), "{}", backfiller.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn proxies_are_not_used_and_that_is_said() {
+    let hosts = Hosts::start().await;
+    let redis = Redis::start().unwrap();
+    let account = add(&hosts, 1);
+    queue(&redis, &hosts.url(), [&account]);
+    // Nothing listens there.
+    let own = [("HTTP_PROXY", "http://127.0.0.1:9"), ("http_proxy", "http://127.0.0.1:9")];
+    let backfiller = Backfiller::start(&redis.url(), &hosts.url(), &own);
+    wait_until("it is queued", || left(&redis) == 0);
+    assert!(backfiller.log().contains("HTTP_PROXY is set and not used"), "{}", backfiller.log());
+}

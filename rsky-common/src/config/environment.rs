@@ -55,7 +55,17 @@ impl Environment {
             })
             .collect()
     }
+
+    /// One sentence for each proxy that is set: none is used. What may be contacted is decided by the address that is
+    /// connected to, which a proxy would hide.
+    pub fn unused_proxies(&self) -> impl Iterator<Item = String> {
+        let set = PROXIES.into_iter().filter(|name| self.get(name).is_some());
+        set.map(|name| format!("{name} is set and not used: hosts are connected to directly"))
+    }
 }
+
+/// Variables that programs of other kinds take a proxy from.
+const PROXIES: [&str; 3] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];
 
 /// Levenshtein distance.
 fn distance(left: &str, right: &str) -> usize {

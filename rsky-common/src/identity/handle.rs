@@ -6,7 +6,7 @@ use url::Url;
 
 use super::handle_dns::Dns;
 use super::handle_http::{ask_host, ask_service};
-use crate::net::Outbound;
+use crate::net::{self, NoHttps, Outbound};
 
 /// Where and how handles are resolved.
 #[derive(Debug, Clone)]
@@ -44,11 +44,11 @@ impl HandleResolver {
     /// A resolver with connections of its own. Where the system names no name server, HTTPS alone is asked.
     ///
     /// # Errors
-    /// The TLS library cannot be set up.
-    pub fn new(config: HandleResolverConfig) -> Result<Self, reqwest::Error> {
+    /// HTTPS cannot be set up.
+    pub fn new(config: HandleResolverConfig) -> Result<Self, NoHttps> {
         let HandleResolverConfig { service, timeout, outbound, user_agent } = config;
         let finish = |builder: reqwest::ClientBuilder| {
-            builder.no_proxy().user_agent(&user_agent).timeout(timeout).pool_max_idle_per_host(2).build()
+            net::build(builder.no_proxy().user_agent(&user_agent).timeout(timeout).pool_max_idle_per_host(2))
         };
         if let Some(url) = service {
             return Ok(Self(Way::Service { client: finish(Client::builder())?, url }));

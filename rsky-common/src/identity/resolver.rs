@@ -6,7 +6,7 @@ use thiserror::Error;
 use url::Url;
 
 use super::{DidDocument, DocumentError};
-use crate::net::{Outbound, Refused, asked_to_wait, refusal};
+use crate::net::{self, NoHttps, Outbound, Refused, asked_to_wait, refusal};
 
 /// Largest answer, in bytes. PLC documents are below 8 KB.
 const MAX_DOCUMENT: usize = 256 << 10;
@@ -80,12 +80,12 @@ impl DidResolver {
     /// A resolver with connections of its own.
     ///
     /// # Errors
-    /// The TLS library cannot be set up.
-    pub fn new(config: ResolverConfig) -> Result<Self, reqwest::Error> {
+    /// HTTPS cannot be set up.
+    pub fn new(config: ResolverConfig) -> Result<Self, NoHttps> {
         let client = |builder: reqwest::ClientBuilder| {
             // A redirect is no answer (IDENTITY 2).
             let builder = builder.no_proxy().redirect(Policy::none());
-            builder.user_agent(&config.user_agent).timeout(config.timeout).build()
+            net::build(builder.user_agent(&config.user_agent).timeout(config.timeout))
         };
         let plc = client(Client::builder())?;
         let web = client(config.outbound.client())?;

@@ -8,5 +8,5 @@ mod outbound;
 mod patience;
 
 pub use address::is_public;
-pub use outbound::{Outbound, Refused, refusal};
+pub use outbound::{NoHttps, Outbound, Refused, build, refusal};
 pub use patience::{asked_to_wait, exhausted};

@@ -105,6 +105,21 @@ impl Outbound {
     }
 }
 
+/// No client can be made: nothing could be reached over HTTPS.
+#[derive(Debug, ThisError)]
+#[error(
+    "HTTPS cannot be set up (are there root certificates? Debian has them in the package ca-certificates): {0}"
+)]
+pub struct NoHttps(reqwest::Error);
+
+/// The client that a builder makes.
+///
+/// # Errors
+/// TLS cannot be set up, most often because there are no root certificates.
+pub fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, NoHttps> {
+    builder.build().map_err(NoHttps)
+}
+
 /// The refusal at the root of a failed request, if that is what it failed of.
 pub fn refusal(error: &reqwest::Error) -> Option<Refused> {
     let mut next: Option<&(dyn Error + 'static)> = error.source();

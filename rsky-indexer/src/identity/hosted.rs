@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use reqwest::{Client, StatusCode};
-use rsky_common::net::{Outbound, refusal};
+use rsky_common::net::{self, NoHttps, Outbound, refusal};
 use serde::Deserialize;
 use url::Url;
 
@@ -39,10 +39,10 @@ enum Try {
 
 impl Pds {
     /// # Errors
-    /// The TLS library cannot be set up.
-    pub(super) fn new(outbound: Outbound, user_agent: &str) -> Result<Self, reqwest::Error> {
-        let client =
-            outbound.client().user_agent(user_agent).timeout(TIMEOUT).pool_max_idle_per_host(1).build()?;
+    /// HTTPS cannot be set up.
+    pub(super) fn new(outbound: Outbound, user_agent: &str) -> Result<Self, NoHttps> {
+        let client = outbound.client().user_agent(user_agent).timeout(TIMEOUT).pool_max_idle_per_host(1);
+        let client = net::build(client)?;
         Ok(Self { client, outbound })
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rsky_common::identity::{
     DidDocument, DidResolver, HandleError, HandleResolver, HandleResolverConfig, ResolveError, ResolverConfig,
 };
-use rsky_common::net::Outbound;
+use rsky_common::net::{NoHttps, Outbound};
 use url::Url;
 
 use super::hosted::{Hosting, Pds};
@@ -132,8 +132,8 @@ pub(super) struct Asker {
 
 impl Asker {
     /// # Errors
-    /// The TLS library cannot be set up.
-    pub(super) fn new(network: Network) -> Result<Self, reqwest::Error> {
+    /// HTTPS cannot be set up.
+    pub(super) fn new(network: Network) -> Result<Self, NoHttps> {
         let Network { plc, handle_resolver, outbound, user_agent } = network;
         let serves_all = handle_resolver.is_some();
         let handles = HandleResolver::new(HandleResolverConfig {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, bail};
 use bytes::Bytes;
 use reqwest::{Client, Response, StatusCode, header};
-use rsky_common::net::{Outbound, refusal};
+use rsky_common::net::{self, Outbound, refusal};
 use rsky_common::repo::StoreLimits;
 use serde::Deserialize;
 use tokio::sync::mpsc;
@@ -62,7 +62,7 @@ impl Fetcher {
     /// # Errors
     /// The TLS library cannot be set up.
     pub(super) fn new(outbound: Outbound, limits: Limits, store: StoreLimits) -> anyhow::Result<Self> {
-        let client = outbound.client().user_agent(USER_AGENT).build().context("set up TLS")?;
+        let client = net::build(outbound.client().user_agent(USER_AGENT))?;
         Ok(Self { client, outbound, limits, store })
     }
 
