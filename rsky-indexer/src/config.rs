@@ -89,8 +89,8 @@ const INDEXER_CONCURRENCY: Variable = Variable {
     alias: None,
     expects: "lanes, 1 to 256",
     default: None,
-    help: "Lanes that index side by side, each with a Postgres connection while it writes. The outcome is that of one. Unset: one more than this machine has cores (one always waits for a row or an answer), 3 to 9. More help \
-           only while Postgres has idle cores: they meet on hot rows, and each has its batches in memory.",
+    help: "Lanes that index side by side, each with a Postgres connection while it writes. The outcome is that of one. Unset: as many as this machine has cores, 2 to 8. More help only while Postgres has idle cores: they meet on hot \
+           rows, and each has its batch in memory.",
 };
 const INDEXER_BATCH_SIZE: Variable = Variable {
     name: "INDEXER_BATCH_SIZE",
@@ -253,7 +253,7 @@ impl Config {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let lanes = s
             .parse_optional(&INDEXER_CONCURRENCY, |text| text.parse().ok().filter(|n| (1..=256).contains(n)))
-            .unwrap_or_else(|| cores.saturating_add(1).clamp(3, 9));
+            .unwrap_or_else(|| cores.clamp(2, 8));
         let config = Self {
             common: CommonConfig::read(s, &METRICS_PORT),
             database_url: s.secret_url(&DATABASE_URL, &["postgres", "postgresql"]),
