@@ -6,7 +6,9 @@ use std::time::Duration;
 use rsky_common::atproto::CollectionFilter;
 use rsky_common::config::{CommonConfig, ConfigError, Environment, Secret, Settings, Variable, host_name};
 use rsky_common::net::Outbound;
+use rsky_common::runtime::MemoryLimit;
 use rsky_common::runtime::daemon::Startup;
+use rsky_common::runtime::memory_plan::{Knob, Report, plan};
 use url::Url;
 
 use crate::sizes::{FIRST_BYTES, KEPT_DOCUMENT, MAX_ENTRY_BYTES, MOST_DOCUMENT, MOST_PAYLOAD};
@@ -18,6 +20,9 @@ const BASE_MEMORY: u64 = 64 << 20;
 /// index; while it is read, open nodes, a block, its text while it is written, its members, and records that are remembered
 /// as text.
 pub(crate) const REPO_OVERHEAD: u64 = 12 << 20;
+/// What a repository has at least for its blocks in a plan that has to be narrow; less makes every other one go through a
+/// file.
+const LEAST_PER_REPO: u64 = 1 << 20;
 /// Chunks of a repository's entries: one made, one waiting, one being written.
 const CHUNKS_PER_REPO: u64 = 3;
 /// Copies of a batch while it is written: entries, commands, their wire form.
@@ -118,6 +123,10 @@ pub struct Config {
     pub outbound: Outbound,
     /// Warnings about the environment, logged at start.
     pub notices: Vec<String>,
+    /// What the plan of memory may lower: concurrency, memory per repository, queue, documents.
+    knobs: Option<[Knob; 4]>,
+    /// Memory, as planned.
+    pub memory: Option<Report>,
 }
 
 impl Config {
@@ -136,7 +145,7 @@ impl Config {
         let collections = s.text(&v::BACKFILLER_COLLECTIONS);
         let first = s.millis(&v::BACKFILLER_RETRY_INITIAL_BACKOFF_MS, 10..=86_400_000);
         let directory = s.given(&v::BACKFILLER_TEMP_DIR).map_or_else(std::env::temp_dir, PathBuf::from);
-        let config = Self {
+        let mut config = Self {
             common: CommonConfig::read(s, &v::METRICS_PORT),
             group: s.text(&v::BACKFILLER_GROUP),
             consumer: s.given(&v::BACKFILLER_CONSUMER).unwrap_or_else(host_name),
@@ -189,8 +198,35 @@ impl Config {
             plc: s.parse(&v::PLC_URL, None, |text| Some(Some(Url::parse(text).ok().filter(Url::has_host)?))),
             outbound: Outbound { allow_private: s.flag(&v::ALLOW_PRIVATE_ADDRESSES) },
             notices,
+            knobs: None,
+            memory: None,
         };
+        config.knobs = Some([
+            Knob::of(s, &v::BACKFILLER_CONCURRENCY, to_u64(config.concurrency), 1),
+            Knob::of(s, &v::BACKFILLER_MEMORY_PER_REPO, config.memory_per_repo, LEAST_PER_REPO),
+            Knob::of(s, &v::BACKFILLER_QUEUE, to_u64(config.queue), 10),
+            Knob::of(s, &v::BACKFILLER_DID_CACHE, to_u64(config.did_cache), 0),
+        ]);
         settings.finish(config)
+    }
+
+    /// The same with what nobody has set lowered until the process fits `limit`.
+    pub fn within(mut self, limit: Option<MemoryLimit>) -> Self {
+        if let Some(knobs) = self.knobs {
+            let plan = plan(limit, knobs, |values| self.clone().with(values).memory_bound());
+            self = self.with(plan.values);
+            self.memory = Some(plan.report);
+        }
+        self
+    }
+
+    fn with(mut self, [concurrency, memory_per_repo, queue, did_cache]: [u64; 4]) -> Self {
+        let number = |value| usize::try_from(value).unwrap_or(usize::MAX);
+        self.concurrency = number(concurrency);
+        self.memory_per_repo = memory_per_repo;
+        self.queue = number(queue);
+        self.did_cache = number(did_cache);
+        self
     }
 
     /// Most memory the process takes, in bytes: a sum of constants and settings.
@@ -235,6 +271,7 @@ impl Config {
             log: self.common.log.clone(),
             drain: self.common.drain,
             notices: self.notices.clone(),
+            memory: self.memory.clone(),
         }
     }
 
@@ -270,6 +307,8 @@ fn verify(settings: &mut Settings) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use rsky_common::runtime::memory_limit::Boundary;
+
     use super::*;
 
     fn read(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
@@ -311,6 +350,30 @@ mod tests {
         for (name, _) in faulty {
             assert!(said.contains(name), "{name}: {said}");
         }
+    }
+
+    #[test]
+    fn defaults_fit_the_limit_they_find_themselves_under() {
+        for mib in [256, 512, 1024, 2048, 16 << 10] {
+            let limit = MemoryLimit { bytes: mib << 20, boundary: Boundary::Cgroup("cgroup v2") };
+            let config = read(&[]).unwrap().within(Some(limit));
+            assert!(config.memory_bound() <= limit.usable(), "{mib}: {}", config.memory_bound() >> 20);
+            assert!(config.concurrency >= 2, "{mib}");
+            assert_eq!(config.memory.unwrap().warning(), None, "{mib}");
+        }
+        let ordinary = MemoryLimit { bytes: 7600 << 20, boundary: Boundary::Host };
+        for limit in [None, Some(ordinary)] {
+            let plan = read(&[]).unwrap().within(limit).memory.unwrap();
+            assert!(!plan.to_string().contains("lowered"), "{plan}");
+        }
+    }
+
+    #[test]
+    fn what_was_set_is_kept_and_said_when_it_does_not_fit() {
+        let limit = MemoryLimit { bytes: 256 << 20, boundary: Boundary::Cgroup("cgroup v2") };
+        let config = read(&[("BACKFILLER_CONCURRENCY", "50")]).unwrap().within(Some(limit));
+        assert_eq!((config.concurrency, config.memory_per_repo), (50, LEAST_PER_REPO));
+        assert!(config.memory.unwrap().warning().unwrap().contains("BACKFILLER_CONCURRENCY set by hand"));
     }
 
     #[test]

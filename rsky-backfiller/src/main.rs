@@ -7,7 +7,7 @@ use rsky_backfiller::config::Config;
 use rsky_backfiller::pipeline;
 use rsky_backfiller::tools::{self, Tool};
 use rsky_common::config::{self, Environment};
-use rsky_common::runtime::daemon;
+use rsky_common::runtime::{MemoryLimit, daemon};
 
 /// Fetches whole repositories, checks them, and queues their records for the indexer.
 ///
@@ -22,7 +22,7 @@ struct Cli {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let config = match Config::read(Environment::of_process()) {
-        Ok(config) => config,
+        Ok(config) => config.within(MemoryLimit::detect()),
         Err(error) => return daemon::refuse(rsky_backfiller::NAME, &error),
     };
     match cli.tool {

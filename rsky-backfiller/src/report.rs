@@ -7,6 +7,7 @@ use redis::Value;
 use rsky_common::admin::Status;
 use rsky_common::redis::{Gate, LinkError, RedisLink};
 use rsky_common::runtime::backoff::sleep_or_stop;
+use rsky_common::runtime::memory_plan::Report;
 use serde_json::{Map, json};
 use tokio_util::sync::CancellationToken;
 
@@ -47,6 +48,7 @@ fn facts(config: &Config, metrics: &Metrics, observed: &Observed) -> Map<String,
 /// Puts the facts on the pages.
 pub fn on_pages(status: &Status, config: &Config, metrics: &Arc<Metrics>, observed: Observed, gate: Gate) {
     let (config, metrics) = (config.clone(), Arc::clone(metrics));
+    status.put("memory_plan", config.memory.as_ref().map_or(json!(null), Report::json));
     status.source("backfiller", move || {
         let mut facts = facts(&config, &metrics, &observed);
         facts.insert("consumer".to_owned(), json!(config.consumer));

@@ -27,7 +27,7 @@ variables! {
     BACKFILLER_PRIORITY_STREAM: "a stream name", Some(names::REPO_BACKFILL_PRIORITY), "Stream that is read first.";
     BACKFILLER_FIREHOSE_STREAM: "a stream name", Some(names::FIREHOSE_BACKFILL), "Stream the records are written to.";
     BACKFILLER_FIREHOSE_STREAM_HIGH_WATER_MARK or "BACKFILLER_HIGH_WATER_MARK": "entries, 1 to 1000000000", Some("100000"), "Length of the output stream at which writing pauses.";
-    BACKFILLER_CONCURRENCY: "repositories, 1 to 1000", Some("50"), "Repositories fetched at the same time. Each may take BACKFILLER_MEMORY_PER_REPO.";
+    BACKFILLER_CONCURRENCY: "repositories, 1 to 1000", Some("50"), "Repositories fetched at the same time. Each may take BACKFILLER_MEMORY_PER_REPO. Unset: fewer where memory is limited (the plan is logged at start), as are BACKFILLER_MEMORY_PER_REPO, BACKFILLER_QUEUE and BACKFILLER_DID_CACHE.";
     BACKFILLER_HOST_CONCURRENCY: "repositories, 1 to 100", Some("8"), "Of these from one host at most. A host that answers 429 or 503 gets fewer, and more again as it answers.";
     BACKFILLER_PLC_CONCURRENCY: "requests, 1 to 500", Some("16"), "Requests for DID documents at one directory at the same time.";
     BACKFILLER_QUEUE: "repositories, 10 to 100000", Some("1000"), "Repositories taken from the stream and not finished. More lets more hosts be served side by side.";

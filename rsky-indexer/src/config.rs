@@ -6,9 +6,13 @@ use rsky_common::config::{
     ALLOW_PRIVATE_ADDRESSES, CommonConfig, ConfigError, Environment, PLC_URL, Secret, Settings, Variable,
 };
 use rsky_common::net::Outbound;
+use rsky_common::runtime::MemoryLimit;
 use rsky_common::runtime::daemon::Startup;
+use rsky_common::runtime::memory_plan::{Knob, Report, plan};
 
 use crate::engine::Notifications;
+use crate::prepare::TREES;
+use crate::reader::PAGE;
 use url::Url;
 
 pub(crate) const DATABASE_URL: Variable = Variable {
@@ -104,7 +108,8 @@ const INDEXER_MEMORY: Variable = Variable {
     alias: None,
     expects: "bytes, e.g. 64MiB; 1MiB to 16GiB",
     default: Some("64MiB"),
-    help: "Most bytes of entries held between Redis and Postgres, each counted twice: as read, and taken apart. Reading pauses while it is used up.",
+    help: "Most bytes of entries held between Redis and Postgres, each counted twice: as read, and taken apart. Reading pauses while it is used up. \
+           Unset: less where memory is limited (the plan is logged at start).",
 };
 const INDEXER_CLAIM_IDLE_MS: Variable = Variable {
     name: "INDEXER_CLAIM_IDLE_MS",
@@ -164,6 +169,17 @@ const METRICS_PORT: Variable = Variable {
     default: Some("4020"),
     help: "Port of the admin pages; 0 takes a free one.",
 };
+
+/// What the process takes whatever it does: code, runtime, connections, the schema, what is known of accounts.
+const BASE_MEMORY: u64 = 48 << 20;
+/// What a lane takes beside the entries it writes: a connection with its statements and buffers.
+const LANE_MEMORY: u64 = 5 << 20;
+/// Pages that were read and are not charged yet, one of each stream: as Redis sent it, and as entries.
+const PAGES: u64 = 3 * 2;
+/// An entry whose account is worked on, and the eight that may wait beside it.
+const HANDLE_BYTES: u64 = 9 * 500;
+/// Bytes of entries below which a plan does not go: an entry of the largest kind passes, and batches are small.
+const LEAST_MEMORY: u64 = 4 << 20;
 
 /// Which streams are drained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -225,6 +241,10 @@ pub struct Config {
     pub outbound: Outbound,
     /// Warnings about the environment, logged at start.
     pub notices: Vec<String>,
+    /// What the plan of memory may lower: bytes of entries, lanes.
+    knobs: Option<[Knob; 2]>,
+    /// Memory, as planned.
+    pub memory_plan: Option<Report>,
 }
 
 impl Config {
@@ -254,7 +274,7 @@ impl Config {
         let lanes = s
             .parse_optional(&INDEXER_CONCURRENCY, |text| text.parse().ok().filter(|n| (1..=256).contains(n)))
             .unwrap_or_else(|| cores.clamp(2, 8));
-        let config = Self {
+        let mut config = Self {
             common: CommonConfig::read(s, &METRICS_PORT),
             database_url: s.secret_url(&DATABASE_URL, &["postgres", "postgresql"]),
             database_schema: s.given(&DATABASE_SCHEMA),
@@ -278,8 +298,43 @@ impl Config {
             handle_resolver: s.http_url(&HANDLE_RESOLVER_URL),
             outbound: Outbound { allow_private: s.flag(&ALLOW_PRIVATE_ADDRESSES) },
             notices,
+            knobs: None,
+            memory_plan: None,
         };
+        config.knobs = Some([
+            Knob::of(s, &INDEXER_MEMORY, to_u64(config.memory), LEAST_MEMORY),
+            Knob::of(s, &INDEXER_CONCURRENCY, to_u64(config.lanes), 1),
+        ]);
         settings.finish(config)
+    }
+
+    /// Most memory the process takes, in bytes. What is charged for an entry is what it holds; as much again is what a batch
+    /// becomes while it is written: columns, parameters, their wire form. An entry whose tree may be larger than all of
+    /// `TREES` (1.7 MiB of text) is read alone, and may take more for that time. Held to it: `stays_within_memory`.
+    pub fn memory_bound(&self) -> u64 {
+        let pages = to_u64(PAGE.bytes).saturating_mul(PAGES);
+        let lanes = LANE_MEMORY.saturating_mul(to_u64(self.lanes));
+        let handles = HANDLE_BYTES.saturating_mul(to_u64(self.handle_queue));
+        [BASE_MEMORY, TREES, pages, lanes, handles, to_u64(self.memory).saturating_mul(2)]
+            .into_iter()
+            .fold(0, u64::saturating_add)
+    }
+
+    /// The same with what nobody has set lowered until the process fits `limit`.
+    pub fn within(mut self, limit: Option<MemoryLimit>) -> Self {
+        if let Some(knobs) = self.knobs {
+            let plan = plan(limit, knobs, |values| self.clone().with(values).memory_bound());
+            self = self.with(plan.values);
+            self.memory_plan = Some(plan.report);
+        }
+        self
+    }
+
+    fn with(mut self, [memory, lanes]: [u64; 2]) -> Self {
+        let number = |value| usize::try_from(value).unwrap_or(usize::MAX);
+        self.memory = number(memory);
+        self.lanes = number(lanes);
+        self
     }
 
     /// What the daemon's frame needs of it.
@@ -290,6 +345,7 @@ impl Config {
             log: self.common.log.clone(),
             drain: self.common.drain,
             notices: self.notices.clone(),
+            memory: self.memory_plan.clone(),
         }
     }
 
@@ -323,6 +379,10 @@ impl Config {
     }
 }
 
+fn to_u64(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
 /// Reads who writes notifications.
 pub(crate) fn notifications(settings: &mut Settings) -> Notifications {
     settings.one_of(
@@ -338,6 +398,8 @@ pub(crate) fn notifications(settings: &mut Settings) -> Notifications {
 
 #[cfg(test)]
 mod tests {
+    use rsky_common::runtime::memory_limit::Boundary;
+
     use super::*;
 
     fn read(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
@@ -351,6 +413,27 @@ mod tests {
         for name in ["REDIS_URL", "DATABASE_URL", "INDEXER_MODE", "INDEXER_BATCH_SIZE"] {
             assert!(said.contains(name), "{name}: {said}");
         }
+    }
+
+    #[test]
+    fn defaults_fit_the_limit_they_find_themselves_under() {
+        let least = [("REDIS_HOST", "r"), ("DATABASE_URL", "postgres://h/d")];
+        for mib in [256, 384, 512, 16 << 10] {
+            let limit = MemoryLimit { bytes: mib << 20, boundary: Boundary::Cgroup("cgroup v2") };
+            let config = read(&least).unwrap().within(Some(limit));
+            assert!(config.memory_bound() <= limit.usable(), "{mib}: {}", config.memory_bound() >> 20);
+            assert_eq!(config.memory_plan.unwrap().warning(), None, "{mib}");
+        }
+        let ordinary = MemoryLimit { bytes: 7600 << 20, boundary: Boundary::Host };
+        for limit in [None, Some(ordinary)] {
+            let plan = read(&least).unwrap().within(limit).memory_plan.unwrap();
+            assert!(!plan.to_string().contains("lowered"), "{plan}");
+        }
+        let set = [&least[..], &[("INDEXER_MEMORY", "1GiB")]].concat();
+        let limit = MemoryLimit { bytes: 256 << 20, boundary: Boundary::AddressSpace };
+        let config = read(&set).unwrap().within(Some(limit));
+        assert_eq!((config.memory, config.lanes), (1 << 30, 1));
+        assert!(config.memory_plan.unwrap().warning().unwrap().contains("INDEXER_MEMORY set by hand"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use rsky_common::config::{self, Environment};
-use rsky_common::runtime::daemon;
+use rsky_common::runtime::{MemoryLimit, daemon};
 use rsky_indexer::check_records::check_records;
 use rsky_indexer::config::Config;
 use rsky_indexer::dead_letters::{self, DeadLetters};
@@ -71,7 +71,10 @@ fn main() -> ExitCode {
 
 fn run() -> ExitCode {
     match Config::read(Environment::of_process()) {
-        Ok(config) => daemon::run(config.startup(), |context| pipeline::run(config, context)),
+        Ok(config) => {
+            let config = config.within(MemoryLimit::detect());
+            daemon::run(config.startup(), |context| pipeline::run(config, context))
+        }
         Err(error) => daemon::refuse(pipeline::NAME, &error),
     }
 }

@@ -14,6 +14,7 @@ use rsky_common::redis::{LinkError, RedisLink, RedisServer, overview};
 use rsky_common::runtime::backoff::Backoff;
 use rsky_common::runtime::budget::ByteBudget;
 use rsky_common::runtime::daemon::Context;
+use rsky_common::runtime::memory_plan::Report;
 use rsky_common::runtime::stages::Stages;
 use rsky_common::wire::names;
 use serde_json::json;
@@ -176,6 +177,7 @@ impl Daemon {
         stages.spawn("status pages", async move { Ok(overview::watch(link, watched, status).await?) });
         stages.spawn("watch over lanes", progress::watch(lanes, self.stop.clone()));
         let (observed, connections) = (self.observed.clone(), self.connections.clone());
+        self.status.put("memory_plan", config.memory_plan.as_ref().map_or(json!(null), Report::json));
         let (lanes, batch) = (config.lanes, config.batch_size);
         self.status.source("indexer", move || {
             json!({

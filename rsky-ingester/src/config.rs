@@ -5,7 +5,8 @@ use std::time::Duration;
 use rsky_common::atproto::CollectionFilter;
 use rsky_common::config::{CommonConfig, ConfigError, Environment, Settings, Variable};
 use rsky_common::redis::GateConfig;
-use rsky_common::runtime::Startup;
+use rsky_common::runtime::memory_plan::{Knob, Report, plan};
+use rsky_common::runtime::{MemoryLimit, Startup};
 
 use crate::host::Host;
 use crate::{NAME, VERSION, variables as v};
@@ -108,6 +109,12 @@ pub struct Config {
     pub resync: bool,
     /// Listings.
     pub listing: ListingConfig,
+    /// Chunks of frames decoded at a time.
+    pub decoders: usize,
+    /// What the plan of memory may lower: frames in memory, and those decoded at a time.
+    knobs: Option<[Knob; 2]>,
+    /// Memory, as planned.
+    pub memory_plan: Option<Report>,
     notices: Vec<String>,
 }
 
@@ -131,7 +138,7 @@ impl Config {
         let reconnect =
             (s.millis(&v::RECONNECT_MIN, 10..=60_000), s.millis(&v::RECONNECT_MAX, 10..=3_600_000));
         s.one_of(&v::VERIFY, &[("off", ())], ());
-        let config = Self {
+        let mut config = Self {
             common: CommonConfig::read(&mut s, &v::METRICS_PORT),
             mode,
             relays: hosts(&mut s, &v::RELAY_HOSTS, mode != Mode::Labeler),
@@ -165,9 +172,32 @@ impl Config {
                 timeout: s.millis(&v::LIST_TIMEOUT, 100..=600_000),
                 retry: reconnect,
             },
+            decoders: std::thread::available_parallelism().map_or(1, usize::from),
+            knobs: None,
+            memory_plan: None,
             notices,
         };
+        config.knobs = Some([
+            Knob::of(&mut s, &v::QUEUE_BYTES, config.queue_bytes, config.least_queue()),
+            Knob::inner("frames decoded at a time", to_u64(config.decoders), 1),
+        ]);
         s.finish(config)
+    }
+
+    /// The same with what nobody has set lowered until the process fits `limit`.
+    pub fn within(mut self, limit: Option<MemoryLimit>) -> Self {
+        if let Some(knobs) = self.knobs {
+            let plan = plan(limit, knobs, |values| self.clone().with(values).memory_bound());
+            self = self.with(plan.values);
+            self.memory_plan = Some(plan.report);
+        }
+        self
+    }
+
+    fn with(mut self, [queue, decoders]: [u64; 2]) -> Self {
+        self.queue_bytes = queue;
+        self.decoders = size(decoders);
+        self
     }
 
     /// Whether sources of this kind are read.
@@ -183,6 +213,7 @@ impl Config {
             log: self.common.log.clone(),
             drain: self.common.drain,
             notices: self.notices.clone(),
+            memory: self.memory_plan.clone(),
         }
     }
 
@@ -227,6 +258,10 @@ fn percent(s: &mut Settings) -> f64 {
     if percent == 0 { 1.0 } else { f64::from(percent) / 100.0 }
 }
 
+pub(crate) fn to_u64(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
 fn size(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
@@ -257,6 +292,8 @@ fn parse_duration(text: &str) -> Option<Option<Duration>> {
 
 #[cfg(test)]
 mod tests {
+    use rsky_common::runtime::memory_limit::Boundary;
+
     use super::*;
 
     fn read(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
@@ -268,6 +305,26 @@ mod tests {
 
     fn with(more: &[(&'static str, &'static str)]) -> Result<Config, ConfigError> {
         read(&[&LEAST, more].concat())
+    }
+
+    #[test]
+    fn defaults_fit_the_limit_they_find_themselves_under() {
+        let labeler = ("INGESTER_LABELER_HOSTS", "l");
+        for (mib, more) in [(640, &[][..]), (1024, &[labeler]), (3 << 10, &[labeler]), (16 << 10, &[])] {
+            let limit = MemoryLimit { bytes: mib << 20, boundary: Boundary::Cgroup("cgroup v2") };
+            let config = with(more).unwrap().within(Some(limit));
+            assert!(config.memory_bound() <= limit.usable(), "{mib}: {}", config.memory_bound() >> 20);
+            assert_eq!(config.memory_plan.unwrap().warning(), None, "{mib}");
+        }
+        let ordinary = MemoryLimit { bytes: 7600 << 20, boundary: Boundary::Host };
+        for limit in [None, Some(ordinary)] {
+            let plan = with(&[labeler]).unwrap().within(limit).memory_plan.unwrap();
+            assert!(!plan.to_string().contains("lowered"), "{plan}");
+        }
+        let limit = MemoryLimit { bytes: 128 << 20, boundary: Boundary::Cgroup("cgroup v1") };
+        let config = with(&[("INGESTER_QUEUE_BYTES", "64MiB")]).unwrap().within(Some(limit));
+        assert_eq!((config.queue_bytes, config.decoders), (64 << 20, 1));
+        assert!(config.memory_plan.unwrap().warning().unwrap().contains("INGESTER_QUEUE_BYTES set by hand"));
     }
 
     #[test]

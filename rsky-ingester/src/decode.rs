@@ -1,7 +1,8 @@
 //! Frames to the JSON of their entries: CPU work, in parallel, leaving in the order the frames came in.
 //!
 //! The reader hands over chunks of frames and puts the handle of each into the queue to the writer, which awaits them
-//! in that order. A permit per core bounds how many chunks are decoded at a time over all sources.
+//! in that order. A permit per core (fewer where memory is scarce) bounds how many chunks are decoded at a
+//! time over all sources.
 //!
 //! What is decoded ahead of its turn is bounded, too: a frame that becomes many times its size (thousands of empty
 //! labels) is put back, and decoded when the writer has nothing else in hand. A chunk is charged for its frames and for
@@ -99,10 +100,9 @@ pub struct DecodePool {
 }
 
 impl DecodePool {
-    /// A pool as wide as the machine.
-    pub fn new(filter: CollectionFilter) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { cores: Arc::new(Semaphore::new(cores)), filter: Arc::new(filter) }
+    /// A pool that decodes so many chunks at a time, at least one.
+    pub fn new(filter: CollectionFilter, width: usize) -> Self {
+        Self { cores: Arc::new(Semaphore::new(width.max(1))), filter: Arc::new(filter) }
     }
 
     /// Starts decoding a chunk as soon as a core is free.
@@ -268,7 +268,7 @@ mod tests {
 
     #[tokio::test]
     async fn chunks_leave_in_order_and_the_last_frame_holds_the_charge() {
-        let pool = DecodePool::new(CollectionFilter::all());
+        let pool = DecodePool::new(CollectionFilter::all(), 2);
         let budget = ByteBudget::new(1000);
         let frames = vec![Bytes::from_static(b"junk"), Bytes::from_static(ERROR_FRAME)];
         let handle = pool.submit(&source(), frames, budget.charge(1000).await).await;
@@ -298,7 +298,7 @@ mod tests {
     async fn what_becomes_many_times_its_size_waits_for_its_turn() {
         let host = Host::parse("labeler").unwrap();
         let labels = Source::new(Kind::Labels, host, "label_live", 0);
-        let (pool, budget) = (DecodePool::new(CollectionFilter::all()), ByteBudget::new(1 << 20));
+        let (pool, budget) = (DecodePool::new(CollectionFilter::all(), 2), ByteBudget::new(1 << 20));
         let frames =
             vec![empty_labels(1, 1), empty_labels(2, 40_000), empty_labels(3, 40_000), empty_labels(4, 1)];
         let charge = budget.charge(100).await;

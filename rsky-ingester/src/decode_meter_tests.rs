@@ -7,7 +7,7 @@ use rsky_testnet::network::hostile;
 
 use super::*;
 use crate::host::Host;
-use crate::memory_bound::{PER_CORE, TABLES};
+use crate::memory_bound::{PER_DECODER, TABLES};
 use crate::source::Kind;
 
 fn source(kind: Kind) -> Arc<Source> {
@@ -35,7 +35,7 @@ fn check(source: &Source, name: &str, frame: Bytes) {
             chunk.frames.first().and_then(|frame| frame.converted.as_ref()?.rejected.first())
         );
         assert!(
-            peak <= PER_CORE + TABLES * size + 2 * charged,
+            peak <= PER_DECODER + TABLES * size + 2 * charged,
             "{name}: {peak} of {size}, charged {charged}"
         );
         assert!(held <= charged, "{name}: {held} held, {charged} charged");

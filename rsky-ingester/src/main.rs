@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use rsky_common::config::{Environment, help};
-use rsky_common::runtime::daemon;
+use rsky_common::runtime::{MemoryLimit, daemon};
 use rsky_ingester::config::Config;
 use rsky_ingester::{NAME, VERSION, pipeline, variables};
 
@@ -18,7 +18,10 @@ struct Arguments {}
 fn main() -> ExitCode {
     let Arguments {} = Arguments::parse();
     match Config::read(Environment::of_process()) {
-        Ok(config) => daemon::run(config.startup(), |context| pipeline::run(config, context)),
+        Ok(config) => {
+            let config = config.within(MemoryLimit::detect());
+            daemon::run(config.startup(), |context| pipeline::run(config, context))
+        }
         Err(error) => daemon::refuse(NAME, &error),
     }
 }

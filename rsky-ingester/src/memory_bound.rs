@@ -1,10 +1,11 @@
-//! The most memory the process takes: a sum of constants and settings. Said at start, and shown by
-//! `tests/it/stays_within_memory.rs`; what the terms for frames rest on, by `decode_meter_tests.rs`.
+//! The most memory the process takes: a sum of constants and settings. It is planned for the limit that the process is
+//! under ([`Config::within`]), said at start, and shown by `tests/it/stays_within_memory.rs`; what the terms for frames rest
+//! on, by `decode_meter_tests.rs`.
 
 use rsky_common::atproto::reject::MAX_ENTRY_BYTES;
 
 use crate::budgets::SHARE;
-use crate::config::{Config, Mode};
+use crate::config::{Config, Mode, to_u64};
 use crate::decode::reserve;
 use crate::listing::MOST_PAGE_BYTES;
 use crate::subscription::CHUNK_BYTES;
@@ -13,9 +14,9 @@ use crate::subscription::CHUNK_BYTES;
 const BASE: u64 = 32 << 20;
 /// Commits remembered where there are several relays.
 const DUPLICATES: u64 = 32 << 20;
-/// What a core needs beside a chunk: the text of one record while it is written, in a string that has just doubled, and
+/// What decoding a chunk takes beside it: the text of one record while it is written, in a string that has just doubled, and
 /// what is remembered of its members.
-pub const PER_CORE: u64 = 28 << 20;
+pub const PER_DECODER: u64 = 28 << 20;
 /// Bytes that the frames of a chunk take in tables while they are read, for each of theirs.
 pub const TABLES: u64 = 4;
 /// A batch while it is written, for each byte of its entries: its commands, and the packed ones in a buffer that has just
@@ -28,26 +29,22 @@ const PAGE_COPIES: u64 = 2 * (1 + 4 + BATCH_COPIES);
 const READ_AHEAD: u64 = 1 << 20;
 
 impl Config {
-    /// Most memory the process takes, in bytes, on a machine of so many cores.
-    pub fn memory_bound(&self, cores: usize) -> u64 {
-        let count =
-            |hosts: &[crate::host::Host], mode| if self.reads(mode) { to_u64(hosts.len()) } else { 0 };
-        let relays = count(&self.relays, Mode::Firehose);
-        let labelers = count(&self.labelers, Mode::Labeler);
-        let listings = count(&self.relays, Mode::Backfill);
-        let kinds = u64::from(relays > 0).saturating_add(u64::from(labelers > 0));
+    /// Most memory the process takes, in bytes.
+    pub fn memory_bound(&self) -> u64 {
+        let decoders = to_u64(self.decoders);
+        let [relays, labelers, listings] = self.sources();
+        let kinds = kinds(relays, labelers);
         let max_frame = to_u64(self.socket.max_frame);
-        let largest_chunk = CHUNK_BYTES.saturating_add(self.socket.max_frame);
+        let largest_chunk = self.largest_chunk();
         // What waits for its charge, in pieces or whole.
         let socket = max_frame.saturating_mul(2).saturating_add(READ_AHEAD);
         let budgets = self
             .queue_bytes
-            // A chunk that is larger than what is common passes alone.
-            .max(kinds.saturating_mul(to_u64(reserve(largest_chunk))))
+            .max(self.least_queue())
             .saturating_add(relays.saturating_add(labelers).saturating_mul(SHARE));
         // While a chunk is decoded it takes its charge once more, and its tables; all chunks are charged.
         let tables = TABLES.saturating_mul(to_u64(largest_chunk));
-        let decoded = to_u64(cores).saturating_mul(tables.saturating_add(to_u64(reserve(largest_chunk))));
+        let decoded = decoders.saturating_mul(tables.saturating_add(to_u64(reserve(largest_chunk))));
         let decoded = decoded.min(budgets.saturating_add(budgets.saturating_mul(TABLES) / 3));
         let grown = to_u64(MAX_ENTRY_BYTES).saturating_add(max_frame.saturating_mul(2));
         let batch = to_u64(self.batch.bytes.max(MAX_ENTRY_BYTES)).saturating_mul(BATCH_COPIES);
@@ -56,7 +53,7 @@ impl Config {
             if relays > 1 { DUPLICATES } else { 0 },
             budgets,
             relays.saturating_add(labelers).saturating_mul(socket),
-            to_u64(cores).saturating_mul(PER_CORE),
+            decoders.saturating_mul(PER_DECODER),
             decoded,
             kinds.saturating_mul(grown.saturating_add(batch)),
             listings.saturating_mul(PAGE_COPIES).saturating_mul(to_u64(MOST_PAGE_BYTES)),
@@ -64,10 +61,31 @@ impl Config {
         .into_iter()
         .fold(0, u64::saturating_add)
     }
+
+    /// Bytes of `queue_bytes` below which less takes no less memory: a chunk that is larger than what is common passes alone.
+    pub(crate) fn least_queue(&self) -> u64 {
+        let [relays, labelers, _] = self.sources();
+        kinds(relays, labelers).saturating_mul(to_u64(reserve(self.largest_chunk())))
+    }
+
+    fn largest_chunk(&self) -> usize {
+        CHUNK_BYTES.saturating_add(self.socket.max_frame)
+    }
+
+    /// How many relays, labelers and listings are read.
+    fn sources(&self) -> [u64; 3] {
+        let count =
+            |hosts: &[crate::host::Host], mode| if self.reads(mode) { to_u64(hosts.len()) } else { 0 };
+        [
+            count(&self.relays, Mode::Firehose),
+            count(&self.labelers, Mode::Labeler),
+            count(&self.relays, Mode::Backfill),
+        ]
+    }
 }
 
-fn to_u64(bytes: usize) -> u64 {
-    u64::try_from(bytes).unwrap_or(u64::MAX)
+fn kinds(relays: u64, labelers: u64) -> u64 {
+    u64::from(relays > 0).saturating_add(u64::from(labelers > 0))
 }
 
 #[cfg(test)]
@@ -78,7 +96,9 @@ mod tests {
     fn bound(pairs: &[(&str, &str)]) -> u64 {
         let least = [("REDIS_URL", "redis://r"), ("INGESTER_RELAY_HOSTS", "a")];
         let all = least.iter().chain(pairs).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Config::read(Environment::from_pairs(all)).unwrap().memory_bound(2)
+        let mut config = Config::read(Environment::from_pairs(all)).unwrap();
+        config.decoders = 2;
+        config.memory_bound()
     }
 
     #[test]

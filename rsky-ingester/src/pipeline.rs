@@ -13,6 +13,7 @@ use rsky_common::redis::gate_metrics::GateMetrics;
 use rsky_common::redis::startup::{StartupError, check_eviction};
 use rsky_common::redis::{CursorWriter, Gate, LinkError, RedisServer, StreamWriter, overview};
 use rsky_common::runtime::memory::MemoryProbe;
+use rsky_common::runtime::memory_plan::Report;
 use rsky_common::runtime::{CancellationToken, Context, Stages};
 use serde_json::json;
 
@@ -86,7 +87,7 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
         duplicates: (config.relays.len() > 1).then(Duplicates::new),
         sources: SourceMetrics::new(budgets.clone()),
         budgets,
-        pool: DecodePool::new(config.collections.clone()),
+        pool: DecodePool::new(config.collections.clone(), config.decoders),
         writers: CancellationToken::new(),
         stop: context.stop.clone(),
         health: health.clone(),
@@ -98,8 +99,7 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     registry.register_collector(Box::new(GateMetrics::new(NAME, shared.gates())));
     registry.register_collector(Box::new(shared.sources.clone()));
     shared.describe(&probe);
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let bound = shared.config.memory_bound(cores);
+    let bound = shared.config.memory_bound();
     shared.metrics.memory_bound(bound);
     tracing::info!(queue_bytes = shared.config.queue_bytes, "memory is bounded by {} MiB", bound >> 20);
     let listener = Admin::bind(shared.config.common.admin).await?;
@@ -157,6 +157,7 @@ impl Shared {
     fn describe(&self, probe: &Arc<MemoryProbe>) {
         let (gates, budgets, probe) = (self.gates(), self.budgets.clone(), Arc::clone(probe));
         let sources = self.sources.clone();
+        self.status.put("memory_plan", self.config.memory_plan.as_ref().map_or(json!(null), Report::json));
         self.status.source("gates", move || json!(gates.iter().map(Gate::status).collect::<Vec<_>>()));
         self.status.source("in_memory", move || {
             json!({ "frames": sources.frames(), "used_bytes": budgets.bytes(), "limit_bytes": budgets.total() })

@@ -141,7 +141,8 @@ pub const QUEUE_BYTES: Variable = setting(
     Some("64MiB"),
     "Frames in memory and what they become, from the socket until they are in Redis: what all sources have in common, \
      beside 2 MiB for each alone. While it is decoded a frame counts three times. Lower: less memory; higher helps \
-     nothing unless there are many sources. Where there are relays and labelers, a quarter is for the labelers.",
+     nothing unless there are many sources. Where there are relays and labelers, a quarter is for the labelers. Unset: \
+     less where memory is limited (the plan is logged at start).",
 );
 /// Largest frame.
 pub const MAX_FRAME_BYTES: Variable = setting(

@@ -135,6 +135,35 @@ async fn one_and_fifty_large_ones_at_once() {
     }
 }
 
+/// The defaults would take three times as much as the address space that is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn defaults_fit_a_narrow_address_space() {
+    const LIMIT: u64 = 1 << 30;
+    let redis = Redis::start().unwrap();
+    let url = serve(3000, 400).await;
+    queue(&redis, &url, (0..20).map(did));
+    let mut backfiller = Backfiller::start_within(LIMIT, &redis.url(), &url, &[]);
+    wait_until("all are settled", || left(&redis) == 0);
+    assert_eq!(length(&redis, "firehose_backfill"), 20 * 3001);
+    let bound = backfiller.metric("backfiller_memory_bound_bytes", "").unwrap() as u64;
+    assert!(bound <= LIMIT / 2 && backfiller.peak_memory() <= bound, "{bound}");
+    let (_, status) = backfiller.get("/status");
+    let log = backfiller.log();
+    for said in
+        ["(50 % of 1024 MiB, address space, RLIMIT_AS)", "lowered to fit: BACKFILLER_CONCURRENCY 50 to "]
+    {
+        assert!(log.contains(said) && status.contains(said), "{said}: {status} {log}");
+    }
+    assert_eq!(backfiller.terminate(), Some(0));
+
+    // What was set by hand is kept, with a warning.
+    let own = [("BACKFILLER_CONCURRENCY", "50"), ("BACKFILLER_MEMORY_PER_REPO", "32MiB")];
+    let backfiller = Backfiller::start_within(LIMIT, &redis.url(), &url, &own);
+    wait_until("a warning", || {
+        backfiller.log().contains("BACKFILLER_CONCURRENCY, BACKFILLER_MEMORY_PER_REPO set by hand and kept")
+    });
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_million_empty_nodes() {
     let hosts = Hosts::start().await;
@@ -208,7 +237,11 @@ async fn hostile_repositories_in_a_limited_address_space() {
     queue(&redis, &hosts.url(), [&first]);
     let dids: Vec<String> = (0..HOSTILE).map(hostile).chain((HOSTILE..HOSTILE + GOOD).map(good)).collect();
     let settings = [
+        // Set by hand, or the plan would lower them in a limited address space.
         ("BACKFILLER_MEMORY_PER_REPO", "1MiB"),
+        ("BACKFILLER_CONCURRENCY", "50"),
+        ("BACKFILLER_QUEUE", "1000"),
+        ("BACKFILLER_DID_CACHE", "20000"),
         ("BACKFILLER_HOST_CONCURRENCY", "50"),
         ("BACKFILLER_FIREHOSE_STREAM_HIGH_WATER_MARK", "1000"),
         ("MALLOC_ARENA_MAX", "2"),

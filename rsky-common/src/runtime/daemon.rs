@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::logging::{self, LogConfig};
+use super::memory_plan::Report;
 use crate::config::ConfigError;
 
 const EXIT_BAD_CONFIG: u8 = 64;
@@ -35,6 +36,8 @@ pub struct Startup {
     pub drain: Duration,
     /// Sentences about the configuration, logged as warnings once logging is there.
     pub notices: Vec<String>,
+    /// Memory, as planned; `None`: nothing was planned.
+    pub memory: Option<Report>,
 }
 
 /// What the body of a daemon is given.
@@ -100,6 +103,12 @@ where
     install_crypto();
     for notice in &startup.notices {
         tracing::warn!("{notice}");
+    }
+    if let Some(report) = &startup.memory {
+        tracing::info!("{report}");
+        if let Some(warning) = report.warning() {
+            tracing::warn!("{warning}");
+        }
     }
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let runtime = match builder.max_blocking_threads(BLOCKING_THREADS).enable_all().build() {
@@ -211,7 +220,7 @@ mod tests {
 
     fn startup(drain: Duration) -> Startup {
         let log = LogConfig { filter: "off".to_owned(), format: LogFormat::Text };
-        Startup { name: "test", version: "0", log, drain, notices: Vec::new() }
+        Startup { name: "test", version: "0", log, drain, notices: Vec::new(), memory: None }
     }
 
     fn code(code: ExitCode) -> String {

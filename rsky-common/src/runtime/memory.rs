@@ -41,7 +41,7 @@ impl MemoryProbe {
         Self::detect_below(Path::new("/"))
     }
 
-    fn detect_below(root: &Path) -> Self {
+    pub(super) fn detect_below(root: &Path) -> Self {
         let own = std::fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
         let base = root.join("sys/fs/cgroup");
         // Within a container's own cgroup namespace the limit is at the root of the mount; elsewhere it is at our
@@ -63,6 +63,11 @@ impl MemoryProbe {
         self.source.read()
     }
 
+    /// Whether nothing narrower than the machine holds.
+    pub(super) fn is_of_host(&self) -> bool {
+        matches!(self.source, Source::Host(_))
+    }
+
     /// Whose memory is measured, for logs and pages.
     pub fn describe(&self) -> &'static str {
         match self.source {
@@ -78,7 +83,8 @@ impl Source {
         let text = |path: PathBuf| std::fs::read_to_string(path).ok();
         match self {
             Self::CgroupV2(directory) => from_cgroup(
-                &text(directory.join("memory.max"))?,
+                // Above `memory.high` the kernel slows a process down until it hardly moves: that is no room.
+                &narrower(text(directory.join("memory.max"))?, text(directory.join("memory.high"))),
                 &text(directory.join("memory.current"))?,
                 &text(directory.join("memory.stat"))?,
                 ["inactive_file", "active_file"],
@@ -116,6 +122,12 @@ fn ancestors(base: &Path, path: &str) -> Vec<PathBuf> {
     directories
 }
 
+/// The smaller of two limits as the kernel writes them, where "max" is none.
+fn narrower(max: String, high: Option<String>) -> String {
+    let bytes = |text: &str| text.trim().parse::<u64>().unwrap_or(u64::MAX);
+    high.filter(|high| bytes(high) < bytes(&max)).unwrap_or(max)
+}
+
 /// `None` without a limit: "max" in v2, a number near 2⁶³ in v1.
 fn from_cgroup(limit: &str, current: &str, stat: &str, cache_keys: [&str; 2]) -> Option<MemoryUsage> {
     const UNLIMITED: u64 = 1 << 60;
@@ -137,6 +149,11 @@ fn from_meminfo(text: &str) -> Option<MemoryUsage> {
     Some(MemoryUsage { used: limit.saturating_sub(available), limit })
 }
 
+/// Bytes for people: whole mebibytes.
+pub(super) fn mebibytes(bytes: u64) -> String {
+    format!("{} MiB", bytes >> 20)
+}
+
 /// Resident memory of this process in bytes, from `/proc/self/status` text.
 pub(crate) fn resident_bytes(status: &str) -> Option<u64> {
     let value = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -144,12 +161,12 @@ pub(crate) fn resident_bytes(status: &str) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     const MEMINFO: &str = "MemTotal:       1000 kB\nMemFree:         10 kB\nMemAvailable:    250 kB\n";
 
-    fn tree(name: &str, files: &[(&str, &str)]) -> PathBuf {
+    pub(in crate::runtime) fn tree(name: &str, files: &[(&str, &str)]) -> PathBuf {
         let root = std::env::temp_dir().join(format!("rsky-memory-{}-{name}", std::process::id()));
         for (path, text) in files {
             let path = root.join(path);
@@ -182,6 +199,14 @@ mod tests {
         assert_eq!(probe.describe(), "cgroup v2");
         assert_eq!(probe.read().unwrap(), MemoryUsage { used: 150, limit: 1000 });
         std::fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn the_mark_above_which_the_kernel_slows_us_down_is_a_limit() {
+        assert_eq!(narrower("max\n".to_owned(), Some("100\n".to_owned())), "100\n");
+        assert_eq!(narrower("90".to_owned(), Some("100".to_owned())), "90");
+        assert_eq!(narrower("90".to_owned(), Some("max".to_owned())), "90");
+        assert_eq!(narrower("max".to_owned(), None), "max");
     }
 
     #[test]

@@ -8,9 +8,12 @@ pub mod stages;
 pub mod backoff;
 pub mod budget;
 pub mod memory;
+pub mod memory_limit;
+pub mod memory_plan;
 
 pub use backoff::Backoff;
 pub use budget::{ByteBudget, Charge};
 pub use daemon::{Context, Startup};
+pub use memory_limit::MemoryLimit;
 pub use stages::Stages;
 pub use tokio_util::sync::CancellationToken;
