@@ -275,6 +275,11 @@ impl Config {
         }
     }
 
+    /// The declaration of the admin pages' port.
+    pub fn port() -> &'static Variable {
+        &v::METRICS_PORT
+    }
+
     /// The declarations, for `--help` and for the warning about misspelt names.
     pub fn variables() -> Vec<&'static Variable> {
         let shared = [&v::PLC_URL, &v::ALLOW_PRIVATE_ADDRESSES];

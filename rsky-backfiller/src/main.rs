@@ -2,10 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use rsky_backfiller::config::Config;
 use rsky_backfiller::pipeline;
 use rsky_backfiller::tools::{self, Tool};
+use rsky_common::admin::healthcheck;
 use rsky_common::config::{self, Environment};
 use rsky_common::runtime::{MemoryLimit, daemon};
 
@@ -16,16 +17,36 @@ use rsky_common::runtime::{MemoryLimit, daemon};
 #[command(name = rsky_backfiller::NAME, version, after_long_help = config::help(Config::variables()))]
 struct Cli {
     #[command(subcommand)]
-    tool: Option<Tool>,
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Asks the running daemon how it is, at METRICS_HOST and METRICS_PORT. Exit code 0: its work moves or has a reason to
+    /// wait.
+    Healthcheck {
+        /// Also whether it is connected to what it needs.
+        #[arg(long)]
+        ready: bool,
+    },
+    #[command(flatten)]
+    Tool(Tool),
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let tool = match Cli::parse().command {
+        // Before the configuration is read: only where the daemon listens matters.
+        Some(Command::Healthcheck { ready }) => {
+            return healthcheck(rsky_backfiller::NAME, Environment::of_process(), Config::port(), ready);
+        }
+        Some(Command::Tool(tool)) => Some(tool),
+        None => None,
+    };
     let config = match Config::read(Environment::of_process()) {
         Ok(config) => config.within(MemoryLimit::detect()),
         Err(error) => return daemon::refuse(rsky_backfiller::NAME, &error),
     };
-    match cli.tool {
+    match tool {
         Some(tool) => tools::run(tool, config),
         None => daemon::run(config.startup(), |context| pipeline::run(config, context)),
     }

@@ -7,6 +7,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use rsky_common::runtime::Rounds;
 
 use crate::outcome::{Action, Class};
 
@@ -46,6 +47,8 @@ pub struct Metrics {
     pub claimed: Counter,
     /// The bound on memory, which is set once.
     pub memory_bound: Gauge,
+    /// Rounds of the dispatcher; for the watchdog, not scraped.
+    pub rounds: Rounds,
 }
 
 impl Metrics {

@@ -72,8 +72,14 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     metrics.memory_bound.set(i64::try_from(bound).unwrap_or(i64::MAX));
     let listener = Admin::bind(config.common.admin).await?;
     let mut stages = Stages::new(&context);
-    let pages =
-        Admin { name: NAME, version: VERSION, registry, health: health.clone(), status: status.clone() };
+    let pages = Admin {
+        name: NAME,
+        version: VERSION,
+        registry,
+        health: health.clone(),
+        status: status.clone(),
+        vitals: context.service.vitals().clone(),
+    };
     stages.spawn("admin pages", pages.serve(listener, context.stop.clone()));
     tracing::info!(
         consumer = config.consumer,
@@ -83,11 +89,14 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
         "memory is bounded by {} MiB",
         bound >> 20
     );
+    report::to_service(&context.service, &health, &metrics, observed.clone());
     let mut link = server.link("start-up", health.part("redis"), &context.stop);
     match check_eviction(&mut link, config.common.redis_allow_eviction).await {
         Ok(()) => {
             let seen = Seen { metrics: &metrics, observed: &observed, gate };
             spawn_stages(&config, &server, &health, &status, seen, &context, &mut stages)?;
+            report::watched(&context.service, &health, &metrics);
+            context.service.started();
         }
         Err(StartupError::Link(LinkError::Stopped)) => {}
         Err(error) => return Err(error.into()),

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::Value;
-use rsky_common::admin::Status;
+use rsky_common::admin::{Health, Status};
 use rsky_common::redis::{Gate, LinkError, RedisLink};
 use rsky_common::runtime::backoff::sleep_or_stop;
 use rsky_common::runtime::memory_plan::Report;
+use rsky_common::runtime::{Service, Standstill};
 use serde_json::{Map, json};
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +19,8 @@ use crate::observed::Observed;
 
 /// Time between two reports in Redis.
 const EVERY: Duration = Duration::from_secs(3);
+/// How long the dispatcher, which looks around every second, may do nothing without a reason.
+const STANDSTILL: Duration = Duration::from_secs(120);
 /// Age from which a report is that of a process that has ended.
 pub const STALE_MS: u64 = 30_000;
 
@@ -54,6 +57,26 @@ pub fn on_pages(status: &Status, config: &Config, metrics: &Arc<Metrics>, observ
         facts.insert("consumer".to_owned(), json!(config.consumer));
         facts.insert("output".to_owned(), json!(gate.status()));
         facts.into()
+    });
+}
+
+/// Watches over the dispatcher: every repository has time limits of its own, and it waits for nobody unless readiness says
+/// for whom.
+pub fn watched(service: &Service, health: &Health, metrics: &Arc<Metrics>) {
+    let (rounds, healthy, still) = (metrics.rounds.clone(), health.clone(), Standstill::new(STANDSTILL));
+    service.vitals().watch("dispatcher", move |now| {
+        let figure = healthy.reasons().is_empty().then(|| rounds.count());
+        still.look(figure, now).map(|elapsed| format!("has done nothing for {} s", elapsed.as_secs()))
+    });
+}
+
+/// Tells the service manager how it stands.
+pub fn to_service(service: &Service, health: &Health, metrics: &Arc<Metrics>, observed: Observed) {
+    let metrics = Arc::clone(metrics);
+    service.says(health.clone(), move || {
+        let (running, waiting) = (observed.running(), observed.waiting());
+        let done = metrics.processed.get();
+        format!("{running} repositories in work, {waiting} waiting, {done} done")
     });
 }
 

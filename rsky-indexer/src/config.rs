@@ -349,6 +349,11 @@ impl Config {
         }
     }
 
+    /// The declaration of the admin pages' port.
+    pub fn port() -> &'static Variable {
+        &METRICS_PORT
+    }
+
     /// The declarations, for `--help` and for the warning about misspelt names.
     pub fn variables() -> Vec<&'static Variable> {
         let own: [&'static Variable; 22] = [

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use rsky_common::admin::healthcheck;
 use rsky_common::config::{self, Environment};
 use rsky_common::runtime::{MemoryLimit, daemon};
 use rsky_indexer::check_records::check_records;
@@ -43,6 +44,13 @@ enum Command {
     /// They are kept in `<stream>_dlq`, oldest first, with the reason. Needs Redis and no Postgres.
     #[command(subcommand, after_long_help = config::help(dead_letters::variables()))]
     DeadLetters(DeadLetters),
+    /// Asks the running daemon how it is, at METRICS_HOST and METRICS_PORT. Exit code 0: its work moves or has a reason to
+    /// wait.
+    Healthcheck {
+        /// Also whether it is connected to what it needs.
+        #[arg(long)]
+        ready: bool,
+    },
     IndexRepo(IndexRepo),
     /// Counts the counters of posts and profiles anew, and puts right those that are wrong.
     ///
@@ -63,6 +71,9 @@ fn main() -> ExitCode {
             Err(error) => complain(&error.to_string()),
         },
         Some(Command::DeadLetters(what)) => dead_letters::run(&what, Environment::of_process()),
+        Some(Command::Healthcheck { ready }) => {
+            healthcheck(pipeline::NAME, Environment::of_process(), Config::port(), ready)
+        }
         Some(Command::IndexRepo(command)) => index_repo::run(&command),
         Some(Command::Recount(arguments)) => recount::command::run(arguments, Environment::of_process()),
         None => run(),

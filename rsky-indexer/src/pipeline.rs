@@ -15,6 +15,7 @@ use rsky_common::runtime::backoff::Backoff;
 use rsky_common::runtime::budget::ByteBudget;
 use rsky_common::runtime::daemon::Context;
 use rsky_common::runtime::memory_plan::Report;
+use rsky_common::runtime::service::Service;
 use rsky_common::runtime::stages::Stages;
 use rsky_common::wire::names;
 use serde_json::json;
@@ -49,6 +50,13 @@ use crate::text::clock::now_ms;
 pub const NAME: &str = "indexer";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// How the parts end that say whether a lane gets on.
+const COMMITS: &str = ": commits";
+
+/// How long a lane may commit nothing before a restart is worth trying. Far more than makes it not ready: the statements of a
+/// batch have a minute each, and on a slow Postgres a restart only means that they are done once more.
+const STANDSTILL: Duration = Duration::from_secs(900);
+
 /// Runs the indexer until told to stop.
 ///
 /// # Errors
@@ -68,18 +76,37 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     // stage has a part of its own.
     drop((health.part("redis"), health.part("postgres")));
     let start = health.part("start");
-    let pages =
-        Admin { name: NAME, version: VERSION, registry, health: health.clone(), status: status.clone() };
+    let pages = Admin {
+        name: NAME,
+        version: VERSION,
+        registry,
+        health: health.clone(),
+        status: status.clone(),
+        vitals: context.service.vitals().clone(),
+    };
     stages.spawn("admin pages", pages.serve(listener, context.stop.clone()));
 
     let connections = Connections::new(database.clone(), config.connections);
     let stop = context.stop.clone();
-    let trees = ByteBudget::new(TREES);
-    let daemon =
-        Daemon { trees, config, server, database, connections, health, status, metrics, observed, stop };
+    let (trees, service) = (ByteBudget::new(TREES), context.service.clone());
+    let daemon = Daemon {
+        trees,
+        config,
+        server,
+        database,
+        connections,
+        health,
+        status,
+        metrics,
+        observed,
+        service,
+        stop,
+    };
+    daemon.tell();
     if let Some(found) = daemon.ready_to_start().await? {
         daemon.spawn_stages(&mut stages, &found)?;
         start.ready();
+        daemon.service.started();
     }
     stages.join().await
 }
@@ -95,6 +122,7 @@ struct Daemon {
     observed: Observed,
     /// Bytes of entries that are being taken apart.
     trees: ByteBudget,
+    service: Service,
     stop: CancellationToken,
 }
 
@@ -175,6 +203,7 @@ impl Daemon {
         let link = self.server.link("status pages", self.health.part("redis status"), &self.stop);
         let status = self.status.clone();
         stages.spawn("status pages", async move { Ok(overview::watch(link, watched, status).await?) });
+        self.watched(lanes.iter().map(|(progress, _)| progress.clone()).collect());
         stages.spawn("watch over lanes", progress::watch(lanes, self.stop.clone()));
         let (observed, connections) = (self.observed.clone(), self.connections.clone());
         self.status.put("memory_plan", config.memory_plan.as_ref().map_or(json!(null), Report::json));
@@ -198,6 +227,26 @@ impl Daemon {
             "indexing"
         );
         Ok(())
+    }
+
+    /// A lane that commits nothing for [`STANDSTILL`] stands still, unless readiness names another reason: rows held by
+    /// others, Postgres, Redis.
+    fn watched(&self, lanes: Vec<Progress>) {
+        let health = self.health.clone();
+        self.service.vitals().watch("lanes", move |now| {
+            let elapsed = lanes.iter().filter_map(|lane| lane.stuck_for(now)).max()?;
+            let is_own = |(part, _): &(String, String)| part.ends_with(COMMITS);
+            let still = elapsed >= STANDSTILL && health.reasons().iter().all(is_own);
+            still.then(|| format!("one has committed nothing for {} s", elapsed.as_secs()))
+        });
+    }
+
+    fn tell(&self) {
+        let observed = self.observed.clone();
+        self.service.says(self.health.clone(), move || {
+            let (entries, bytes) = (observed.held.count(), observed.budget.bytes());
+            format!("{entries} entries, {} KiB between Redis and Postgres", bytes >> 10)
+        });
     }
 
     /// Starts the work beside the lanes; `None` where it is switched off.
@@ -319,7 +368,7 @@ impl Daemon {
             lanes.push(lane);
             let name = format!("{kind} lane {number}");
             let (writer, metrics) = (self.writer(&name, found), Arc::clone(&self.metrics));
-            writing.push((writer.progress(), self.health.part(format!("{name}: commits"))));
+            writing.push((writer.progress(), self.health.part(format!("{name}{COMMITS}"))));
             stages.spawn(name, lane::write::<K>(number, batches, writer, to_dispatch.clone(), metrics));
         }
         let looker = Looker::new(

@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
+use rsky_common::admin::healthcheck;
 use rsky_common::config::{Environment, help};
 use rsky_common::runtime::{MemoryLimit, daemon};
 use rsky_ingester::config::Config;
@@ -10,13 +11,29 @@ use rsky_ingester::{NAME, VERSION, pipeline, variables};
 
 /// Writes what relays and labelers send into Redis Streams, and stops reading when the streams are full.
 ///
-/// Configured by environment variables only; `--help` lists them.
+/// Without a subcommand it runs until SIGTERM or SIGINT. It is configured by environment variables.
 #[derive(Debug, Parser)]
 #[command(name = NAME, version = VERSION, after_long_help = help(variables::all()))]
-struct Arguments {}
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Asks the running daemon how it is, at METRICS_HOST and METRICS_PORT. Exit code 0: its work moves or has a reason to
+    /// wait.
+    Healthcheck {
+        /// Also whether it is connected to what it needs.
+        #[arg(long)]
+        ready: bool,
+    },
+}
 
 fn main() -> ExitCode {
-    let Arguments {} = Arguments::parse();
+    if let Some(Command::Healthcheck { ready }) = Arguments::parse().command {
+        return healthcheck(NAME, Environment::of_process(), &variables::METRICS_PORT, ready);
+    }
     match Config::read(Environment::of_process()) {
         Ok(config) => {
             let config = config.within(MemoryLimit::detect());

@@ -14,7 +14,7 @@ use rsky_common::redis::startup::{StartupError, check_eviction};
 use rsky_common::redis::{CursorWriter, Gate, LinkError, RedisServer, StreamWriter, overview};
 use rsky_common::runtime::memory::MemoryProbe;
 use rsky_common::runtime::memory_plan::Report;
-use rsky_common::runtime::{CancellationToken, Context, Stages};
+use rsky_common::runtime::{CancellationToken, Context, Service, Stages, Standstill};
 use serde_json::json;
 
 use crate::budgets::Budgets;
@@ -34,6 +34,9 @@ use crate::{http, report};
 
 /// How long writers go on trying after the wish to stop, when Redis does not answer.
 const LAST_WRITE: Duration = Duration::from_secs(3);
+
+/// How long nothing of what is in memory may be written without a reason to wait; a transaction has far less time.
+const STANDSTILL: Duration = Duration::from_secs(120);
 
 /// What all sources share.
 struct Shared {
@@ -103,7 +106,8 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     shared.metrics.memory_bound(bound);
     tracing::info!(queue_bytes = shared.config.queue_bytes, "memory is bounded by {} MiB", bound >> 20);
     let listener = Admin::bind(shared.config.common.admin).await?;
-    let admin = Admin { name: NAME, version: VERSION, registry, health, status };
+    let vitals = context.service.vitals().clone();
+    let admin = Admin { name: NAME, version: VERSION, registry, health, status, vitals };
     let mut stages = Stages::new(&context);
     stages.spawn("admin pages", admin.serve(listener, shared.writers.clone()));
     let ended = run_sources(&shared, &context).await;
@@ -116,6 +120,7 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
 }
 
 async fn run_sources(shared: &Shared, context: &Context) -> anyhow::Result<()> {
+    shared.tell(&context.service);
     match shared.check_redis().await {
         Ok(()) => {}
         // Stopped while waiting for Redis.
@@ -124,6 +129,7 @@ async fn run_sources(shared: &Shared, context: &Context) -> anyhow::Result<()> {
     }
     let mut stages = Stages::new(context);
     shared.spawn_sources(&mut stages);
+    context.service.started();
     let writers_time = give_writers_time(shared.stop.clone(), shared.writers.clone());
     let mut sources = std::pin::pin!(stages.join());
     tokio::select! {
@@ -169,6 +175,28 @@ impl Shared {
                 "used_bytes": usage.map(|usage| usage.used),
                 "limit_bytes": usage.map(|usage| usage.limit),
             })
+        });
+    }
+
+    /// What is in memory is written by and by, unless a gate is shut or Redis has to be waited for.
+    fn tell(&self, service: &Service) {
+        let (gates, sources, health) = (self.gates(), self.sources.clone(), self.health.clone());
+        let still = Standstill::new(STANDSTILL);
+        service.vitals().watch("writing", move |now| {
+            let waits = gates.iter().any(|gate| gate.shut().is_some())
+                || health.reasons().iter().any(|(part, _)| part.starts_with("redis"));
+            let figure = (sources.frames() > 0 && !waits).then(|| sources.times_done());
+            let elapsed = still.look(figure, now)?;
+            Some(format!("nothing of what is in memory was written for {} s", elapsed.as_secs()))
+        });
+        let (gates, budgets, sources) = (self.gates(), self.budgets.clone(), self.sources.clone());
+        service.says(self.health.clone(), move || {
+            let shut: Vec<String> = gates
+                .iter()
+                .filter(|gate| gate.shut().is_some())
+                .map(|gate| format!("; nothing may be written to {}", gate.stream()))
+                .collect();
+            format!("{} frames, {} KiB in memory{}", sources.frames(), budgets.bytes() >> 10, shut.concat())
         });
     }
 

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use rsky_common::admin::{SHOWN, shown};
 use rsky_common::atproto::{CollectionFilter, Converted, convert, convert_labels};
+use rsky_common::runtime::Rounds;
 use rsky_common::wire::names::{FIELD_EVENT, FIELD_REPO};
 use serde::Serialize;
 
@@ -37,6 +38,7 @@ pub struct Source {
     pub number: usize,
     state: Mutex<State>,
     lag: Mutex<Lag>,
+    done: Rounds,
 }
 
 /// What the pages say about a source.
@@ -66,6 +68,7 @@ impl Source {
             number,
             state: Mutex::default(),
             lag: Mutex::default(),
+            done: Rounds::default(),
         })
     }
 
@@ -140,7 +143,13 @@ impl Source {
 
     /// Frames were written, the newest event at an age in seconds, or dropped.
     pub fn done(&self, frames: usize, age: Option<f64>) {
+        self.done.one_more();
         self.with_lag(|lag, now| lag.done(u64::try_from(frames).unwrap_or(u64::MAX), age, now));
+    }
+
+    /// How many times frames were written or dropped.
+    pub fn times_done(&self) -> u64 {
+        self.done.count()
     }
 
     /// How far what is written is behind, in seconds; `None` before the first event.

@@ -33,6 +33,12 @@ impl SourceMetrics {
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         sources.iter().map(|source| source.waiting()).sum()
     }
+
+    /// How many times frames were written or dropped, by all sources: it changes while the work moves.
+    pub fn times_done(&self) -> u64 {
+        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        sources.iter().map(|source| source.times_done()).fold(0, u64::wrapping_add)
+    }
 }
 
 impl Collector for SourceMetrics {

@@ -15,4 +15,6 @@ pub mod servers;
 
 pub mod daemon;
 
+pub mod service_manager;
+
 pub mod streams;

@@ -13,6 +13,7 @@ const ROTATE: Duration = Duration::from_secs(1);
 impl Dispatcher {
     pub(super) async fn look_around(&mut self) {
         let now = Instant::now();
+        self.metrics.rounds.one_more();
         {
             let mut lines = self.observed.lines();
             lines.line_up_all();

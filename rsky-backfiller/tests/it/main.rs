@@ -27,6 +27,7 @@ mod resynchronises;
 mod stays_within_memory;
 mod support;
 mod survives_kills_and_a_full_redis;
+mod tells_the_service_manager;
 use rsky_testnet::network::repos as synthetic;
 mod tells_the_truth;
 mod verifies_real_repositories;

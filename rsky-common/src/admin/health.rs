@@ -6,6 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::text::{SHOWN, shown};
 
+/// Why a part is not ready that has not said anything yet.
+pub const STARTING: &str = "starting";
+
 type Question = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// The parts by name. Cloning gives another handle to the same parts.
@@ -30,7 +33,7 @@ impl Health {
     /// Registers a part, which is not ready until it says so.
     pub fn part(&self, name: impl Into<String>) -> Readiness {
         let readiness = Readiness { health: self.clone(), name: name.into() };
-        readiness.not_ready("starting");
+        readiness.not_ready(STARTING);
         readiness
     }
 

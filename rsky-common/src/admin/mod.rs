@@ -1,13 +1,15 @@
 //! The admin port of a daemon: metrics for machines, health for supervisors, pages for people.
 
 mod health;
+mod healthcheck;
 mod metrics;
 mod page;
 mod server;
 mod status;
 mod text;
 
-pub use health::{Health, Readiness};
+pub use health::{Health, Readiness, STARTING};
+pub use healthcheck::healthcheck;
 pub use metrics::registry;
 pub use prometheus_client;
 pub use server::Admin;

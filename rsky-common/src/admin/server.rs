@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Health, Status, page};
 use crate::runtime::memory::resident_bytes;
+use crate::runtime::vitals::Vitals;
 
 /// What the admin port serves.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub struct Admin {
     pub health: Health,
     /// Sections of `/status` and `/`.
     pub status: Status,
+    /// Whether the work moves.
+    pub vitals: Vitals,
 }
 
 struct Shared {
@@ -60,7 +63,7 @@ impl Admin {
         let shared = Arc::new(Shared { admin: self, started: Instant::now() });
         let router = Router::new()
             .route("/metrics", get(metrics))
-            .route("/healthz", get(async || "ok\n"))
+            .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
             .route("/status", get(status))
             .route("/", get(front))
@@ -81,10 +84,18 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     }
 }
 
+/// Whether a restart would help: not while somebody else is waited for.
+async fn healthz(State(shared): State<Arc<Shared>>) -> Response {
+    told(shared.admin.vitals.standing_still(Instant::now()), "ok\n")
+}
+
 async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
-    let reasons = shared.admin.health.reasons();
+    told(shared.admin.health.reasons(), "ready\n")
+}
+
+fn told(reasons: Vec<(String, String)>, fine: &'static str) -> Response {
     if reasons.is_empty() {
-        return "ready\n".into_response();
+        return fine.into_response();
     }
     let mut text = String::new();
     for (part, reason) in reasons {

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::logging::{self, LogConfig};
 use super::memory_plan::Report;
+use super::service::Service;
 use crate::config::ConfigError;
 
 const EXIT_BAD_CONFIG: u8 = 64;
@@ -22,6 +23,9 @@ const EXIT_SECOND_SIGNAL: i32 = 130;
 /// servers. With fewer, look-ups would queue behind repositories that wait. Threads are made when needed and end when
 /// idle, so a daemon that does less has fewer.
 const BLOCKING_THREADS: usize = 2048;
+
+/// Time for telling the service manager that this is the end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What has to be known before the runtime starts.
 #[derive(Clone, Debug)]
@@ -45,13 +49,15 @@ pub struct Startup {
 pub struct Context {
     /// Cancelled when the process shall stop: by a signal, or because a stage failed.
     pub stop: CancellationToken,
+    /// What the service manager and `/healthz` are told.
+    pub service: Service,
     running: Running,
 }
 
 impl Context {
     /// A context outside of a daemon: for tests and tools.
     pub fn detached() -> Self {
-        Self { stop: CancellationToken::new(), running: Running::default() }
+        Self { stop: CancellationToken::new(), service: Service::default(), running: Running::default() }
     }
 
     pub(super) fn running(&self) -> &Running {
@@ -130,7 +136,7 @@ where
     F: FnOnce(Context) -> Fut,
     Fut: Future<Output = anyhow::Result<()>>,
 {
-    let context = Context { stop: CancellationToken::new(), running: Running::default() };
+    let context = Context::detached();
     let stop = context.stop.clone();
     let running = context.running.clone();
     let (term, int) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
@@ -141,6 +147,9 @@ where
         }
     };
     let watcher = tokio::spawn(watch_signals(term, int, stop.clone()));
+    let ended = CancellationToken::new();
+    let telling = context.service.clone().tell(stop.clone(), startup.drain, ended.clone());
+    let telling = tokio::spawn(telling);
     let name = startup.name;
     let overdue = async {
         stop.cancelled().await;
@@ -151,6 +160,10 @@ where
         () = overdue => None,
     };
     watcher.abort();
+    stop.cancel();
+    ended.cancel();
+    // Whether it could be told or not, this is the end.
+    drop(tokio::time::timeout(LAST_WORDS, telling).await);
     match outcome {
         Some(Ok(())) => {
             tracing::info!("{name} stopped");

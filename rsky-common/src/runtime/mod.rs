@@ -1,7 +1,10 @@
-//! How a daemon lives and dies: start, named tasks, signals, waiting, and what memory it may use.
+//! How a daemon lives and dies: start, named tasks, signals, waiting, what its service manager is told, and what memory it
+//! may use.
 
 pub mod daemon;
 pub mod logging;
+pub mod service;
+pub mod vitals;
 
 pub mod stages;
 
@@ -15,5 +18,7 @@ pub use backoff::Backoff;
 pub use budget::{ByteBudget, Charge};
 pub use daemon::{Context, Startup};
 pub use memory_limit::MemoryLimit;
+pub use service::Service;
 pub use stages::Stages;
 pub use tokio_util::sync::CancellationToken;
+pub use vitals::{Rounds, Standstill, Vitals};

@@ -1,8 +1,10 @@
 //! The life of the process: waits for its servers, refuses what it cannot work with, stops without leaving anything.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rsky_testnet::servers::{Postgres, Redis, Signal};
+use rsky_testnet::service_manager::ServiceManager;
 
 use crate::load::{events, like};
 use crate::process::{
@@ -67,7 +69,10 @@ fn it_starts_before_its_servers() {
     let database = postgres.create_database("starts_first").unwrap();
     redis.stop().unwrap();
     postgres.stop_fast().unwrap();
-    let indexer = Indexer::start(&redis.url(), &database.url, &[]);
+    let manager = ServiceManager::open(Path::new("/tmp"), "rsky-indexer");
+    let environment = manager.environment(Duration::from_secs(1));
+    let settings = environment.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let mut indexer = Indexer::start(&redis.url(), &database.url, &settings);
     let not_ready = |part: &str| {
         wait_until(part, || {
             let (status, body) = indexer.get("/readyz");
@@ -77,10 +82,17 @@ fn it_starts_before_its_servers() {
     not_ready("redis: no connection to Redis");
     assert_eq!(indexer.get("/healthz").0, 200);
     assert!(indexer.log().contains("waiting for it"), "{}", indexer.log());
+    let said = manager.wait_for("STATUS=waits: redis: no connection");
+    assert!(said.iter().any(|line| line == "WATCHDOG=1"), "waiting is a reason: {said:?}");
     redis.restart().unwrap();
     not_ready("postgres: ");
+    let mut said = manager.wait_for("STATUS=waits: postgres: ");
+    said.extend(manager.wait_for("EXTEND_TIMEOUT_USEC=30000000"));
+    assert!(!said.iter().any(|line| line == "READY=1"), "{said:?}");
     postgres.restart().unwrap();
     wait_until("it is ready without a single entry", || indexer.get("/readyz").0 == 200);
+    manager.wait_for("READY=1");
+    manager.wait_for("WATCHDOG=1");
     // What it has to tell is there from the start (FAILURES P34).
     let (_, metrics) = indexer.get("/metrics");
     for series in [
@@ -94,6 +106,8 @@ fn it_starts_before_its_servers() {
     }
     add(&redis, LIVE, &[like(1)]);
     wait_drained(&redis, LIVE);
+    assert_eq!(indexer.terminate(), Some(0));
+    manager.wait_for("STOPPING=1");
 }
 
 #[test]

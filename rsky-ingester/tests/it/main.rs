@@ -25,5 +25,6 @@ mod shares_commits_between_relays;
 mod stands_alone;
 mod stays_within_memory;
 mod survives_redis;
+mod tells_the_service_manager;
 mod tells_the_truth;
 mod writes_what_the_reference_wrote;
