@@ -7,6 +7,7 @@
 mod admin;
 mod bench;
 mod daemons;
+mod deploy_check;
 mod interrupt;
 mod procfs;
 mod steps;
@@ -32,6 +33,8 @@ enum Command {
     Up(up::Options),
     /// Check the format, lint, and run all tests
     Test(test_command::Options),
+    /// Try what is deployed: units under a real systemd, the stack of docker-compose.yml
+    DeployCheck(deploy_check::Options),
     /// Measure release binaries beside the limit of what they stand on
     Bench(bench::Options),
 }
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.command {
         Command::Up(options) => up::up(&options),
         Command::Test(options) => test_command::test(&options),
+        Command::DeployCheck(options) => deploy_check::deploy_check(&options),
         Command::Bench(options) => bench::bench(&options),
     };
     match outcome {

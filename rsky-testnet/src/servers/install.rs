@@ -54,6 +54,14 @@ pub fn pgbouncer() -> Result<PathBuf> {
     find_or_install(&["pgbouncer"], || find_in_path("pgbouncer"))
 }
 
+/// Whatever `find` finds; `packages` are installed when it finds nothing and we are root on Debian.
+///
+/// # Errors
+/// As [`redis_server`].
+pub fn packages<T>(packages: &[&str], find: impl Fn() -> Option<T>) -> Result<T> {
+    find_or_install(packages, find)
+}
+
 /// Finds or installs everything both servers need. The commands of xtask call this first, so that an installation
 /// is over before anything is timed.
 pub fn all() -> Result<()> {
