@@ -467,6 +467,18 @@ fn a_reply_to_itself_ahead_of_its_time(tale: &mut Tale<'_>) {
     tale.create('a', THREAD_GATE, "p", gate);
 }
 
+/// A reply tells those above it, who are by turns in the tables and in its own batch.
+fn those_above_are_old_and_new_by_turns(tale: &mut Tale<'_>) {
+    tale.root();
+    tale.answer('b', "b", ('c', "c"));
+    tale.then();
+    // A backfill tells nobody itself.
+    tale.scribe.set_backfilled(true);
+    tale.answer('c', "c", ('a', "p"));
+    tale.scribe.set_backfilled(false);
+    tale.answer('d', "d", ('b', "b"));
+}
+
 type Teller = fn(&mut Tale<'_>);
 
 const TALES: &[(&str, Teller)] = &[
@@ -496,6 +508,7 @@ const TALES: &[(&str, Teller)] = &[
     ("a post changes its thread", a_post_changes_its_thread),
     ("quotes by and of the owner", quotes_by_and_of_the_owner),
     ("a reply to itself ahead of its time", a_reply_to_itself_ahead_of_its_time),
+    ("those above are old and new by turns", those_above_are_old_and_new_by_turns),
     ("told of a quote and not of the answer", who_was_told_of_a_quote_is_not_told_of_the_answer),
     ("muted the quoted thread and told", who_muted_the_quoted_thread_is_told_of_the_answer),
 ];

@@ -288,11 +288,26 @@ impl<'c> Verdicts<'c> {
                 Some((change.uri.as_str(), ThreadRefs::of(change, content)?.parent))
             })
             .collect();
-        let tellers = posts.iter().map(|(change, _)| *change).filter(|change| tells(change));
-        let parents = refs::above_in_batch(tellers, |uri| answered.get(uri).copied().into_iter());
-        self.parents = load_parents(connection, statements, &parents).await?.into_iter().collect();
         let earlier = self.view.earlier.all().filter(|post| post.stored.is_some());
         self.parents.extend(earlier.map(|post| (post.uri.clone(), post.parent.clone())));
+        // Those above may stand in the tables and in the wave by turns. Ends: each round asks about others, at most so many
+        // steps above.
+        let mut asked: HashSet<String> = HashSet::default();
+        for _ in 0..MOST_ANCESTORS {
+            let tellers = posts.iter().map(|(change, _)| *change).filter(|change| tells(change));
+            let of_stored = |uri: &str| self.parents.get(uri).and_then(|parent| parent.as_deref());
+            let above = |uri: &str| answered.get(uri).copied().or_else(|| of_stored(uri)).into_iter();
+            let found = refs::above_in_batch(tellers, above);
+            let new =
+                found.into_iter().filter(|uri| !asked.contains(*uri) && !self.parents.contains_key(*uri));
+            let new: Vec<String> = new.map(str::to_owned).collect();
+            if new.is_empty() {
+                break;
+            }
+            let uris: Vec<&str> = new.iter().map(String::as_str).collect();
+            self.parents.extend(load_parents(connection, statements, &uris).await?);
+            asked.extend(new);
+        }
         Ok(())
     }
 
