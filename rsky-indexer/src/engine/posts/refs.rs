@@ -275,13 +275,25 @@ impl<'c> Threads<'c> {
         if self.tellers.is_empty() {
             return Ok(());
         }
-        let tellers = changes.iter().copied().filter(|change| self.tellers.contains(change.uri.as_str()));
-        let parents =
-            above_in_batch(tellers, |uri| self.above.get(uri).into_iter().flatten().map(Cow::as_ref));
-        let parents: Vec<String> = parents.into_iter().map(str::to_owned).collect();
-        let parents: Vec<&str> = parents.iter().map(String::as_str).collect();
-        for (uri, parent) in load_parents(connection, statements, &parents).await? {
-            self.above.entry(uri.into()).or_default().extend(parent.map(Cow::from));
+        // Those above may stand in the tables and in the batch by turns.
+        let mut asked: HashSet<String> = HashSet::default();
+        for _ in 0..MOST_ANCESTORS {
+            let tellers = changes.iter().copied().filter(|change| self.tellers.contains(change.uri.as_str()));
+            let parents =
+                above_in_batch(tellers, |uri| self.above.get(uri).into_iter().flatten().map(Cow::as_ref));
+            let new: Vec<String> =
+                parents.into_iter().filter(|uri| !asked.contains(*uri)).map(str::to_owned).collect();
+            if new.is_empty() {
+                break;
+            }
+            let uris: Vec<&str> = new.iter().map(String::as_str).collect();
+            for (uri, parent) in load_parents(connection, statements, &uris).await? {
+                // What was read is not asked about again.
+                if asked.insert(uri.clone()) {
+                    self.above.entry(uri.into()).or_default().extend(parent.map(Cow::from));
+                }
+            }
+            asked.extend(new);
         }
         Ok(())
     }
