@@ -43,8 +43,7 @@ pub use doubt::may_be_refused;
 pub(crate) use duplicates::{in_waiting, keys_behind};
 pub use needs::rows_of;
 pub use notifications::Notifications;
-pub(crate) use notifications::{MOST_ANCESTORS, load_parents};
-pub(crate) use posts::refs;
+pub(crate) use posts::{above, refs};
 pub use sql::Statements;
 
 pub(crate) use crate::transaction::end;

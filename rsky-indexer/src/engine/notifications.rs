@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use foldhash::{HashMap, HashSet};
-use sqlx::{PgConnection, Row as _};
+use sqlx::PgConnection;
 
 use super::change::{Action, Change, Content};
 use super::load::Known;
@@ -477,28 +477,6 @@ pub(super) async fn unverify(
         SELECT subject, uri, cid, creator, 'unverified', $2 FROM verification WHERE uri = ANY($1) ORDER BY uri"#;
     statements.query(sql).bind(uris).bind(now_iso()).execute(connection).await?;
     Ok(())
-}
-
-/// How far up a thread a reply is told of (INDEXING §5.1).
-pub(crate) const MOST_ANCESTORS: usize = 4;
-
-/// The posts above others, up to so many steps: (uri, the post it answers).
-pub(crate) async fn load_parents(
-    connection: &mut PgConnection,
-    statements: &Statements,
-    parents: &[&str],
-) -> Result<Vec<(String, Option<String>)>, sqlx::Error> {
-    if parents.is_empty() {
-        return Ok(Vec::new());
-    }
-    let sql = r#"WITH RECURSIVE up(uri, parent, height) AS (
-            SELECT p.uri, p."replyParent", 1 FROM post p WHERE p.uri = ANY($1)
-            UNION SELECT p.uri, p."replyParent", up.height + 1 FROM up JOIN post p ON p.uri = up.parent
-            WHERE up.height < $2)
-        SELECT DISTINCT uri, parent FROM up"#;
-    let most = i32::try_from(MOST_ANCESTORS).unwrap_or(i32::MAX);
-    let rows = statements.query(sql).bind(parents).bind(most).fetch_all(connection).await?;
-    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }
 
 fn normalized(uri: &str) -> Option<String> {

@@ -10,16 +10,17 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use foldhash::{HashMap, HashSet};
 use sqlx::{PgConnection, Row as _};
 
 use super::claims::{Claims, Keys, Touch, is_looked_at, may_tell};
 use crate::collections::PartsKind;
+use crate::engine::above::{StoredParents, load_above, reach};
 use crate::engine::refs::{self, ThreadRefs};
 use crate::engine::{
-    Change, EngineError, MOST_ANCESTORS, Notifications, Statements, Work, begin, end, in_waiting,
-    keys_behind, load_parents,
+    Change, EngineError, Notifications, Statements, Work, begin, end, in_waiting, keys_behind,
 };
 
 /// What an entry makes others claim that come after it, while it is on its way.
@@ -31,13 +32,16 @@ pub struct Registry {
     awaited: HashMap<u64, u32>,
     /// By the key of a post: what its thread gates on their way look at, `rules` keys of accounts.
     related: HashMap<u64, Vec<Vec<u64>>>,
-    /// By the key of a post on its way: what it answers, with the entry that says so. Several versions may be on their way.
-    parents: HashMap<u64, Vec<(u64, String)>>,
+    /// What the posts on their way answer. A look at the database keeps what it was when it began.
+    answers: Arc<Answers>,
     /// Counts the answers that were entered.
     entered: u64,
     /// Entries that another version may follow.
     on_their_way: usize,
 }
+
+/// By the key of a post on its way: what it answers, with the entry that says so. Several versions may be on their way.
+type Answers = HashMap<u64, Vec<(u64, String)>>;
 
 /// The claims that go with a version. Of none are there more.
 type Left = [Option<(u64, Touch)>; 3];
@@ -113,7 +117,8 @@ impl Registry {
             *self.awaited.entry(awaits).or_default() += 1;
             registered.awaits = Some(awaits);
             self.entered = self.entered.wrapping_add(1);
-            self.parents.entry(record).or_default().push((self.entered, parent.to_owned()));
+            let answers = Arc::make_mut(&mut self.answers).entry(record).or_default();
+            answers.push((self.entered, parent.to_owned()));
             registered.answer = Some(self.entered);
         }
         registered
@@ -146,11 +151,11 @@ impl Registry {
             one_less(&mut self.awaited, awaits);
         }
         if let (Some(record), Some(answer)) = (registered.record, registered.answer)
-            && let Some(parents) = self.parents.get_mut(&record)
+            && let Entry::Occupied(mut answers) = Arc::make_mut(&mut self.answers).entry(record)
         {
-            parents.retain(|(entered, _)| *entered != answer);
-            if parents.is_empty() {
-                self.parents.remove(&record);
+            answers.get_mut().retain(|(entered, _)| *entered != answer);
+            if answers.get().is_empty() {
+                answers.remove();
             }
         }
     }
@@ -158,21 +163,6 @@ impl Registry {
     /// What the gates on their way of a thread look at, by its root's key.
     fn related_to(&self, root: u64) -> impl Iterator<Item = u64> {
         self.related.get(&root).into_iter().flatten().flatten().copied()
-    }
-
-    /// The posts above a reply, as far as they are on their way; the last ones of each branch are to be looked up.
-    fn above(&self, keys: &Keys, change: &Change) -> HashSet<String> {
-        let mut found: HashSet<String> = HashSet::default();
-        let Some(reply) = change.content().and_then(|content| ThreadRefs::of(change, content)) else {
-            return found;
-        };
-        let mut level = vec![reply.parent.to_owned()];
-        for _ in 0..MOST_ANCESTORS {
-            level.retain(|uri| found.insert(uri.clone()));
-            let parents = level.iter().filter_map(|uri| self.parents.get(&keys.record(uri))).flatten();
-            level = parents.map(|(_, parent)| parent.clone()).collect();
-        }
-        found
     }
 
     /// The question to the database about these entries.
@@ -198,12 +188,13 @@ impl Registry {
             });
             question.places.push(Place { record, at, scope: registered.scope, thread });
             question.tables.entry(table.name).or_default().push(change.uri.clone());
-            if change.collection.parts == PartsKind::Post && may_tell(mode, change) {
-                let above = self.above(keys, change);
-                if !above.is_empty() {
-                    question.tellers.push((at, above.into_iter().collect()));
-                }
+            let reply = post.and_then(|content| ThreadRefs::of(change, content));
+            if let Some(reply) = reply.filter(|_| may_tell(mode, change)) {
+                question.tellers.push((at, reply.parent.to_owned()));
             }
+        }
+        if !question.tellers.is_empty() {
+            question.answers = Arc::clone(&self.answers);
         }
         question
     }
@@ -252,8 +243,10 @@ pub struct Question {
     gates: Vec<(usize, String, Vec<u64>)>,
     /// Entries on their way, at most so many of which can take a record away from in front of others.
     most_before: usize,
-    /// Posts that may tell those above them: the ones that are known.
-    tellers: Vec<(usize, Vec<String>)>,
+    /// Replies that may tell those above them: the post that each answers.
+    tellers: Vec<(usize, String)>,
+    /// What the posts answer that were on their way when the question was made.
+    answers: Arc<Answers>,
 }
 
 /// An entry that asks.
@@ -391,15 +384,9 @@ impl Question {
                 found.entry(*at).or_default().0.extend(rules.iter().map(|rules| (*rules, Touch::Read)));
             }
         }
-        let parents: HashMap<String, Option<String>> = parents.into_iter().collect();
-        for (at, above) in &self.tellers {
-            let mut told: HashSet<&str> = HashSet::default();
-            let mut level: Vec<&str> = above.iter().map(String::as_str).collect();
-            for _ in 0..MOST_ANCESTORS {
-                level.retain(|uri| told.insert(uri));
-                level =
-                    level.iter().filter_map(|uri| parents.get(*uri)).flatten().map(String::as_str).collect();
-            }
+        for (at, nearest) in &self.tellers {
+            let stored = |uri: &str| parents.get(uri).and_then(Option::as_deref);
+            let told = reach([nearest.as_str()], |uri| self.on_their_way(keys, uri).chain(stored(uri)));
             let looked = found.entry(*at).or_default();
             looked.0.extend(told.into_iter().map(|uri| (keys.record(uri), Touch::Read)));
         }
@@ -454,9 +441,6 @@ impl Question {
             .collect();
         let roots = storable(roots.into_iter());
         let related = refs::gated_by_relations(connection, statements, &roots).await?.into_iter().collect();
-        let tops: HashSet<&str> =
-            self.tellers.iter().flat_map(|(_, above)| above).map(String::as_str).collect();
-        let tops = storable(tops.into_iter());
         let mut answered = HashSet::default();
         if !self.gates.is_empty() {
             let posts = storable(self.gates.iter().map(|(_, post, _)| post.as_str()));
@@ -464,8 +448,16 @@ impl Question {
                 answered.insert(row.try_get(0)?);
             }
         }
-        let parents = load_parents(connection, statements, &tops).await?;
+        let nearest: HashSet<&str> = self.tellers.iter().map(|(_, nearest)| nearest.as_str()).collect();
+        let nearest: Vec<&str> = nearest.into_iter().collect();
+        let on_their_way = |uri: &str| self.on_their_way(keys, uri);
+        let parents = load_above(connection, statements, &nearest, on_their_way).await?;
         Ok(Read { stored, waiting, behind, awaited, related, answered, parents })
+    }
+
+    /// What the versions of a post answer that were on their way when the question was made.
+    fn on_their_way<'q>(&'q self, keys: &Keys, uri: &str) -> impl Iterator<Item = &'q str> + use<'q> {
+        self.answers.get(&keys.record(uri)).into_iter().flatten().map(|(_, parent)| parent.as_str())
     }
 }
 
@@ -488,5 +480,5 @@ struct Read {
     related: HashMap<String, Vec<String>>,
     /// Posts with replies, of those with a gate that comes.
     answered: HashSet<String>,
-    parents: Vec<(String, Option<String>)>,
+    parents: StoredParents,
 }

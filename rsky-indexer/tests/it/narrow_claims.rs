@@ -479,6 +479,19 @@ fn those_above_are_old_and_new_by_turns(tale: &mut Tale<'_>) {
     tale.answer('d', "d", ('b', "b"));
 }
 
+/// The one to be told stands in the tables, above one that is on its way, above one that stands in the tables; and goes.
+fn one_above_goes_behind_one_on_its_way(tale: &mut Tale<'_>) {
+    tale.root();
+    tale.answer('c', "c", ('a', "p"));
+    tale.answer('b', "b", ('e', "e"));
+    tale.then();
+    tale.scribe.set_backfilled(true);
+    tale.answer('e', "e", ('c', "c"));
+    tale.scribe.set_backfilled(false);
+    tale.answer('d', "d", ('b', "b"));
+    tale.delete('c', POST, "c");
+}
+
 type Teller = fn(&mut Tale<'_>);
 
 const TALES: &[(&str, Teller)] = &[
@@ -509,6 +522,7 @@ const TALES: &[(&str, Teller)] = &[
     ("quotes by and of the owner", quotes_by_and_of_the_owner),
     ("a reply to itself ahead of its time", a_reply_to_itself_ahead_of_its_time),
     ("those above are old and new by turns", those_above_are_old_and_new_by_turns),
+    ("one above goes behind one on its way", one_above_goes_behind_one_on_its_way),
     ("told of a quote and not of the answer", who_was_told_of_a_quote_is_not_told_of_the_answer),
     ("muted the quoted thread and told", who_muted_the_quoted_thread_is_told_of_the_answer),
 ];

@@ -294,6 +294,53 @@ fn many_who_need_it() {
     assert_no_dead_letters(&redis);
 }
 
+/// Who is to be told by what waits stands in the tables, above one that was on its way, above one in the tables; and goes.
+#[test]
+fn who_is_told_by_it_stays_until_then() {
+    let (redis, db) = (Redis::start().unwrap(), Db::new("slow_row_told"));
+    let mut scribe = Scribe::live();
+    let [root, c, e, b, d] =
+        ["a", "c", "e", "b", "d"].map(|name| uri(&format!("did:plc:{name}"), POST, name));
+    let before = [
+        scribe.create("did:plc:a", POST, "a", post("root")),
+        scribe.create("did:plc:c", POST, "c", reply(&root, &root)),
+        scribe.create("did:plc:b", POST, "b", reply(&root, &e)),
+        scribe.create("did:plc:friend", LIKE, "l", signal(&b)),
+        scribe.create("did:plc:friend", LIKE, "m", signal(&c)),
+    ];
+    add(&redis, LIVE, &before);
+    let settings = [("INDEXER_CONCURRENCY", "3"), ("INDEXER_NOTIFICATIONS", "live")];
+    let indexer = Indexer::start(&redis.url(), db.url(), &settings);
+    wait_drained(&redis, LIVE);
+    let [holder_of_b, holder_of_c] =
+        [&b, &c].map(|uri| Holder::hold(&db, &format!("post_agg WHERE uri = '{uri}'")));
+    scribe.set_backfilled(true);
+    let between = scribe.create("did:plc:e", POST, "e", reply(&root, &c));
+    scribe.set_backfilled(false);
+    let waiting =
+        [scribe.create("did:plc:d", POST, "d", reply(&root, &b)), scribe.delete("did:plc:c", POST, "c")];
+    add(&redis, LIVE, &[&[between.clone()][..], &waiting].concat());
+    let others = events(64, OTHERS);
+    let others_come_and_go = |number: usize, waiting: &[&str]| {
+        let (from, to) = (number * OTHERS / 3, (number + 1) * OTHERS / 3);
+        add(&redis, LIVE, &others[from..to]);
+        let waiting = waiting.iter().map(|entry| (*entry).to_owned()).collect();
+        wait_until("all others are gone", || only_left(&redis, &waiting));
+        assert_eq!(left(&redis), waiting);
+    };
+    let [answer, deletion] = &waiting;
+    others_come_and_go(0, &[&between, answer, deletion]);
+    holder_of_c.release();
+    others_come_and_go(1, &[answer, deletion]);
+    wait_until("it waits", || indexer.get("/readyz").1.contains(&format!("post_agg {b}")));
+    others_come_and_go(2, &[answer, deletion]);
+    holder_of_b.release();
+    wait_drained(&redis, LIVE);
+    let told = db.sql(&format!("SELECT did FROM notification WHERE \"recordUri\" = '{d}' ORDER BY did"));
+    assert_eq!(told.lines().collect::<Vec<_>>(), ["did:plc:a", "did:plc:b", "did:plc:c", "did:plc:e"]);
+    assert_no_dead_letters(&redis);
+}
+
 /// Stopped, and then killed, while it waits: what waited is still there, and is done when the row is free.
 #[test]
 fn a_stop_and_a_kill_meanwhile() {

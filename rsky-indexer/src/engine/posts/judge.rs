@@ -4,6 +4,7 @@
 use foldhash::{HashMap, HashSet};
 use sqlx::PgConnection;
 
+use super::above::{MOST_ANCESTORS, load_above};
 use super::earlier::{self, Earlier, EarlierPosts, Gate, Seeds};
 use super::evaluate::is_invalid;
 use super::refs::{self, ThreadRefs, Threads};
@@ -12,7 +13,7 @@ use crate::collections::parts::Parts;
 use crate::collections::{Flags, GATED_POST, PartsKind, post_columns};
 use crate::engine::EngineError;
 use crate::engine::change::{Change, Content};
-use crate::engine::notifications::{MOST_ANCESTORS, TakenBack, load_parents};
+use crate::engine::notifications::TakenBack;
 use crate::engine::sql::Statements;
 use crate::text::at_uri::AtUri;
 
@@ -290,24 +291,13 @@ impl<'c> Verdicts<'c> {
             .collect();
         let earlier = self.view.earlier.all().filter(|post| post.stored.is_some());
         self.parents.extend(earlier.map(|post| (post.uri.clone(), post.parent.clone())));
-        // Those above may stand in the tables and in the wave by turns. Ends: each round asks about others, at most so many
-        // steps above.
-        let mut asked: HashSet<String> = HashSet::default();
-        for _ in 0..MOST_ANCESTORS {
-            let tellers = posts.iter().map(|(change, _)| *change).filter(|change| tells(change));
-            let of_stored = |uri: &str| self.parents.get(uri).and_then(|parent| parent.as_deref());
-            let above = |uri: &str| answered.get(uri).copied().or_else(|| of_stored(uri)).into_iter();
-            let found = refs::above_in_batch(tellers, above);
-            let new =
-                found.into_iter().filter(|uri| !asked.contains(*uri) && !self.parents.contains_key(*uri));
-            let new: Vec<String> = new.map(str::to_owned).collect();
-            if new.is_empty() {
-                break;
-            }
-            let uris: Vec<&str> = new.iter().map(String::as_str).collect();
-            self.parents.extend(load_parents(connection, statements, &uris).await?);
-            asked.extend(new);
-        }
+        let tellers = posts.iter().filter(|(change, _)| tells(change));
+        let nearest: Vec<&str> =
+            tellers.filter_map(|(change, _)| answered.get(change.uri.as_str()).copied()).collect();
+        let of_earlier = |uri: &str| self.parents.get(uri).and_then(Option::as_deref);
+        let elsewhere = |uri: &str| answered.get(uri).copied().into_iter().chain(of_earlier(uri));
+        let stored = load_above(connection, statements, &nearest, elsewhere).await?;
+        self.parents.extend(stored);
         Ok(())
     }
 

@@ -5,12 +5,13 @@ use std::borrow::Cow;
 use foldhash::{HashMap, HashSet};
 use sqlx::{PgConnection, Row as _};
 
+use super::above::{load_above, reach};
 use super::earlier;
 use crate::collections::parts::{Parts, ThreadGate};
 use crate::collections::{PartsKind, post_columns};
 use crate::engine::change::{Action, Change, Content};
 use crate::engine::load::Known;
-use crate::engine::notifications::{MOST_ANCESTORS, Notifications, load_parents, may_notify};
+use crate::engine::notifications::{Notifications, may_notify};
 use crate::engine::sql::Statements;
 use crate::text::at_uri::AtUri;
 use crate::text::json::Json;
@@ -153,14 +154,10 @@ impl<'c> Threads<'c> {
     }
 
     /// Every post that may have to be told of this one.
-    pub(in crate::engine) fn told_by<'t>(&'t self, uri: &'t str) -> Vec<&'t str> {
-        let mut told: Vec<&str> = Vec::new();
-        let mut level: Vec<&str> = if self.tellers.contains(uri) { vec![uri] } else { Vec::new() };
-        for _ in 0..MOST_ANCESTORS {
-            level = level.iter().filter_map(|uri| self.above.get(*uri)).flatten().map(Cow::as_ref).collect();
-            told.extend(&level);
-        }
-        told
+    pub(in crate::engine) fn told_by(&self, uri: &str) -> HashSet<&str> {
+        let Some(teller) = self.tellers.get(uri) else { return HashSet::default() };
+        let up = |uri: &str| self.above.get(uri).into_iter().flatten().map(Cow::as_ref);
+        reach(up(teller), up)
     }
 
     /// Whether a post may have replies that came before it.
@@ -275,41 +272,15 @@ impl<'c> Threads<'c> {
         if self.tellers.is_empty() {
             return Ok(());
         }
-        // Those above may stand in the tables and in the batch by turns.
-        let mut asked: HashSet<String> = HashSet::default();
-        for _ in 0..MOST_ANCESTORS {
-            let tellers = changes.iter().copied().filter(|change| self.tellers.contains(change.uri.as_str()));
-            let parents =
-                above_in_batch(tellers, |uri| self.above.get(uri).into_iter().flatten().map(Cow::as_ref));
-            let new: Vec<String> =
-                parents.into_iter().filter(|uri| !asked.contains(*uri)).map(str::to_owned).collect();
-            if new.is_empty() {
-                break;
-            }
-            let uris: Vec<&str> = new.iter().map(String::as_str).collect();
-            for (uri, parent) in load_parents(connection, statements, &uris).await? {
-                // What was read is not asked about again.
-                if asked.insert(uri.clone()) {
-                    self.above.entry(uri.into()).or_default().extend(parent.map(Cow::from));
-                }
-            }
-            asked.extend(new);
+        let nearest: Vec<&str> =
+            self.tellers.iter().filter_map(|uri| self.above.get(*uri)).flatten().map(Cow::as_ref).collect();
+        let elsewhere = |uri: &str| self.above.get(uri).into_iter().flatten().map(Cow::as_ref);
+        let stored = load_above(connection, statements, &nearest, elsewhere).await?;
+        for (uri, parent) in stored {
+            self.above.entry(uri.into()).or_default().extend(parent.map(Cow::from));
         }
         Ok(())
     }
-}
-
-/// The posts above these, as far as they are known by what each of `above` answers.
-pub(in crate::engine) fn above_in_batch<'u, I: Iterator<Item = &'u str>>(
-    posts: impl Iterator<Item = &'u Change>,
-    above: impl Fn(&str) -> I,
-) -> Vec<&'u str> {
-    let mut found: HashSet<&str> = HashSet::default();
-    let mut level: Vec<&str> = posts.map(|change| change.uri.as_str()).collect();
-    for _ in 0..MOST_ANCESTORS {
-        level = level.iter().flat_map(|uri| above(uri)).filter(|uri| found.insert(uri)).collect();
-    }
-    found.into_iter().collect()
 }
 
 /// Reads the threads of the posts of a batch. Indexes used: `post_pkey`, `post_embed_record_pkey`.

@@ -11,6 +11,7 @@
 use foldhash::{HashMap, HashSet};
 use sqlx::{PgConnection, Row as _};
 
+use super::above::load_above;
 use super::earlier::{self, Earlier, EarlierPosts, Gate, Lock, PAGE, Seeds};
 use super::judge::{Verdicts, told_by};
 use super::refs::{self, ThreadRefs};
@@ -19,7 +20,7 @@ use crate::collections::PartsKind;
 use crate::engine::aggregates::Deltas;
 use crate::engine::change::{Change, Content};
 use crate::engine::load::Known;
-use crate::engine::notifications::{self, Notifications, Word, load_parents};
+use crate::engine::notifications::{self, Notifications, Word};
 use crate::engine::sql::Statements;
 use crate::engine::{EngineError, begin, end};
 
@@ -399,13 +400,10 @@ impl Look {
     ) -> Result<(), sqlx::Error> {
         let replies: Vec<&Earlier> =
             replies.into_iter().filter(|reply| reply.flags.violates_thread_gate != Some(true)).collect();
-        let uris: Vec<&str> = replies.iter().map(|reply| reply.uri.as_str()).collect();
-        // One step more: the replies themselves are the first.
-        let mut parents: HashMap<String, Option<String>> = HashMap::default();
-        parents.extend(load_parents(connection, statements, &uris).await?);
-        let tops: Vec<String> = parents.values().flatten().cloned().collect();
-        let tops: Vec<&str> = tops.iter().map(String::as_str).collect();
-        parents.extend(load_parents(connection, statements, &tops).await?);
+        let nearest: Vec<&str> =
+            replies.iter().filter_map(|reply| reply.thread()).map(|thread| thread.parent).collect();
+        let mut parents = load_above(connection, statements, &nearest, |_| std::iter::empty()).await?;
+        parents.extend(replies.iter().map(|reply| (reply.uri.clone(), reply.parent.clone())));
         let mut words = Vec::new();
         for reply in replies {
             let above = told_by(&parents, view, &reply.uri, reply.thread());
