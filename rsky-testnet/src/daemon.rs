@@ -28,6 +28,23 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Waits until something has come to an end, however long it takes, as long as it moves: `state` says where it stands.
+///
+/// # Panics
+/// It stood still for [`PATIENCE`].
+#[track_caller]
+pub fn wait_for_end<S: PartialEq + std::fmt::Debug>(what: &str, end: &S, mut state: impl FnMut() -> S) {
+    let (mut before, mut moved_at) = (state(), Instant::now());
+    while before != *end {
+        std::thread::sleep(POLL);
+        let now = state();
+        if now != before {
+            (before, moved_at) = (now, Instant::now());
+        }
+        assert!(moved_at.elapsed() < PATIENCE, "{what}: stood still for {PATIENCE:?} at {before:?}");
+    }
+}
+
 /// How a daemon is started.
 #[derive(Clone, Debug)]
 pub struct Launch {

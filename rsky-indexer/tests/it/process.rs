@@ -14,6 +14,7 @@ use sqlx::{Connection, PgConnection};
 
 use crate::support::{Db, dump, reference_statements, unlike};
 
+use rsky_testnet::daemon::wait_for_end;
 pub use rsky_testnet::daemon::{PATIENCE, wait_until};
 
 pub const LIVE: &str = "firehose_live";
@@ -155,10 +156,10 @@ pub fn state(redis: &Redis, stream: &str) -> (i64, i64) {
     (length(redis, stream), pending(redis, stream).unwrap_or(-1))
 }
 
-/// Waits until nothing is left of a stream.
+/// Waits until nothing is left of a stream, as long as it becomes less.
 #[track_caller]
 pub fn wait_drained(redis: &Redis, stream: &str) {
-    wait_until(&format!("{stream} is drained"), || state(redis, stream) == (0, 0));
+    wait_for_end(&format!("{stream} is drained"), &(0, 0), || state(redis, stream));
 }
 
 /// Creates the group as an earlier indexer would have, and reads entries in another consumer's name without ever
