@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use redis::Value;
+use rsky_common::clock::{millis, now_ms};
 use rsky_common::redis::{LinkError, RedisLink};
 use rsky_common::runtime::backoff::sleep_or_stop;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::{millis, now_ms};
 use crate::job::Queue;
 use crate::put_off::PutOff;
 use crate::unread::{Again, LOOK_AGAIN, Unread};

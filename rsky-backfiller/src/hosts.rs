@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::clock::jittered;
+use rsky_common::runtime::backoff::jittered;
+
 use crate::job::{Job, Queue};
 
 /// Failures in a row after which a host is set aside.

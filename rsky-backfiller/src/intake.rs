@@ -7,15 +7,16 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use redis::Value;
 use rsky_common::atproto::path::is_did;
+use rsky_common::clock::{millis, now_ms};
 use rsky_common::redis::consumer::{Consumer, Entry};
 use rsky_common::redis::startup::ensure_group;
 use rsky_common::redis::{LinkError, RedisLink};
+use rsky_common::runtime::backoff::jittered;
 use rsky_common::wire::names::FIELD_REPO;
 use rsky_common::wire::parse_backfill;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::{jittered, millis, now_ms};
 use crate::job::{InFlight, Job, QUEUES, Queue};
 use crate::known::Known;
 use crate::ledger::{Death, Ledger, Until, Verdict};

@@ -51,7 +51,6 @@ pub mod troubles;
 
 pub mod tools;
 
-pub mod clock;
 pub mod metrics;
 pub mod observed;
 pub mod report;

@@ -6,10 +6,10 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rsky_common::clock::iso;
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::clock::iso;
 use crate::database::Database;
 
 /// Connections at a time: resynchronisations are rare.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use redis::Value;
 use rsky_common::admin::{Health, Status};
+use rsky_common::clock::now_ms;
 use rsky_common::redis::{Gate, LinkError, RedisLink};
 use rsky_common::runtime::backoff::sleep_or_stop;
 use rsky_common::runtime::memory_plan::Report;
@@ -12,7 +13,6 @@ use rsky_common::runtime::{Service, Standstill};
 use serde_json::{Map, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::now_ms;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::observed::Observed;

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use reqwest::Client;
+use rsky_common::clock::{millis, now_iso, now_ms};
 use rsky_common::identity::{DidDocument, DidResolver, DocumentCache, ResolveError, Resolved, redis_cache};
 use rsky_common::redis::{LinkError, RedisLink};
 use rsky_common::repo::{DiskBudget, StoreLimits};
@@ -15,7 +16,6 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::clock::{iso, millis, now_ms};
 use crate::config::{Config, Source};
 use crate::download::{Download, Patience, ask, repo_url};
 use crate::job::{Job, Queue};
@@ -342,7 +342,7 @@ impl Worker {
             filter: self.config.filter.clone(),
             entries: self.config.batch_size,
             bytes: self.config.batch_bytes,
-            time: iso(now_ms()),
+            time: now_iso(),
         };
         let (sender, mut chunks) = mpsc::channel::<Chunk>(CHUNKS);
         let known = self.known_paths(job, &received.rev, asked_ms);

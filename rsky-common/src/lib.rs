@@ -7,7 +7,10 @@
 //! | Redis: connections, writing behind a gate, consumer groups, dead letters | [`redis`] |
 //! | whole repositories: blocks, commit, signature, tree | [`repo`] |
 //! | who an account is, and which addresses may be asked | [`identity`], [`net`] |
+//! | the wall clock and the calendar | [`clock`] |
 //! | how a daemon is configured, starts, reports and stops | [`config`], [`runtime`], [`admin`] |
+
+pub mod clock;
 
 pub mod cbor;
 

@@ -16,6 +16,7 @@ use std::time::Duration;
 use foldhash::{HashMap, HashSet};
 use prometheus_client::metrics::gauge::Gauge;
 use rsky_common::admin::{Readiness, Status};
+use rsky_common::clock::now_iso;
 use rsky_common::runtime::budget::Charge;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -24,7 +25,6 @@ use crate::dispatch::{Batch, Pending};
 use crate::held_rows::Row;
 use crate::kind::Kind;
 use crate::order::Entry;
-use crate::text::clock::now_iso;
 
 /// Shortest and longest pause between two tries.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));

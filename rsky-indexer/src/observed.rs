@@ -9,10 +9,10 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
+use rsky_common::clock::now_ms;
 use rsky_common::runtime::budget::ByteBudget;
 
 use crate::acks::Source;
-use crate::text::clock::now_ms;
 
 /// Entries in memory. Clones count together.
 #[derive(Debug, Clone, Default)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use rsky_common::admin::{self, Admin, Health, Readiness, Status};
+use rsky_common::clock::now_ms;
 use rsky_common::redis::consumer::Consumer;
 use rsky_common::redis::page::Pages;
 use rsky_common::redis::startup::{StartupError, check_eviction};
@@ -44,7 +45,6 @@ use crate::reader::{BLOCK, COUNT, Feed, PAGE, Reader};
 use crate::schema::SchemaError;
 use crate::settle::settle;
 use crate::supply::{Share, Supply};
-use crate::text::clock::now_ms;
 
 /// The daemon's name, in logs and on the pages.
 pub const NAME: &str = "indexer";

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use rsky_common::clock::now_ms;
 use rsky_common::redis::consumer::Entry;
 use rsky_common::redis::page::{Most, Page, Pages, STEP};
 use rsky_common::redis::startup::ensure_group;
@@ -25,7 +26,6 @@ use crate::kind::Kind;
 use crate::metrics::Metrics;
 use crate::observed::Held;
 use crate::supply::Share;
-use crate::text::clock::now_ms;
 
 /// Most entries of a page. More is not faster.
 pub const COUNT: usize = 500;

@@ -1,8 +1,9 @@
 //! What an operator reads: remarkable frames, how old events are, what is in memory.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rsky_common::atproto::{Converted, FrameKind};
+use rsky_common::clock::{since_epoch, unix_seconds};
 use rsky_common::runtime::CancellationToken;
 use rsky_common::runtime::backoff::sleep_or_stop;
 
@@ -67,42 +68,13 @@ pub fn age_seconds(entry: &str) -> Option<f64> {
     // Everything after `time` in an entry is free of quotes within quotes (PIPELINE §3.1), so the last one is it.
     let (_, rest) = entry.rsplit_once("\"time\":\"")?;
     let (time, _) = rest.split_once('"')?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs_f64();
-    Some((now - unix_seconds(time)?).max(0.0))
-}
-
-/// Seconds since the Unix epoch of `YYYY-MM-DDThh:mm:ss…`, taken for UTC.
-fn unix_seconds(time: &str) -> Option<f64> {
-    let number = |from: usize, to: usize| time.get(from..to)?.parse::<i32>().ok();
-    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
-    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
-    // Days from the civil date, with years that begin in March.
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let days =
-        era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468;
-    Some(f64::from(days) * 86_400.0 + f64::from(hour * 3600 + minute * 60 + second))
+    let happened = unix_seconds(time)? as f64;
+    Some((since_epoch().as_secs_f64() - happened).max(0.0))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn civil_dates_become_seconds() {
-        for (time, seconds) in [
-            ("1970-01-01T00:00:00.000Z", 0.0),
-            ("2000-02-29T12:00:01Z", 951_825_601.0),
-            ("2025-10-01T00:00:00Z", 1_759_276_800.0),
-        ] {
-            assert_eq!(unix_seconds(time), Some(seconds), "{time}");
-        }
-        for bad in ["", "2025", "yesterday-at-noon-it-was", "éééééééééééééééééééé"] {
-            assert_eq!(unix_seconds(bad), None, "{bad}");
-        }
-    }
 
     #[test]
     fn the_age_is_that_of_the_event_and_not_of_a_record() {

@@ -1,8 +1,7 @@
 //! The pipeline's streams, seen from outside.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use anyhow::{Context, Result};
+use rsky_common::clock::since_epoch;
 use rsky_testnet::servers::{RespClient, Value};
 
 /// Stream names of PIPELINE section 2.
@@ -39,8 +38,7 @@ pub(crate) fn oldest_seconds(redis: &mut RespClient, stream: &str) -> Result<f64
     let Some(written) = first.items().first().and_then(|entry| id_millis(entry.items().first()?)) else {
         return Ok(0.0);
     };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
-    Ok((now - written / 1000.0).max(0.0))
+    Ok((since_epoch().as_secs_f64() - written / 1000.0).max(0.0))
 }
 
 /// Seconds between the writing of the first and the last entry.

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use rsky_common::clock::{millis, now_ms};
+use rsky_common::runtime::backoff::jittered;
 use tokio::task::{Id, JoinError};
 
 use super::{Dispatcher, Finished};
-use crate::clock::{jittered, millis, now_ms};
 use crate::job::{Job, Queue};
 use crate::ledger::{Death, Until, Verdict, retry_delay};
 use crate::lines::Key;

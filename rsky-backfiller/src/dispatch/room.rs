@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use rsky_common::clock::{millis, now_ms};
+
 use super::Dispatcher;
-use crate::clock::{millis, now_ms};
 use crate::job::{QUEUES, Queue};
 use crate::ledger::{Until, Verdict};
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use clap::Args;
 use redis::Value;
+use rsky_common::clock::now_ms;
 
 use super::Redis;
-use crate::clock::now_ms;
 use crate::config::Config;
 use crate::hosts::HostState;
 use crate::report::{STALE_MS, key};

@@ -1,10 +1,10 @@
 //! The cache of DID documents that the AppView's processes share in Redis (IDENTITY 3).
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
 use redis::Cmd;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+
+use crate::clock::now_ms;
 
 /// How long an entry stays, in milliseconds: seven days.
 const EXPIRES_MS: u64 = 604_800_000;
@@ -55,11 +55,6 @@ pub fn read(value: &str) -> Option<Cached> {
     let stored: Stored<'_> = serde_json::from_str(value).ok()?;
     let age = now_ms().saturating_sub(stored.updated_at);
     (age <= EXPIRES_MS).then(|| Cached { json: stored.doc.get().to_owned(), stale: age > STALE_MS })
-}
-
-fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

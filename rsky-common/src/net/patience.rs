@@ -1,8 +1,10 @@
 //! What an answer's headers say about how long its host wants to be left alone: the one place that reads them.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use reqwest::header::HeaderMap;
+
+use crate::clock::since_epoch;
 
 /// Longest wait a host may ask for. It comes from outside: a far future would stop us for ever, or be later than a clock
 /// can tell.
@@ -31,12 +33,8 @@ pub fn exhausted(headers: &HeaderMap) -> Option<Duration> {
 /// `RateLimit-Reset`: seconds from now in the drafts, a Unix time from the reference's PDS.
 fn reset(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get("ratelimit-reset")?.to_str().ok()?.trim().parse::<u64>().ok()?;
-    if value > 1_000_000_000 { seconds_until(value) } else { Some(Duration::from_secs(value)) }
-}
-
-fn seconds_until(unix: u64) -> Option<Duration> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-    Some(Duration::from_secs(unix).saturating_sub(now))
+    let named = Duration::from_secs(value);
+    Some(if value > 1_000_000_000 { named.saturating_sub(since_epoch()) } else { named })
 }
 
 #[cfg(test)]
@@ -61,7 +59,7 @@ mod tests {
         assert_eq!(wait(&[("retry-after", "99999999")]), Some(3600));
         assert_eq!(wait(&[("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT")]), Some(0));
         assert_eq!(wait(&[("ratelimit-reset", "30")]), Some(30));
-        let soon = (SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 100).to_string();
+        let soon = (since_epoch().as_secs() + 100).to_string();
         assert!(wait(&[("ratelimit-reset", soon.as_str())]).is_some_and(|wait| (98..=100).contains(&wait)));
         assert_eq!(wait(&[("retry-after", "soon")]), None);
         assert_eq!(wait(&[]), None);

@@ -12,6 +12,7 @@ use redis::{ErrorKind, RedisError, RedisResult, Value, cmd, pipe};
 use super::connection::{LinkError, RedisLink};
 use super::dead_letters::DeadLetter;
 use super::letter_room::trim;
+use crate::clock::millis;
 use crate::config::LetterBounds;
 
 /// A consumer's place in a group of a stream.
@@ -79,7 +80,7 @@ impl Consumer {
     ) -> Result<Vec<Entry>, LinkError> {
         let mut command = cmd("XREADGROUP");
         command.arg("GROUP").arg(&self.group).arg(&self.name).arg("COUNT").arg(count);
-        command.arg("BLOCK").arg(u64::try_from(block.as_millis()).unwrap_or(u64::MAX));
+        command.arg("BLOCK").arg(millis(block));
         command.arg("STREAMS").arg(&self.stream).arg(">");
         Ok(one_stream(link.query(&command).await?)?)
     }
@@ -114,7 +115,7 @@ impl Consumer {
     ) -> Result<Claimed, LinkError> {
         let mut command = cmd("XAUTOCLAIM");
         command.arg(&self.stream).arg(&self.group).arg(&self.name);
-        command.arg(u64::try_from(min_idle.as_millis()).unwrap_or(u64::MAX));
+        command.arg(millis(min_idle));
         command.arg(start).arg("COUNT").arg(count);
         let mut reply = items(link.query(&command).await?)?.into_iter();
         let next = text(reply.next().unwrap_or(Value::Nil))?;

@@ -2,12 +2,11 @@
 //!
 //! Fields (DECISIONS, names): the original field with the payload, `reason`, `error`, `attempts`, `source_id`, `at`.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use redis::{Cmd, Pipeline};
 
+use crate::clock::now_ms;
 use crate::wire::names::{FIELD_REPO, dead_letter_stream};
 
 /// Longest copy of a payload, in bytes. A letter that holds all of its payload can be put back, so this is far above what
@@ -99,7 +98,7 @@ impl DeadLetter {
             .arg("source_id")
             .arg(&self.source_id)
             .arg("at")
-            .arg(now_millis());
+            .arg(now_ms());
         command
     }
 
@@ -107,12 +106,6 @@ impl DeadLetter {
     pub fn append(&self, pipeline: &mut Pipeline, stream: &str) {
         pipeline.add_command(self.xadd(stream));
     }
-}
-
-/// Milliseconds since the Unix epoch.
-fn now_millis() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The longest prefix of at most `max` bytes that ends between characters.

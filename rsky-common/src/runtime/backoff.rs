@@ -58,6 +58,12 @@ impl Backoff {
     }
 }
 
+/// Between three and five quarters of a duration: what failed together shall not come back together.
+pub fn jittered(duration: Duration) -> Duration {
+    let random = RandomState::new().hash_one(0_u8) % 1024;
+    duration.mul_f64(0.75 + random as f64 / 2048.0)
+}
+
 /// Sleeps unless `stop` comes first, which gives `false`.
 pub async fn sleep_or_stop(delay: Duration, stop: &CancellationToken) -> bool {
     tokio::select! {
@@ -90,6 +96,14 @@ mod tests {
         let mut delays: Vec<_> = (0..8).map(|_| Backoff::network().next_delay()).collect();
         delays.dedup();
         assert!(delays.len() > 1);
+    }
+
+    #[test]
+    fn jitter_stays_within_a_quarter() {
+        for _ in 0..100 {
+            let jittered = jittered(Duration::from_secs(100)).as_secs_f64();
+            assert!((75.0..=125.0).contains(&jittered));
+        }
     }
 
     #[tokio::test]

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use rsky_common::clock::now_iso;
+
 use super::{Collection, Flag, Ownership, RkeyRule, Source};
 use crate::text::at_uri::AtUri;
 use crate::text::datetime::normalize_datetime;
@@ -112,7 +114,7 @@ fn cell(source: &Source, record: &Json<'_>) -> Cell {
         Source::CreatedAt => own(text_at(record, &["createdAt"]).map(|text| normalize_datetime(text))),
         Source::CreatedAtRaw => match text_at(record, &["createdAt"]) {
             Some(text) => own(Some(text.into())),
-            None => own(Some(crate::text::clock::now_iso().into())),
+            None => own(Some(now_iso().into())),
         },
         Source::Text(path) => own(text_at(record, path).map(Cow::Borrowed)),
         Source::BlobCid(key) => own(record.get(key).and_then(blob_cid).map(Cow::Borrowed)),

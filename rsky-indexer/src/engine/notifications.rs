@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use foldhash::{HashMap, HashSet};
+use rsky_common::clock::now_iso;
 use sqlx::PgConnection;
 
 use super::change::{Action, Change, Content};
@@ -18,7 +19,6 @@ use crate::collections::{
     Flags, JOINED_VIA, Notifies, follow_columns, post_columns, subject_columns, verification_columns,
 };
 use crate::text::at_uri::AtUri;
-use crate::text::clock::now_iso;
 
 /// When creates notify.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use rsky_common::clock::now_ms;
+
 use super::account::Account;
 use super::actors::{Handles, Known};
 use super::hosted::Hosting;
-use super::question::{Answer, Answered, Begun, Failure, Question, now_ms};
+use super::question::{Answer, Answered, Begun, Failure, Question};
 use super::stage::Stage;
 use super::waiting::{Ready, Turn};
 use crate::acks::{Death, Fate};

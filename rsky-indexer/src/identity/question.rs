@@ -1,7 +1,7 @@
 //! What is asked of the network about one account: its handle, or whether its host still has it. The document is asked for
 //! first, then somebody whom it names: two steps, which take turns with whom they ask and with nobody else.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use rsky_common::identity::{
     DidDocument, DidResolver, HandleError, HandleResolver, HandleResolverConfig, ResolveError, ResolverConfig,
@@ -264,11 +264,6 @@ fn failure(did: &str, error: ResolveError) -> Failure {
         ResolveError::Refused(_) => "did_host_not_allowed",
     };
     Failure::Later { reason, error: text }
-}
-
-pub(super) fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rsky_common::admin::Status;
+use rsky_common::clock::now_ms;
 use rsky_common::redis::RedisLink;
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -18,7 +19,7 @@ use super::account::{Account, Delay, Next};
 use super::actors::{Look, Looked};
 use super::directory::Directory;
 use super::handover::{Task, Tasks};
-use super::question::{Answered, Asker, Begun, Network, Question, Step, now_ms};
+use super::question::{Answered, Asker, Begun, Network, Question, Step};
 use super::recent::Recent;
 use super::shared_cache::SharedCache;
 use super::unindex::{Going, Unindex};

@@ -7,6 +7,7 @@ use std::vec;
 use anyhow::bail;
 use rsky_common::atproto::cid;
 use rsky_common::cbor::write_record_json;
+use rsky_common::clock::now_iso;
 use rsky_common::repo::{Leaf, MstError, Walk};
 use rsky_common::wire::{LiveCommit, LiveCommitWriter, RecordAction, names};
 use tokio::sync::mpsc;
@@ -18,7 +19,6 @@ use crate::collections::ALL;
 use crate::engine::{Statements, Work};
 use crate::intake::{self, Intake};
 use crate::lexicon::Edition;
-use crate::text::clock::now_iso;
 
 /// Changes of one transaction at most, and the bytes of their records.
 const CHUNK: usize = 1000;

@@ -6,7 +6,8 @@
 //! reference's expression and nearly everything a datetime, is a separator like others here.
 
 use std::borrow::Cow;
-use std::fmt::Write;
+
+use rsky_common::clock::iso;
 
 use super::js_date;
 
@@ -40,7 +41,7 @@ pub fn normalize_datetime(text: &str) -> Cow<'_, str> {
             if is_normal(text) {
                 Cow::Borrowed(text)
             } else {
-                Cow::Owned(format_ms(ms))
+                Cow::Owned(iso(ms))
             }
         }
         _ => Cow::Borrowed(EPOCH),
@@ -57,18 +58,6 @@ fn is_normal(text: &str) -> bool {
             .all(|(b, &shape)| if shape == b'0' { b.is_ascii_digit() } else { b == shape })
         && is_valid_datetime(text)
         && !text.contains("T24")
-}
-
-pub(super) fn format_ms(ms: i64) -> String {
-    let (year, month, day) = js_date::civil_from_days(ms.div_euclid(86_400_000));
-    let in_day = ms.rem_euclid(86_400_000);
-    let (hour, minute, second, milli) =
-        (in_day / 3_600_000, in_day / 60_000 % 60, in_day / 1000 % 60, in_day % 1000);
-    let mut out = String::with_capacity(24);
-    // Writing to a String cannot fail.
-    write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
-        .unwrap_or_default();
-    out
 }
 
 /// What stands between the parts of a date, a time or an offset.

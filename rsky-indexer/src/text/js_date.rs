@@ -3,6 +3,10 @@
 //! The first reading is the ISO 8601 profile of ECMAScript. The second stands for V8's reading of everything else,
 //! of which only dates in numbers occur. No datetime that the record validator accepts needs the second, except
 //! where a round bracket stands in place of a separator; those come out as unreadable here.
+//!
+//! Only the reading is of this file; the calendar is that of `rsky_common::clock`.
+
+use rsky_common::clock::days_to_month;
 
 /// Milliseconds since 1970, or `None` for an invalid date.
 pub(super) fn parse(text: &str) -> Option<i64> {
@@ -57,30 +61,8 @@ fn moment(
         return None;
     }
     // The last day of a month that is shorter than `day` is left behind by the difference.
-    let days = days_from_civil(year, month) + day - 1;
+    let days = days_to_month(year, month)? + day - 1;
     Some((((days * 24 + hour) * 60 + minute) * 60 + second) * 1000 + milli)
-}
-
-/// Days from 1970-01-01 to the first day of a month, for years from 0 to 10^9.
-fn days_from_civil(year: i64, month: i64) -> i64 {
-    // Counted in years that start in March, so that the leap day is the last of its year.
-    let (year, month) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
-    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
-    // The months from March have 31 30 31 30 31, 31 30 31 30 31, 31 and the rest: 153 days in five.
-    year * 365 + leap_days + (153 * month + 2) / 5 - 719_468
-}
-
-/// Year, month and day of a number of days since 1970-01-01.
-pub(super) fn civil_from_days(days: i64) -> (i64, i64, i64) {
-    // 146 097 days in 400 years; the estimate is off by one at most.
-    let mut year = 1970 + (days * 400).div_euclid(146_097);
-    if days_from_civil(year, 1) > days {
-        year -= 1;
-    } else if days_from_civil(year + 1, 1) <= days {
-        year += 1;
-    }
-    let month = (2..=12).rev().find(|&month| days_from_civil(year, month) <= days).unwrap_or(1);
-    (year, month, days - days_from_civil(year, month) + 1)
 }
 
 /// The rest of the text. Every method takes what it describes or answers `None`.
@@ -162,22 +144,6 @@ impl Input<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn civil_days_there_and_back() {
-        let mut days = days_from_civil(-1, 1);
-        for year in -1..10_001_i64 {
-            let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-            for (month, len) in (1..).zip([31, 28 + i64::from(leap), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
-            {
-                assert_eq!(days_from_civil(year, month), days);
-                assert_eq!(civil_from_days(days), (year, month, 1));
-                assert_eq!(civil_from_days(days + len - 1), (year, month, len));
-                days += len;
-            }
-        }
-        assert_eq!(days_from_civil(1970, 1), 0);
-    }
 
     #[test]
     fn readings() {

@@ -1,7 +1,6 @@
 //! What the indexer reads out of text: JSON trees, datetimes, at-uris and atproto identifiers.
 
 pub mod at_uri;
-pub mod clock;
 pub mod datetime;
 mod js_date;
 pub mod json;

@@ -12,10 +12,11 @@ mod step_over;
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::future::{Either, select};
+use rsky_common::clock::now_ms;
 use rsky_common::redis::{Batch, CursorWriter, DeadLetter, Found, Gate, LinkError, Outcome};
 use rsky_common::runtime::CancellationToken;
 use rsky_common::runtime::backoff::sleep_or_stop;
@@ -166,7 +167,7 @@ impl Listing {
                 let ended: Option<u64> =
                     self.stored(ended_key(&self.source)).await?.and_then(|text| text.parse().ok());
                 // A listing that ended before the interval was configured is repeated at once.
-                let since = |ended| Duration::from_millis(now_millis().saturating_sub(ended));
+                let since = |ended| Duration::from_millis(now_ms().saturating_sub(ended));
                 interval.saturating_sub(ended.map_or(interval, since))
             }
         };
@@ -256,7 +257,7 @@ async fn write(
             batch.dead_letters = std::mem::take(&mut letters);
             if page.cursor.is_none() {
                 let mut ended = redis::cmd("SET");
-                ended.arg(ended_key(source)).arg(now_millis());
+                ended.arg(ended_key(source)).arg(now_ms());
                 batch.also.extend(remembered.map(|_| ended));
             }
         }
@@ -296,9 +297,4 @@ fn entry(repo: &Repo, host: &str) -> String {
 /// When the last listing ended, in milliseconds since the Unix epoch; only kept when listings are repeated.
 fn ended_key(source: &Source) -> String {
     format!("{}:ended", source.cursor_key())
-}
-
-fn now_millis() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,8 +1,8 @@
 //! What the pages and the log say is what is so.
 
 use std::num::NonZeroU32;
-use std::process::Command;
 
+use rsky_common::clock;
 use rsky_testnet::network::{Network, RunningNetwork, Script, frames};
 use rsky_testnet::servers::Redis;
 
@@ -110,10 +110,7 @@ async fn lag_grows_through_an_outage_and_an_old_cursor_is_not_ready() {
 
 /// A time in the past, as an event tells it.
 fn time_ago(seconds: u64) -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-    let date = format!("@{}", now - seconds);
-    let output = Command::new("date").args(["-u", "-d", &date, "+%Y-%m-%dT%H:%M:%S.000Z"]).output().unwrap();
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    clock::iso(clock::now_ms() - 1000 * seconds)
 }
 
 #[tokio::test(flavor = "multi_thread")]

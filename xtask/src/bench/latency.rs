@@ -2,9 +2,10 @@
 //! socket to the row.
 
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use rsky_common::clock::now_us;
 use rsky_testnet::servers::{Postgres, Session};
 
 use super::Options;
@@ -165,7 +166,7 @@ fn watch(load: &Load, mut notes: Notes, session: &mut Session, running: &mut Run
         let asked = awaited.question();
         if let Some(question) = &asked {
             let rows = session.rows(question)?;
-            awaited.seen(&rows, now_micros()?);
+            awaited.seen(&rows, now_us());
         }
         running.check()?;
         interrupt::sleep(TICK.saturating_sub(tick.elapsed()))?;
@@ -178,11 +179,6 @@ fn watch(load: &Load, mut notes: Notes, session: &mut Session, running: &mut Run
         bail!("nothing was sent after the warm-up: {}", running.ingester.log_tail(5));
     }
     Ok(Watched { progress, awaited, questions, elapsed: waited })
-}
-
-/// Since 1970, as the notes have it.
-fn now_micros() -> Result<u64> {
-    Ok(u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros())?)
 }
 
 #[cfg(test)]

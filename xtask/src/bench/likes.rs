@@ -1,5 +1,6 @@
 //! The events of the hot subject: a post, and likes of it by as many accounts as one wants.
 
+use rsky_common::clock;
 use rsky_testnet::network::cbor_out::{Cbor, cid_of};
 use rsky_testnet::network::load::FIRST_SEQ;
 
@@ -30,7 +31,7 @@ impl Subject {
         let record = Cbor::map([
             ("$type", Cbor::text(POST)),
             ("text", Cbor::text(name)),
-            ("createdAt", Cbor::text(iso(0))),
+            ("createdAt", Cbor::text(time(0))),
         ]);
         Self { seed, name, did: did(seed, name, "author"), rkey: tid(BEGIN), record }
     }
@@ -55,7 +56,7 @@ impl Subject {
         let record = Cbor::map([
             ("$type", Cbor::text(LIKE)),
             ("subject", subject),
-            ("createdAt", Cbor::text(iso(millis))),
+            ("createdAt", Cbor::text(time(millis))),
         ]);
         let did = did(self.seed, self.name, &number.to_string());
         event(&did, LIKE, &tid(micros(millis)), &record, millis)
@@ -73,7 +74,7 @@ fn event(did: &str, collection: &str, rkey: &str, record: &Cbor, millis: u64) ->
     out.push_str(&format!(
         r#","cid":"{cid}","seq":{},"time":"{}","did":"{did}","commit":"{commit}","rev":"{rev}","collection":"{collection}","rkey":"{rkey}"}}"#,
         FIRST_SEQ.saturating_add(millis),
-        iso(millis.saturating_add(30)),
+        time(millis.saturating_add(30)),
     ));
     out
 }
@@ -100,11 +101,8 @@ fn tid(micros: u64) -> String {
 }
 
 /// The time of 2026-01-01 so many milliseconds after midnight.
-fn iso(millis: u64) -> String {
-    let millis = millis % DAY_MILLIS;
-    let (seconds, rest) = (millis / 1_000, millis % 1_000);
-    let (hour, minute, second) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
-    format!("2026-01-01T{hour:02}:{minute:02}:{second:02}.{rest:03}Z")
+fn time(millis: u64) -> String {
+    clock::iso(BEGIN / 1_000 + millis % DAY_MILLIS)
 }
 
 #[cfg(test)]
@@ -156,8 +154,8 @@ mod tests {
 
     #[test]
     fn times_and_tids() {
-        assert_eq!(iso(DAY_MILLIS - 1), "2026-01-01T23:59:59.999Z");
-        assert_eq!(iso(DAY_MILLIS), "2026-01-01T00:00:00.000Z");
+        assert_eq!(time(DAY_MILLIS - 1), "2026-01-01T23:59:59.999Z");
+        assert_eq!(time(DAY_MILLIS), "2026-01-01T00:00:00.000Z");
         assert_eq!(tid(0), "2222222222222");
         assert_eq!(tid(1), "2222222222322", "1024 to the base of 32");
         let tids: Vec<String> = (0..100).map(|millis| tid(micros(millis * 977))).collect();

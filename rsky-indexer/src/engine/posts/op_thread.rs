@@ -1,12 +1,12 @@
 //! `op_thread_reply`: the replies that a thread's author adds to it (SCHEMA-VARIANTS §5), in the schemas that have it.
 //! Index used: its primary key.
 
+use rsky_common::clock::now_iso;
 use sqlx::PgConnection;
 
 use super::parts::NewPost;
 use super::refs::{self, ThreadRefs};
 use crate::engine::sql::Statements;
-use crate::text::clock::now_iso;
 
 /// Notes the replies among new posts whose author is that of the root, sound or not. One that was deleted before keeps
 /// its mark.

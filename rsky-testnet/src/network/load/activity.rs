@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 
 use cid::Cid;
+use rsky_common::clock::iso;
 
 use super::super::cbor_out::{Cbor, cid_of};
 use super::draw::{Rng, Zipf, mix};
 use super::rich::{self, Threads};
-use super::time::{iso, tid};
+use super::time::tid;
 
 /// 2026-01-01T00:00:00Z in microseconds.
 const BEGIN: u64 = 1_767_225_600_000_000;

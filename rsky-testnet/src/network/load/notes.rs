@@ -5,7 +5,8 @@ use std::fs::File;
 use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+
+use rsky_common::clock::now_us;
 
 use super::commits::CommitRing;
 
@@ -38,7 +39,7 @@ impl Notes {
         if self.noted.fetch_max(number, Ordering::Relaxed) >= number {
             return;
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
+        let now = now_us();
         let line = match uri {
             Some(uri) => format!("{now} {number} {uri}\n"),
             None => format!("{now} {number}\n"),
