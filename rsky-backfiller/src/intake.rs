@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use redis::Value;
-use rsky_common::atproto::path::is_did;
+use rsky_common::atproto::syntax::is_did;
 use rsky_common::clock::{millis, now_ms};
 use rsky_common::redis::consumer::{Consumer, Entry};
 use rsky_common::redis::startup::ensure_group;

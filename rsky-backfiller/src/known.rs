@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use redis::Value;
+use rsky_common::atproto::tid::is_tid;
 use rsky_common::redis::{LinkError, RedisLink};
-use rsky_common::repo::revision_number;
 
 use crate::indexed::Indexed;
 use crate::job::Queue;
@@ -66,7 +66,7 @@ impl Known {
             let found = if let Value::BulkString(bytes) = found { Some(bytes.as_slice()) } else { None };
             let is_known = has(found, rev);
             let counts = self.trusts_indexed || found.is_some();
-            if !is_known && counts && queue == Queue::Normal && revision_number(rev).is_some() {
+            if !is_known && counts && queue == Queue::Normal && is_tid(rev) {
                 asked.push((*did, *rev));
             }
             known.push(is_known);

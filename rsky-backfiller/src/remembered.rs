@@ -10,8 +10,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, OnceLock};
 
 use redis::Cmd;
+use rsky_common::atproto::tid;
 use rsky_common::redis::{LinkError, RedisLink};
-use rsky_common::repo::revision_number;
 use sha2::{Digest as _, Sha256};
 
 /// Most fields of a hash: what Redis keeps compactly by default (`hash-max-listpack-entries`).
@@ -94,7 +94,7 @@ impl Remembered {
 
     /// The command that remembers; `None` for a revision of another form, and before the tables are open.
     pub fn remember(&self, table: Table, did: &str, rev: &str) -> Option<Cmd> {
-        let rev = revision_number(rev)?;
+        let rev = tid::to_number(rev)?;
         let (key, field) = self.place(table, did)?;
         let mut command = redis::cmd("EVAL");
         command.arg(REMEMBER).arg(2).arg(key).arg(self.forgotten_key());
@@ -136,7 +136,7 @@ impl Remembered {
 /// Whether what a table has says that this revision, or a later one, is in it.
 pub fn has(found: Option<&[u8]>, rev: &str) -> bool {
     let stored = found.and_then(|found| found.first_chunk::<8>());
-    match (stored, revision_number(rev)) {
+    match (stored, tid::to_number(rev)) {
         (Some(stored), Some(asked)) => u64::from_be_bytes(*stored) >= asked,
         _ => false,
     }
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn the_same_or_an_older_revision_is_known() {
-        let stored = revision_number("3jzfcijpj2z2b").unwrap().to_be_bytes();
+        let stored = tid::to_number("3jzfcijpj2z2b").unwrap().to_be_bytes();
         for (rev, known) in
             [("3jzfcijpj2z2b", true), ("3jzfcijpj2z2a", true), ("3jzfcijpj2z2c", false), ("", false)]
         {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use rsky_common::atproto::path::is_did;
+use rsky_common::atproto::syntax::is_did;
 use rsky_common::net;
 use rsky_common::wire::BackfillEvent;
 use rsky_common::wire::names::FIELD_REPO;

@@ -1,4 +1,4 @@
-//! CIDs as bytes, and their text.
+//! CIDs as bytes, and the text written for them. Text is read in [`super::cid_text`].
 
 use thiserror::Error;
 
@@ -44,24 +44,6 @@ pub fn to_text(cid: &[u8]) -> Result<String, InvalidCid> {
     let mut text = String::with_capacity(59);
     push_text(&mut text, cid)?;
     Ok(text)
-}
-
-/// Longest text of a CID, in bytes: a digest has at most 64, and base58 takes time by the square of the length.
-const MAX_TEXT: usize = 256;
-
-/// Whether the reference's parser takes `text` for a CID: base58 (`Q…`, `z…`) or base32 (`b…`), no other base.
-pub fn is_cid_text(text: &str) -> bool {
-    // The crate looks for a path inside of the text, which a CID never has.
-    if text.len() > MAX_TEXT || !text.starts_with(['Q', 'z', 'b']) || text.contains('/') {
-        return false;
-    }
-    let Ok(parsed) = cid::Cid::try_from(text) else { return false };
-    // Version 0 has no multibase form, and nothing may follow the digest.
-    let canonical = parsed.to_string_of_base(match text.as_bytes().first() {
-        Some(b'b') => cid::multibase::Base::Base32Lower,
-        _ => cid::multibase::Base::Base58Btc,
-    });
-    canonical.is_ok_and(|canonical| canonical == text)
 }
 
 #[cold]
@@ -143,24 +125,5 @@ mod tests {
             assert!(block_digest(&bad).is_none());
         }
         assert!(block_digest(good.get(..35).unwrap()).is_none());
-    }
-
-    #[test]
-    fn cid_text_as_the_reference_parses_it() {
-        assert!(is_cid_text(TEXT));
-        assert!(is_cid_text("QmdfTbBqBPQ7VNxZEYEj14VmRuZBkqFbiwReogJgS1zR1n"));
-        assert!(is_cid_text("zdpuAyvkgEDQm9TenwGkd5eNaosSxjgEYd8QatfPetgB1CdEZ"));
-        for bad in [
-            "",
-            "b",
-            "bafy",
-            "not a cid",
-            "uAXASIA",
-            &TEXT.to_uppercase(),
-            &format!("/ipfs/{TEXT}"),
-            &format!("{TEXT}a"),
-        ] {
-            assert!(!is_cid_text(bad), "{bad}");
-        }
     }
 }

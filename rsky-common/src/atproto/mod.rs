@@ -2,6 +2,7 @@
 
 pub mod car;
 pub mod cid;
+pub mod cid_text;
 mod collection_filter;
 mod commit_entries;
 mod commit_records;
@@ -11,6 +12,8 @@ mod frame_parts;
 mod label_frame;
 pub mod path;
 pub mod reject;
+pub mod syntax;
+pub mod tid;
 
 pub use collection_filter::{CollectionFilter, FilterError};
 pub use commit_entries::{Converted, OpCounts, convert};

@@ -10,6 +10,7 @@ use super::error::{CborError, RecordError};
 use super::members::{self, Keys, Kind, MAX_MEMBERS, Member};
 use super::reader::{CID_TAG, Item, MAX_DEPTH, Mode, Reader};
 use crate::atproto::cid;
+use crate::atproto::cid_text::check_cid;
 use crate::wire::json_text;
 
 /// 2^53 - 1, the largest integer that JavaScript holds exactly.
@@ -290,7 +291,7 @@ impl<'a> Writer<'a, '_> {
         match *own {
             [a, b] if self.mode == Mode::Strict => {
                 let cid = members::legacy_blob_cid([a, b], self.out);
-                if cid.is_some_and(|text| !cid::is_cid_text(text)) {
+                if cid.is_some_and(|text| check_cid(text).is_err()) {
                     return Err(RecordError::BadLegacyBlob);
                 }
             }

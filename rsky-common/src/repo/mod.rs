@@ -10,7 +10,6 @@ mod mst;
 mod mst_error;
 mod mst_node;
 mod receive;
-mod revision;
 mod signature;
 
 pub use block_store::{BlockStore, StoreLimits};
@@ -20,5 +19,4 @@ pub use disk_budget::{DiskBudget, NoDisk};
 pub use mst::{Leaf, Walk, key_layer};
 pub use mst_error::MstError;
 pub use receive::{ReceiveError, ReceivedCar};
-pub use revision::{revision_number, revision_of_now};
 pub use signature::{Curve, KeyError, SignatureError, VerifyingKey};

@@ -5,11 +5,8 @@ use std::io;
 
 use thiserror::Error;
 
-use super::{
-    BlockStore, CarStream, CarStreamError, Commit, CommitError, MstError, StoreLimits, Walk, revision_number,
-    revision_of_now,
-};
-use crate::atproto::cid;
+use super::{BlockStore, CarStream, CarStreamError, Commit, CommitError, MstError, StoreLimits, Walk};
+use crate::atproto::{cid, tid};
 
 /// A repository whose blocks are all here and have the hashes they are named by.
 #[derive(Debug)]
@@ -83,9 +80,10 @@ impl ReceivedCar {
         let commit = Commit::parse(&block)?;
         let cid = cid::to_text(root).map_err(|_| ReceiveError::Root)?;
         let rev = match &commit.rev {
-            Some(rev) if revision_number(rev).is_none() => return Err(ReceiveError::Revision(rev.clone())),
+            Some(rev) if !tid::is_tid(rev) => return Err(ReceiveError::Revision(rev.clone())),
             Some(rev) => rev.clone(),
-            None => revision_of_now(),
+            // A commit without one (PIPELINE 6.5).
+            None => tid::now(),
         };
         Ok(Self { store, commit, cid, rev, bytes })
     }

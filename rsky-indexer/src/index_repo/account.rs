@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use rsky_common::atproto::path::is_did;
+use rsky_common::atproto::syntax::{is_did, is_handle};
 use rsky_common::identity::{
     DidResolver, HandleResolver, HandleResolverConfig, ResolveError, ResolverConfig,
 };
@@ -67,8 +67,7 @@ pub(super) async fn find(name: &str, settings: &Settings) -> anyhow::Result<Acco
 
 async fn did_of_handle(name: &str, settings: &Settings) -> anyhow::Result<String> {
     let handle = name.trim_start_matches('@').to_ascii_lowercase();
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
-    if !handle.contains('.') || !handle.bytes().all(allowed) {
+    if !is_handle(&handle) {
         bail!("{name:?} is neither a DID nor a handle");
     }
     let resolver = HandleResolver::new(HandleResolverConfig {

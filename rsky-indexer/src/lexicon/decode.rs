@@ -1,6 +1,7 @@
 //! What JSON objects stand for in the atproto data model: links, bytes and blobs (PIPELINE 3.5 and 3.6).
 
-use super::cid::{check_cid, strip_padding};
+use rsky_common::atproto::cid_text::{check_cid, strip_padding};
+
 use super::invalid::Undecodable;
 use crate::text::json::Json;
 

@@ -1,11 +1,12 @@
 //! The string formats: how each is checked and what the reference calls it.
 
-use super::cid::check_cid;
+use rsky_common::atproto::cid_text::check_cid;
+use rsky_common::atproto::syntax::{is_did, is_handle, is_nsid, is_uri};
+
 use super::language::is_language;
 use super::schema::Format;
 use crate::text::at_uri::is_valid_at_uri;
 use crate::text::datetime::is_valid_datetime;
-use crate::text::syntax::{is_did, is_handle, is_nsid, is_uri};
 
 impl Format {
     pub(super) fn accepts(self, text: &str) -> bool {

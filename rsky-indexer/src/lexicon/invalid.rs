@@ -2,9 +2,9 @@
 
 use std::fmt;
 
+use rsky_common::atproto::cid_text::CidError;
 use thiserror::Error;
 
-use super::cid::CidError;
 use super::schema::Format;
 
 /// Why a record is not valid. The sentences are those of the reference, so that its logs and ours can be compared.

@@ -3,7 +3,6 @@
 //! The lexicons are data, one file per family; [`validate`] is the one interpreter. A further collection is a
 //! [`schema::Object`] in its family's file and a line in [`RECORDS`], or in [`edition`] if the reference does not have it.
 
-pub mod cid;
 pub mod decode;
 pub mod edition;
 pub mod schema;

@@ -1,5 +1,7 @@
 //! Which rows are recounted, from the command line.
 
+use rsky_common::atproto::syntax::is_did;
+
 use super::place::Place;
 
 /// The arguments of `indexer recount`.
@@ -63,8 +65,7 @@ fn once(mut keys: Vec<String>) -> Vec<String> {
 }
 
 fn did(text: &str) -> Result<String, String> {
-    let is_did = text.starts_with("did:") && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
-    if is_did { Ok(text.to_owned()) } else { Err("expected a DID, such as did:plc:…".to_owned()) }
+    if is_did(text) { Ok(text.to_owned()) } else { Err("expected a DID, such as did:plc:…".to_owned()) }
 }
 
 fn uri(text: &str) -> Result<String, String> {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::syntax::{is_did, is_handle, is_js_space, is_nsid};
+use rsky_common::atproto::syntax::{is_did, is_handle, is_js_space, is_nsid};
 
 /// Whether the lexicon format `at-uri` accepts `text` (VALIDATION 4.2). The record key is not looked at.
 pub fn is_valid_at_uri(text: &str) -> bool {

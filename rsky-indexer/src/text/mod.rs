@@ -1,4 +1,4 @@
-//! What the indexer reads out of text: JSON trees, datetimes, at-uris and atproto identifiers.
+//! What the indexer reads out of text: JSON trees, datetimes and at-uris.
 
 pub mod at_uri;
 pub mod datetime;
@@ -6,7 +6,6 @@ mod js_date;
 pub mod json;
 pub mod json_text;
 pub(crate) mod sort_key;
-pub mod syntax;
 
 #[cfg(test)]
 pub(crate) mod recordings;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use rsky_common::atproto::syntax::is_did;
+use rsky_common::atproto::tid::is_tid;
 use rsky_common::redis::DeadLetter;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -137,27 +139,6 @@ impl Repo {
         let rev = item.rev.filter(|rev| is_tid(rev)).unwrap_or_default();
         Ok(Self { did: item.did, rev, status: item.status, active: item.active })
     }
-}
-
-/// `did:method:identifier` as the protocol's syntax has it.
-fn is_did(text: &str) -> bool {
-    let Some((method, id)) = text.strip_prefix("did:").and_then(|rest| rest.split_once(':')) else {
-        return false;
-    };
-    let id_ok = |byte: u8| byte.is_ascii_alphanumeric() || b"._:%-".contains(&byte);
-    text.len() <= 2048
-        && !method.is_empty()
-        && method.bytes().all(|byte| byte.is_ascii_lowercase())
-        && !id.is_empty()
-        && id.bytes().all(id_ok)
-        && !id.ends_with([':', '%'])
-}
-
-/// 13 characters of sortable base32, of which the first has its high bit clear.
-fn is_tid(text: &str) -> bool {
-    const ALPHABET: &[u8] = b"234567abcdefghijklmnopqrstuvwxyz";
-    let first_ok = text.bytes().next().is_some_and(|first| b"234567abcdefghij".contains(&first));
-    text.len() == 13 && first_ok && text.bytes().all(|byte| ALPHABET.contains(&byte))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::ops::{Deref, DerefMut};
 
 use bytes::Bytes;
+use rsky_common::atproto::tid;
 use rsky_testnet::daemon::{Daemon, Launch};
 use rsky_testnet::network::cbor_out::Cbor;
 use rsky_testnet::network::frames::{self, Op};
@@ -131,9 +132,7 @@ pub fn record_commit(seq: u64, record: Cbor) -> Bytes {
 
 /// A rev of its own for each seq.
 pub fn rev(seq: u64) -> String {
-    const ALPHABET: &[u8] = b"234567abcdefghijklmnopqrstuvwxyz";
-    let digits = (0..12).rev().map(|place| char::from(ALPHABET[(seq >> (5 * place)) as usize & 31]));
-    std::iter::once('3').chain(digits).collect()
+    tid::of_number((1 << 60) | seq)
 }
 
 /// Repositories as `listRepos` lists them.

@@ -1,5 +1,6 @@
 //! The events of the hot subject: a post, and likes of it by as many accounts as one wants.
 
+use rsky_common::atproto::tid;
 use rsky_common::clock;
 use rsky_testnet::network::cbor_out::{Cbor, cid_of};
 use rsky_testnet::network::load::FIRST_SEQ;
@@ -12,8 +13,7 @@ const BEGIN: u64 = 1_767_225_600_000_000;
 const STEP_MILLIS: u64 = 1;
 /// The times of day that are written; beyond, they begin again.
 const DAY_MILLIS: u64 = 86_400_000;
-/// Digits of a TID, and of the method-specific part of a did:plc.
-const TID_DIGITS: u32 = 13;
+/// Digits of the method-specific part of a did:plc.
 const PLC_DIGITS: usize = 24;
 
 /// A post that everybody likes.
@@ -33,7 +33,7 @@ impl Subject {
             ("text", Cbor::text(name)),
             ("createdAt", Cbor::text(time(0))),
         ]);
-        Self { seed, name, did: did(seed, name, "author"), rkey: tid(BEGIN), record }
+        Self { seed, name, did: did(seed, name, "author"), rkey: tid::of_time(BEGIN, 0), record }
     }
 
     /// The post.
@@ -59,14 +59,14 @@ impl Subject {
             ("createdAt", Cbor::text(time(millis))),
         ]);
         let did = did(self.seed, self.name, &number.to_string());
-        event(&did, LIKE, &tid(micros(millis)), &record, millis)
+        event(&did, LIKE, &tid::of_time(micros(millis), 0), &record, millis)
     }
 }
 
 /// A create as the ingester writes it (PIPELINE 3.1). Nothing in it needs escaping.
 fn event(did: &str, collection: &str, rkey: &str, record: &Cbor, millis: u64) -> String {
     // A commit is made just after its record.
-    let rev = tid(micros(millis).saturating_add(20));
+    let rev = tid::of_time(micros(millis).saturating_add(20), 0);
     let (cid, commit) = (cid_of(&record.encode()), cid_of(rev.as_bytes()));
     let mut out = String::with_capacity(768);
     out.push_str(r#"{"type":"create","record":"#);
@@ -88,16 +88,6 @@ fn did(seed: u64, name: &str, number: &str) -> String {
 
 fn micros(millis: u64) -> u64 {
     BEGIN.saturating_add(millis.saturating_mul(1_000))
-}
-
-/// The TID of a time in microseconds since 1970.
-fn tid(micros: u64) -> String {
-    let value = micros << 10;
-    let digit = |place: u32| match (value >> (5 * place)) & 31 {
-        number @ 0..=5 => b'2' + u8::try_from(number).unwrap_or(0),
-        number => b'a' + u8::try_from(number - 6).unwrap_or(0),
-    };
-    (0..TID_DIGITS).rev().map(|place| char::from(digit(place))).collect()
 }
 
 /// The time of 2026-01-01 so many milliseconds after midnight.
@@ -156,9 +146,7 @@ mod tests {
     fn times_and_tids() {
         assert_eq!(time(DAY_MILLIS - 1), "2026-01-01T23:59:59.999Z");
         assert_eq!(time(DAY_MILLIS), "2026-01-01T00:00:00.000Z");
-        assert_eq!(tid(0), "2222222222222");
-        assert_eq!(tid(1), "2222222222322", "1024 to the base of 32");
-        let tids: Vec<String> = (0..100).map(|millis| tid(micros(millis * 977))).collect();
+        let tids: Vec<String> = (0..100).map(|millis| tid::of_time(micros(millis * 977), 0)).collect();
         assert!(tids.is_sorted() && tids.iter().all(|tid| tid.len() == 13));
         assert_eq!(tids.iter().collect::<HashSet<_>>().len(), 100);
     }

@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 
 use cid::Cid;
+use rsky_common::atproto::tid;
 use rsky_common::clock::iso;
 
 use super::super::cbor_out::{Cbor, cid_of};
 use super::draw::{Rng, Zipf, mix};
 use super::rich::{self, Threads};
-use super::time::tid;
 
 /// 2026-01-01T00:00:00Z in microseconds.
 const BEGIN: u64 = 1_767_225_600_000_000;
@@ -306,7 +306,7 @@ impl Activity {
     }
 
     fn create(&mut self, did: usize, collection: &'static str, record: Cbor) -> Act {
-        let rkey = tid(self.micros, did as u64);
+        let rkey = tid::of_time(self.micros, did as u64);
         self.create_at(did, collection, rkey, record)
     }
 
@@ -332,7 +332,7 @@ impl Activity {
         prev: Option<Cid>,
     ) -> Act {
         // A commit is made just after its record; operations are at least 50 microseconds apart.
-        let rev = tid(self.micros + 20, did as u64);
+        let rev = tid::of_time(self.micros + 20, did as u64);
         let since = self.revs[did].replace(rev.clone());
         let time = iso(self.micros / 1000 + 30);
         Act { action, did: self.dids[did].clone(), collection, rkey, record, prev, rev, since, time }
@@ -348,7 +348,7 @@ impl Activity {
         let hash = mix(self.seed ^ post as u64);
         let author = hash as usize % self.dids.len();
         // One post a second, going back in time.
-        let rkey = tid(BEGIN.saturating_sub(1_000_000 * (1 + post as u64)), author as u64);
+        let rkey = tid::of_time(BEGIN.saturating_sub(1_000_000 * (1 + post as u64)), author as u64);
         let cid = cid_of(&hash.to_be_bytes());
         Cbor::map([
             ("cid", Cbor::text(cid.to_string())),

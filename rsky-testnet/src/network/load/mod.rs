@@ -11,7 +11,6 @@ mod draw;
 mod events;
 mod notes;
 mod rich;
-mod time;
 
 pub use commits::{CommitRing, LoadOptions};
 pub use events::{EventMix, EventOptions, StreamEvents, stream_events};

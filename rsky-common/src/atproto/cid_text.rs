@@ -1,4 +1,4 @@
-//! CIDs in text, with the tolerance of the reference's parser (multiformats 9.9, VALIDATION 4).
+//! CIDs in text, read: the one place that says what is one, with the tolerance of the reference's parser (multiformats 9.9, VALIDATION 4).
 //!
 //! The `cid` crate is stricter in what is forbidden by no lexicon (version 0 in base32, padded varints, digests of
 //! more than 64 bytes) and knows more multibases, so it gives other verdicts.
@@ -121,7 +121,7 @@ fn decode_base32(text: &[u8]) -> Result<Decoded, CidError> {
 }
 
 /// Padding is not asked for, and as much of it as there is is passed over.
-pub(super) fn strip_padding(text: &[u8]) -> &[u8] {
+pub fn strip_padding(text: &[u8]) -> &[u8] {
     let end = text.iter().rposition(|&b| b != b'=').map_or(0, |last| last + 1);
     text.get(..end).unwrap_or_default()
 }
@@ -131,18 +131,18 @@ fn decode_base58(text: &[u8]) -> Result<Decoded, CidError> {
     if text.len() > MAX_BASE58_CHARS {
         return Err(CidError::TooLong);
     }
-    // The number that the digits stand for, lowest byte first.
-    let mut number: Vec<u8> = Vec::with_capacity(text.len());
+    // The number that the digits stand for, lowest 32 bits first. A digit has less than six bits.
+    let mut number: Vec<u32> = Vec::with_capacity(text.len() * 6 / 32 + 1);
     for b in text {
         let digit = ALPHABET.iter().position(|a| a == b).ok_or(CidError::NotBase58)?;
-        let mut carry = digit as u32;
-        for byte in &mut number {
-            carry += u32::from(*byte) * 58;
-            *byte = carry as u8;
-            carry >>= 8;
+        let mut carry = digit as u64;
+        for part in &mut number {
+            carry += u64::from(*part) * 58;
+            *part = carry as u32;
+            carry >>= 32;
         }
         if carry > 0 {
-            number.push(carry as u8);
+            number.push(carry as u32);
         }
     }
     let mut decoded = Decoded::new();
@@ -150,7 +150,8 @@ fn decode_base58(text: &[u8]) -> Result<Decoded, CidError> {
     for _ in text.iter().take_while(|&&b| b == b'1') {
         decoded.push(0);
     }
-    for byte in number.into_iter().rev() {
+    let bytes = number.into_iter().rev().flat_map(u32::to_be_bytes);
+    for byte in bytes.skip_while(|byte| *byte == 0) {
         decoded.push(byte);
     }
     Ok(decoded)
