@@ -1,6 +1,6 @@
 //! The body of a subscribeRepos frame, read field by field whatever its type.
 
-use super::frame::{Account, Commit, Frame, FrameErrorKind, Identity, Op, Sync};
+use super::frame_message::{Account, Commit, Frame, FrameErrorKind, Identity, Op, Sync};
 use super::frame_parts::{Fields, Header, repos_type};
 use super::reject::MAX_OPS;
 use crate::cbor::{CID_TAG, CborError, Item, Reader};

@@ -1,6 +1,6 @@
 //! What frames of both subscriptions have in common: the header, and maps read field by field.
 
-use super::frame::FrameErrorKind;
+use super::frame_message::FrameErrorKind;
 use crate::cbor::{CborError, Item, Mode, Reader};
 
 const SUBSCRIBE_REPOS: &str = "com.atproto.sync.subscribeRepos";

@@ -2,6 +2,7 @@ use ipld_core::ipld;
 use ipld_core::ipld::Ipld;
 
 use super::*;
+use crate::cbor::CborError;
 
 fn frame(header: &Ipld, body: &Ipld) -> Vec<u8> {
     [serde_ipld_dagcbor::to_vec(header).unwrap(), serde_ipld_dagcbor::to_vec(body).unwrap()].concat()

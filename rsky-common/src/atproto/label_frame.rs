@@ -1,7 +1,7 @@
 //! One frame of a labeler becomes one stream entry per label (PIPELINE 3.4 and 5).
 
 use super::commit_entries::{Converted, undecodable};
-use super::frame::{FrameError, FrameErrorKind};
+use super::frame_message::{FrameError, FrameErrorKind};
 use super::frame_parts::{Fields, Header, short_type, shown, split};
 use super::reject::{FrameKind, MAX_ENTRY_BYTES, TooLarge, reason};
 use crate::cbor::{Item, MAX_TEXT_BYTES, Reader, Scratch};

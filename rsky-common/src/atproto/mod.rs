@@ -8,6 +8,7 @@ mod commit_entries;
 mod commit_records;
 pub mod frame;
 mod frame_body;
+mod frame_message;
 mod frame_parts;
 mod label_frame;
 pub mod path;
