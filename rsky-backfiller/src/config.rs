@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rsky_common::atproto::CollectionFilter;
-use rsky_common::config::{CommonConfig, ConfigError, Environment, Secret, Settings, Variable, host_name};
+use rsky_common::config::{CommonConfig, ConfigError, Environment, Settings, Variable, host_name};
 use rsky_common::net::Outbound;
+use rsky_common::postgres::PostgresSettings;
 use rsky_common::runtime::MemoryLimit;
 use rsky_common::runtime::daemon::Startup;
 use rsky_common::runtime::memory_plan::{Knob, Report, plan};
@@ -115,8 +116,8 @@ pub struct Config {
     pub did_timeout: Duration,
     /// Whether the shared cache in Redis is used.
     pub shared_identity: bool,
-    /// The AppView's database and its schema, if it is to be compared with.
-    pub database: Option<(Secret, Option<String>)>,
+    /// The AppView's database, if it is to be compared with.
+    pub database: Option<PostgresSettings>,
     /// The PLC directory; always there in a configuration without faults.
     pub plc: Option<Url>,
     /// What may be contacted.
@@ -291,10 +292,9 @@ fn to_u64(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
 }
 
-fn database(settings: &mut Settings) -> Option<(Secret, Option<String>)> {
+fn database(settings: &mut Settings) -> Option<PostgresSettings> {
     settings.given(&v::DATABASE_URL)?;
-    let url = settings.secret_url(&v::DATABASE_URL, &["postgres", "postgresql"]);
-    Some((url, settings.given(&v::DATABASE_SCHEMA)))
+    Some(PostgresSettings::read(settings, &v::DATABASE_URL, &v::DATABASE_SCHEMA, None))
 }
 
 fn verify(settings: &mut Settings) -> bool {

@@ -8,9 +8,9 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use rsky_common::postgres::PostgresServer;
+use rsky_common::postgres::transaction::{self, Purpose};
 use sqlx::PgConnection;
-
-use crate::database::Database;
 
 /// Longest wait for an answer. The reader of the streams waits meanwhile.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -25,14 +25,14 @@ const SQL: &str = r#"SELECT listed.did, listed.rev FROM unnest($1::text[], $2::t
 /// Asks `actor_sync`. A database that does not answer only means that repositories are fetched.
 #[derive(Debug)]
 pub struct Indexed {
-    database: Database,
+    database: PostgresServer,
     connection: Option<PgConnection>,
     not_before: Option<Instant>,
 }
 
 impl Indexed {
     /// Nothing is connected before it is needed.
-    pub fn new(database: Database) -> Self {
+    pub fn new(database: PostgresServer) -> Self {
         Self { database, connection: None, not_before: None }
     }
 
@@ -65,18 +65,18 @@ impl Indexed {
         // Taken out: a question that is given up in the middle leaves a connection that cannot be used again.
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.database.connect().await?,
+            None => self.database.connect().await.context("connect")?,
         };
         let (dids, revs): (Vec<&str>, Vec<&str>) = listed.iter().copied().unzip();
-        let mut transaction = self.database.reading(&mut connection).await.context("begin")?;
+        let preamble = self.database.preamble();
+        transaction::begin(&mut connection, preamble, Purpose::Reading).await.context("begin")?;
         let found = sqlx::query_as::<_, (String, String)>(SQL)
             .bind(dids)
             .bind(revs)
             .persistent(false)
-            .fetch_all(&mut *transaction)
-            .await
-            .context("read actor_sync")?;
-        transaction.commit().await.context("end")?;
+            .fetch_all(&mut connection)
+            .await;
+        let found = transaction::end(&mut connection, found).await.context("read actor_sync")?;
         self.connection = Some(connection);
         Ok(found)
     }

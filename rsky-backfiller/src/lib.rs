@@ -8,7 +8,7 @@
 //! | which repository is next, and how much a host is asked | [`dispatch`], [`lines`], [`hosts`] |
 //! | its DID document, its CAR | [`worker`], [`download`], `headers` |
 //! | blocks, signature and tree are checked, entries made | [`repository`], [`records`] |
-//! | for what was lost: the records the AppView has | [`reconcile`], [`database`], [`unread`] |
+//! | for what was lost: the records the AppView has | [`reconcile`], [`unread`] |
 //! | entries are written behind the gate | [`output`] |
 //! | acknowledged, put off, or a dead letter | [`outcome`], [`troubles`], [`ledger`], [`put_off`], [`delayed`] |
 //! | what is told about it | [`report`], [`metrics`], [`observed`] |
@@ -35,7 +35,6 @@ pub mod lines;
 pub mod download;
 pub mod worker;
 
-pub mod database;
 pub mod reconcile;
 pub mod records;
 pub mod repository;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rsky_common::admin::{self, Admin, Health, Readiness, Status};
 use rsky_common::identity::{DidResolver, DocumentCache, ResolverConfig};
 use rsky_common::net;
+use rsky_common::postgres::PostgresServer;
 use rsky_common::redis::consumer::Consumer;
 use rsky_common::redis::gate_metrics::GateMetrics;
 use rsky_common::redis::startup::{StartupError, check_eviction};
@@ -21,7 +22,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::NAME;
 use crate::config::Config;
-use crate::database::Database;
 use crate::delayed::Delayed;
 use crate::dispatch::Dispatcher;
 use crate::download::host_key;
@@ -40,6 +40,8 @@ use crate::troubles::Troubles;
 use crate::unread::Unread;
 use crate::worker::Worker;
 
+/// What Postgres is told about who connects.
+const APPLICATION_NAME: &str = "rsky-backfiller";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Age at which a cached DID document is asked for again.
 const DOCUMENT_AGE: Duration = Duration::from_secs(6 * 3600);
@@ -167,10 +169,8 @@ fn spawn_stages(
     let remembered = Remembered::new(&config.output, config.unchanged_memory, &config.collections);
     let unheard = Readiness::unheard();
     let shared = config.shared_identity.then(|| server.link("identity cache", unheard, &stop));
-    let database = match &config.database {
-        Some((url, schema)) => Some(Database::new(url, schema.clone())?),
-        None => None,
-    };
+    let database = config.database.as_ref().map(|settings| PostgresServer::new(settings, APPLICATION_NAME));
+    let database = database.transpose()?;
     let indexed = database.clone().map(Indexed::new);
     let looks = server.link("what is unread", Readiness::unheard(), &finish);
     let unread = database.is_some().then(|| (unread, Mutex::new(looks)));
@@ -236,7 +236,7 @@ fn worker(
     output: crate::output::Output,
     remembered: Remembered,
     shared: Option<RedisLink>,
-    database: Option<Database>,
+    database: Option<PostgresServer>,
     stop: &CancellationToken,
 ) -> anyhow::Result<Worker> {
     let user_agent = format!("rsky-backfiller/{VERSION}");

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use rsky_common::clock::iso;
+use rsky_common::postgres::PostgresServer;
+use rsky_common::postgres::transaction::{self, Purpose};
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::{Semaphore, mpsc};
-
-use crate::database::Database;
 
 /// Connections at a time: resynchronisations are rare.
 const CONNECTIONS: usize = 2;
@@ -40,7 +40,7 @@ pub type Paths = mpsc::Receiver<Result<String, String>>;
 /// Asks the AppView's database.
 #[derive(Debug)]
 pub struct Reconciler {
-    database: Database,
+    database: PostgresServer,
     turns: Semaphore,
     /// Those of [`Reconciler::check`], which does not wait for the output as others do.
     checks: Semaphore,
@@ -48,7 +48,7 @@ pub struct Reconciler {
 
 impl Reconciler {
     /// No connection is made.
-    pub fn new(database: Database) -> Self {
+    pub fn new(database: PostgresServer) -> Self {
         Self { database, turns: Semaphore::new(CONNECTIONS), checks: Semaphore::new(CONNECTIONS) }
     }
 
@@ -81,7 +81,7 @@ impl Reconciler {
         asked_ms: u64,
         paths: &mpsc::Sender<Result<String, String>>,
     ) -> anyhow::Result<()> {
-        let mut connection = self.database.connect().await?;
+        let mut connection = self.database.connect().await.context("connect")?;
         let (prefix, mut after) = (format!("at://{did}/"), String::new());
         loop {
             let older = Older { did, rev, before: &iso(asked_ms.saturating_sub(CLOCKS_MS)) };
@@ -108,7 +108,7 @@ impl Reconciler {
     pub async fn check(&self) -> anyhow::Result<()> {
         let _turn = self.checks.acquire().await.ok();
         let look = async {
-            let mut connection = self.database.connect().await?;
+            let mut connection = self.database.connect().await.context("connect")?;
             let nobody = Older { did: "", rev: "", before: "" };
             self.page(&mut connection, &nobody, "", 1).await.context("read records")?;
             // Whether it ends politely is of no consequence.
@@ -126,20 +126,28 @@ impl Reconciler {
         after: &str,
         most: usize,
     ) -> Result<Vec<String>, sqlx::Error> {
-        let mut transaction = self.database.reading(connection).await?;
-        let sql = statement(&mut transaction).await?;
-        let uris = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
-            .bind(older.did)
-            .bind(older.rev)
-            .bind(older.before)
-            .bind(after)
-            .bind(i64::try_from(most).unwrap_or(i64::MAX))
-            .persistent(false)
-            .fetch_all(&mut *transaction)
-            .await?;
-        transaction.commit().await?;
-        Ok(uris)
+        transaction::begin(connection, self.database.preamble(), Purpose::Reading).await?;
+        let uris = uris(connection, older, after, most).await;
+        transaction::end(connection, uris).await
     }
+}
+
+async fn uris(
+    connection: &mut PgConnection,
+    older: &Older<'_>,
+    after: &str,
+    most: usize,
+) -> Result<Vec<String>, sqlx::Error> {
+    let sql = statement(connection).await?;
+    sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
+        .bind(older.did)
+        .bind(older.rev)
+        .bind(older.before)
+        .bind(after)
+        .bind(i64::try_from(most).unwrap_or(i64::MAX))
+        .persistent(false)
+        .fetch_all(connection)
+        .await
 }
 
 /// Whose records, and which of them: of this revision or older, or, where there is none, indexed before this time.
@@ -150,9 +158,9 @@ struct Older<'a> {
 }
 
 /// The statement for the schema that is there. All parameters have a place in each.
-async fn statement(transaction: &mut PgConnection) -> Result<String, sqlx::Error> {
+async fn statement(connection: &mut PgConnection) -> Result<String, sqlx::Error> {
     let not_null: Option<bool> =
-        sqlx::query_scalar(HAS_REV).persistent(false).fetch_optional(transaction).await?;
+        sqlx::query_scalar(HAS_REV).persistent(false).fetch_optional(connection).await?;
     let older = match not_null {
         Some(true) => format!("{BY_REV} AND $3::text IS NOT NULL"),
         Some(false) => format!("(CASE WHEN rev IS NULL THEN {BY_TIME} ELSE {BY_REV} END)"),

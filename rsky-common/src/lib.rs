@@ -7,6 +7,7 @@
 //! | Redis: connections, writing behind a gate, consumer groups, dead letters | [`redis`] |
 //! | whole repositories: blocks, commit, signature, tree | [`repo`] |
 //! | who an account is, and which addresses may be asked | [`identity`], [`net`] |
+//! | Postgres (with the feature of this name): connections, transactions | `postgres` |
 //! | the wall clock and the calendar | [`clock`] |
 //! | how a daemon is configured, starts, reports and stops | [`config`], [`runtime`], [`admin`] |
 
@@ -25,6 +26,9 @@ pub mod net;
 pub mod wire;
 
 pub mod redis;
+
+#[cfg(feature = "postgres")]
+pub mod postgres;
 
 pub mod config;
 

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use rsky_common::config::{
-    ALLOW_PRIVATE_ADDRESSES, CommonConfig, ConfigError, Environment, PLC_URL, Secret, Settings, Variable,
+    ALLOW_PRIVATE_ADDRESSES, CommonConfig, ConfigError, Environment, PLC_URL, Settings, Variable,
 };
 use rsky_common::net::Outbound;
+use rsky_common::postgres::PostgresSettings;
 use rsky_common::runtime::MemoryLimit;
 use rsky_common::runtime::daemon::Startup;
 use rsky_common::runtime::memory_plan::{Knob, Report, plan};
@@ -197,12 +198,8 @@ pub enum Mode {
 pub struct Config {
     /// Redis, admin server, logging.
     pub common: CommonConfig,
-    /// Postgres URL with credentials.
-    pub database_url: Secret,
-    /// Schema put first into the search path.
-    pub database_schema: Option<String>,
-    /// Prepared statements kept per connection.
-    pub statement_cache: usize,
+    /// Postgres.
+    pub database: PostgresSettings,
     /// Which streams are drained.
     pub mode: Mode,
     /// Event streams.
@@ -276,9 +273,7 @@ impl Config {
             .unwrap_or_else(|| cores.clamp(2, 8));
         let mut config = Self {
             common: CommonConfig::read(s, &METRICS_PORT),
-            database_url: s.secret_url(&DATABASE_URL, &["postgres", "postgresql"]),
-            database_schema: s.given(&DATABASE_SCHEMA),
-            statement_cache: s.integer(&DATABASE_STATEMENT_CACHE, 0..=1000),
+            database: database(s),
             mode,
             streams: s.list(&INDEXER_STREAMS),
             label_stream: s.text(&INDEXER_LABEL_STREAM),
@@ -386,6 +381,11 @@ impl Config {
 
 fn to_u64(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+/// Reads where Postgres is.
+pub(crate) fn database(settings: &mut Settings) -> PostgresSettings {
+    PostgresSettings::read(settings, &DATABASE_URL, &DATABASE_SCHEMA, Some(&DATABASE_STATEMENT_CACHE))
 }
 
 /// Reads who writes notifications.

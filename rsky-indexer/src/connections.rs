@@ -12,11 +12,10 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rsky_common::postgres::PostgresServer;
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
-
-use crate::database::Database;
 
 /// Longest wait for a connection that others have.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -33,7 +32,7 @@ pub struct Connections(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    database: Database,
+    server: PostgresServer,
     state: Mutex<State>,
 }
 
@@ -49,9 +48,9 @@ struct State {
 
 impl Connections {
     /// At most so many (at least one), opened when they are needed.
-    pub fn new(database: Database, most: usize) -> Self {
+    pub fn new(server: PostgresServer, most: usize) -> Self {
         let state = State { most: most.max(1), busy: 0, idle: Vec::new(), waiting: VecDeque::new() };
-        Self(Arc::new(Shared { database, state: Mutex::new(state) }))
+        Self(Arc::new(Shared { server, state: Mutex::new(state) }))
     }
 
     /// How many are in somebody's hands.
@@ -70,7 +69,7 @@ impl Connections {
         while failures < TRIES {
             match self.0.idle_or_place() {
                 Found::Idle(lease) => return Ok(lease),
-                Found::Place(mut place) => match self.0.database.connect().await {
+                Found::Place(mut place) => match self.0.server.connect().await {
                     Ok(connection) => {
                         place.was_open = true;
                         return Ok(Lease { connection, place });

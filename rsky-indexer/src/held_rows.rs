@@ -5,10 +5,10 @@
 //! count as held.
 
 use foldhash::{HashMap, HashSet};
+use rsky_common::postgres::transaction::{self, Purpose};
 use sqlx::{PgConnection, Row as _};
 
 use crate::engine::{EngineError, Statements};
-use crate::transaction::{self, Purpose};
 
 /// A row, by table and key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

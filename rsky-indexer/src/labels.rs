@@ -9,12 +9,12 @@ mod signature;
 
 use std::collections::HashMap;
 
+use rsky_common::postgres::transaction::{self, Purpose};
 use rsky_common::wire::{self, Label, LabelEntry};
 use sqlx::PgConnection;
 
 use crate::engine::{EngineError, Statements, is_doubtful};
 use crate::intake::Intake;
-use crate::transaction::{self, Purpose};
 
 /// One label as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,7 +8,7 @@
 //! | what may be worked on at the same time, so that the outcome is that of stream order | [`dispatch`], [`order`], [`looker`] |
 //! | a lane writes its batch: work becomes rows, in one transaction | [`lane`], [`engine`] |
 //! | what Postgres refuses is found, what passes is waited out | [`isolate`], `partition`, [`disposition`] |
-//! | connections, what they lead to, and the transactions on them | [`connections`], [`database`], [`survey`], [`transaction`] |
+//! | connections that are shared, and what they lead to | [`connections`], [`database`], [`rsky_common::postgres`] |
 //! | entries whose rows somebody else holds wait by themselves | [`held_rows`], [`aside`] |
 //! | what the database has of the AppView's tables, looked at once | [`schema`] |
 //! | acknowledged, or kept as a dead letter | [`settle`], [`acks`] |
@@ -47,8 +47,6 @@ pub mod held_rows;
 pub mod isolate;
 mod partition;
 pub mod schema;
-pub mod survey;
-pub mod transaction;
 
 pub mod acks;
 pub mod settle;

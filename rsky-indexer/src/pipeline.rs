@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rsky_common::admin::{self, Admin, Health, Readiness, Status};
 use rsky_common::clock::now_ms;
+use rsky_common::postgres::{PostgresServer, refusal};
 use rsky_common::redis::consumer::Consumer;
 use rsky_common::redis::page::Pages;
 use rsky_common::redis::startup::{StartupError, check_eviction};
@@ -28,7 +29,7 @@ use crate::acks::{Acks, Source};
 use crate::aside::Telling;
 use crate::config::{Config, Mode};
 use crate::connections::Connections;
-use crate::database::{Database, Inspected, refusal};
+use crate::database::{self, Inspected};
 use crate::dispatch::{Dispatch, Sizes, Ways};
 use crate::engine::Statements;
 use crate::identity::{self, Deferral, Handover, Network};
@@ -63,8 +64,7 @@ const STANDSTILL: Duration = Duration::from_secs(900);
 /// Something that waiting does not cure: a port in use, a schema that does not fit, a refused password.
 pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     let server = RedisServer::new(&config.common.redis_url)?;
-    let database =
-        Database::new(&config.database_url, config.database_schema.as_deref(), config.statement_cache)?;
+    let database = database::server(&config.database)?;
     let (health, status) = (Health::new(), Status::new());
     let mut registry = admin::registry(NAME, VERSION);
     let metrics = Metrics::register(&mut registry);
@@ -114,7 +114,7 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
 struct Daemon {
     config: Config,
     server: RedisServer,
-    database: Database,
+    database: PostgresServer,
     connections: Connections,
     health: Health,
     status: Status,
@@ -143,7 +143,7 @@ impl Daemon {
         loop {
             let outcome = async {
                 let mut connection = self.database.connect().await?;
-                self.database.inspect(&mut connection).await
+                database::inspect(&self.database, &mut connection).await
             };
             match outcome.await {
                 Ok(found) => {

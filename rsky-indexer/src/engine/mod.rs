@@ -33,6 +33,7 @@ mod typed;
 
 mod sql;
 
+use rsky_common::postgres::transaction::{self, Purpose};
 use sqlx::PgConnection;
 use thiserror::Error;
 
@@ -46,8 +47,7 @@ pub use notifications::Notifications;
 pub(crate) use posts::{above, refs};
 pub use sql::Statements;
 
-pub(crate) use crate::transaction::end;
-use crate::transaction::{self, Purpose};
+pub(crate) use rsky_common::postgres::transaction::end;
 
 use aggregates::Deltas;
 use plan::Plan;

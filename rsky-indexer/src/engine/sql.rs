@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use foldhash::HashMap;
+use rsky_common::postgres::transaction::Preamble;
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Postgres};
@@ -10,7 +11,6 @@ use sqlx::{AssertSqlSafe, Postgres};
 use super::notifications::Notifications;
 use crate::collections::{ALL, Collection, Table};
 use crate::schema::{RevMode, Schema};
-use crate::transaction::Preamble;
 
 /// Every statement the engine sends, and whether the server may keep them prepared.
 ///

@@ -5,13 +5,13 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
+use rsky_common::postgres::transaction::{self, Purpose};
 use sqlx::{PgConnection, Row as _};
 
 use super::window::ActorRow;
 use crate::engine::{EngineError, Statements, is_doubtful};
 use crate::held_rows::Row;
 use crate::kind::Effect;
-use crate::transaction::{self, Purpose};
 
 /// Looks accounts up.
 #[derive(Debug)]

@@ -6,13 +6,13 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rsky_common::postgres::transaction::{self, Purpose};
 use sqlx::{PgConnection, Row as _};
 
 use crate::collections::ALL;
 use crate::engine::accounts::LostRows;
 use crate::engine::{EngineError, Statements};
 use crate::kind::Effect;
-use crate::transaction::{self, Purpose};
 
 /// Records of a page.
 const PAGE: i64 = 1000;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::bail;
 use prometheus_client::registry::Registry;
 use rsky_common::admin::Health;
+use rsky_common::postgres::PostgresServer;
 use sqlx::PgConnection;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
@@ -18,7 +19,7 @@ use super::report::{Outcome, Report};
 use super::repository::Repository;
 use super::stored;
 use crate::connections::Connections;
-use crate::database::{Database, Inspected};
+use crate::database::Inspected;
 use crate::engine::{Statements, Work};
 use crate::isolate::{WhenHeld, Writer};
 use crate::kind::Events;
@@ -41,13 +42,13 @@ pub(super) struct Applier {
 }
 
 impl Applier {
-    pub(super) fn new(database: Database, statements: Statements, dry_run: bool) -> Self {
+    pub(super) fn new(server: PostgresServer, statements: Statements, dry_run: bool) -> Self {
         let (health, stop) = (Health::new(), CancellationToken::new());
         let writer = (!dry_run).then(|| {
             // Nobody reads the metrics of a command; the writer counts all the same.
             let metrics: Arc<Metrics> = Metrics::register(&mut Registry::default());
             Writer::new(
-                Connections::new(database, 1),
+                Connections::new(server, 1),
                 statements,
                 TRIES,
                 health.part("postgres"),

@@ -29,7 +29,7 @@ use rsky_common::config::{self, Environment, parse_size};
 use rsky_common::repo::{DiskBudget, StoreLimits};
 use rsky_common::runtime::daemon;
 
-use crate::database::Database;
+use crate::database;
 use crate::pipeline::NAME;
 use apply::Applier;
 use fetch::{Fetcher, Limits};
@@ -99,14 +99,13 @@ pub fn run(command: &IndexRepo) -> ExitCode {
 }
 
 async fn index_repo(command: &IndexRepo, settings: &Settings) -> anyhow::Result<()> {
-    let database =
-        Database::new(&settings.database_url, settings.database_schema.as_deref(), settings.statement_cache)?;
+    let server = database::server(&settings.database)?;
     // Before anything is fetched: without a database there is nothing to compare with.
-    let mut connection = database
+    let mut connection = server
         .connect()
         .await
-        .with_context(|| format!("connect to the database {}", settings.database_url))?;
-    let found = database.inspect(&mut connection).await?;
+        .with_context(|| format!("connect to the database {}", settings.database.url))?;
+    let found = database::inspect(&server, &mut connection).await?;
     let statements = found.statements().with_notifications(settings.notifications);
 
     let account = account::find(&command.account, settings).await?;
@@ -131,7 +130,7 @@ async fn index_repo(command: &IndexRepo, settings: &Settings) -> anyhow::Result<
     let guard = stored::guard(&mut connection, &found, &account.did).await?;
     let rules = compare::Rules::new(&statements, guard);
     let mut report = Report::new(&account, &repository, command.dry_run, command.verbose);
-    let mut applier = Applier::new(database, statements, command.dry_run);
+    let mut applier = Applier::new(server, statements, command.dry_run);
     applier.run(connection, &found, repository, rules, &account.did, &mut report).await?;
 
     let mut out = io::stdout().lock();

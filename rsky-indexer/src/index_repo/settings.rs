@@ -1,23 +1,20 @@
 //! The settings of the command: those of the daemon that it needs, under the same names. Redis is not among them.
 
-use rsky_common::config::{
-    self, ALLOW_PRIVATE_ADDRESSES, ConfigError, Environment, PLC_URL, Secret, Variable,
-};
+use rsky_common::config::{self, ALLOW_PRIVATE_ADDRESSES, ConfigError, Environment, PLC_URL, Variable};
 use rsky_common::net::Outbound;
+use rsky_common::postgres::PostgresSettings;
 use url::Url;
 
 use crate::config::{
     DATABASE_SCHEMA, DATABASE_STATEMENT_CACHE, DATABASE_URL, HANDLE_RESOLVER_URL, INDEXER_NOTIFICATIONS,
-    notifications,
+    database, notifications,
 };
 use crate::engine::Notifications;
 
 /// What the command reads of its environment.
 #[derive(Debug)]
 pub(super) struct Settings {
-    pub(super) database_url: Secret,
-    pub(super) database_schema: Option<String>,
-    pub(super) statement_cache: usize,
+    pub(super) database: PostgresSettings,
     pub(super) notifications: Notifications,
     pub(super) plc: Option<Url>,
     pub(super) handle_resolver: Option<Url>,
@@ -31,9 +28,7 @@ impl Settings {
         let mut settings = config::Settings::new(environment);
         let s = &mut settings;
         let read = Self {
-            database_url: s.secret_url(&DATABASE_URL, &["postgres", "postgresql"]),
-            database_schema: s.given(&DATABASE_SCHEMA),
-            statement_cache: s.integer(&DATABASE_STATEMENT_CACHE, 0..=1000),
+            database: database(s),
             notifications: notifications(s),
             plc: s.http_url(&PLC_URL),
             handle_resolver: s.http_url(&HANDLE_RESOLVER_URL),

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rsky_common::postgres::transaction::{self, Purpose};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::database::Inspected;
 use crate::schema::RevMode;
-use crate::transaction::{self, Purpose};
 
 /// Rows of a page.
 const PAGE: usize = 1000;

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rsky_common::config::{ConfigError, Environment, Secret, Settings, Variable};
+use rsky_common::config::{ConfigError, Environment, Settings, Variable};
+use rsky_common::postgres::PostgresSettings;
 use rsky_common::runtime::daemon;
 use sqlx::{Connection as _, PgConnection};
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 use super::progress::Progress;
 use super::selection::{Arguments, Selection};
 use super::{MAX_PAGE, Options, Outcome};
-use crate::config::Config;
-use crate::database::{Database, Inspected};
+use crate::config::{DATABASE_SCHEMA, DATABASE_STATEMENT_CACHE, DATABASE_URL, database};
+use crate::database::{self, Inspected};
 
 /// The exit code of a recount that was told to stop before its end.
 pub const EXIT_STOPPED: u8 = 130;
@@ -23,37 +24,15 @@ pub const EXIT_STOPPED: u8 = 130;
 /// How long a connection may take to say goodbye.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// The variables it reads, a part of the daemon's, for `--help`.
+/// The variables it reads, a part of the daemon's, for `--help`; the others (Redis above all) are not asked for.
 pub fn variables() -> Vec<&'static Variable> {
-    Config::variables().into_iter().filter(|variable| variable.name.starts_with("DATABASE_")).collect()
+    vec![&DATABASE_URL, &DATABASE_SCHEMA, &DATABASE_STATEMENT_CACHE]
 }
 
-struct ConnectionSettings {
-    url: Secret,
-    schema: Option<String>,
-    statement_cache: usize,
-}
-
-impl ConnectionSettings {
-    /// The daemon's own settings of these names; the others (Redis above all) are not asked for.
-    fn read(environment: Environment) -> Result<Self, ConfigError> {
-        let declared = |name: &str| variables().into_iter().find(|variable| variable.name == name);
-        let mut settings = Settings::new(environment);
-        let s = &mut settings;
-        let read = match (
-            declared("DATABASE_URL"),
-            declared("DATABASE_SCHEMA"),
-            declared("DATABASE_STATEMENT_CACHE"),
-        ) {
-            (Some(url), Some(schema), Some(cache)) => Self {
-                url: s.secret_url(url, &["postgres", "postgresql"]),
-                schema: s.given(schema),
-                statement_cache: s.integer(cache, 0..=1000),
-            },
-            _ => return Err(ConfigError::of("DATABASE_URL and its like are not declared")),
-        };
-        settings.finish(read)
-    }
+fn settings(environment: Environment) -> Result<PostgresSettings, ConfigError> {
+    let mut settings = Settings::new(environment);
+    let read = database(&mut settings);
+    settings.finish(read)
 }
 
 /// Runs it as a process: figures on standard output, progress and errors on standard error. The code is 0 when everything
@@ -63,7 +42,7 @@ pub fn run(arguments: Arguments, environment: Environment) -> ExitCode {
         Ok(selection) => selection,
         Err(error) => return complain(&error, ExitCode::from(2)),
     };
-    let settings = match ConnectionSettings::read(environment) {
+    let settings = match settings(environment) {
         Ok(settings) => settings,
         Err(error) => return complain(&error.to_string(), ExitCode::FAILURE),
     };
@@ -78,11 +57,11 @@ pub fn run(arguments: Arguments, environment: Environment) -> ExitCode {
     }
 }
 
-async fn recount(settings: &ConnectionSettings, selection: &Selection) -> anyhow::Result<Outcome> {
+async fn recount(settings: &PostgresSettings, selection: &Selection) -> anyhow::Result<Outcome> {
     let signals = Signals::listen().context("cannot listen for signals")?;
-    let database = Database::new(&settings.url, settings.schema.as_deref(), settings.statement_cache)?;
-    let mut connection: PgConnection = database.connect().await.context("connect to Postgres")?;
-    let Inspected { preamble, persistent, .. } = database.inspect(&mut connection).await?;
+    let server = database::server(settings)?;
+    let mut connection: PgConnection = server.connect().await.context("connect to Postgres")?;
+    let Inspected { preamble, persistent, .. } = database::inspect(&server, &mut connection).await?;
     let mut stderr = io::stderr();
     let is_terminal = stderr.is_terminal();
     let mut progress = Progress::new(&mut stderr, is_terminal);
@@ -153,9 +132,9 @@ fn complain(error: &str, code: ExitCode) -> ExitCode {
 mod tests {
     use super::*;
 
-    fn read(pairs: &[(&str, &str)]) -> Result<ConnectionSettings, ConfigError> {
+    fn read(pairs: &[(&str, &str)]) -> Result<PostgresSettings, ConfigError> {
         let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        ConnectionSettings::read(Environment::from_pairs(pairs))
+        settings(Environment::from_pairs(pairs))
     }
 
     #[test]

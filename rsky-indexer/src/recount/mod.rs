@@ -29,10 +29,10 @@ mod tables;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use rsky_common::postgres::transaction::Preamble;
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 
-use crate::transaction::Preamble;
 use place::Place;
 use progress::{Figures, Progress};
 use selection::Selection;

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rsky_common::postgres::transaction::{self, Purpose};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, Row as _};
@@ -11,7 +12,6 @@ use sqlx::{AssertSqlSafe, PgConnection, Postgres, Row as _};
 use super::Options;
 use super::progress::Figures;
 use super::tables::{AggregateTable, STAGES, Stage};
-use crate::transaction::{self, Purpose};
 
 /// Longest wait for a step: its statements have a limit of their own, this is for a connection that says nothing more.
 const STEP_TIMEOUT: Duration = Duration::from_secs(1800);

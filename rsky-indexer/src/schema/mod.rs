@@ -10,11 +10,11 @@ mod expected;
 use std::collections::BTreeSet;
 use std::fmt;
 
+use rsky_common::postgres::transaction::{self, Preamble, Purpose};
 use sqlx::PgConnection;
 use thiserror::Error;
 
 use crate::lexicon::Edition;
-use crate::transaction::{self, Preamble, Purpose};
 pub(crate) use expected::WITH_TAKEDOWNS;
 
 /// What of a database decides how it is written. Fixed for the life of the process.

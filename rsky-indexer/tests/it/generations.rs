@@ -1,7 +1,7 @@
 //! What the indexer makes of the databases it meets: the three generations of the schema, drifted ones, strangers.
 
+use rsky_common::postgres::transaction::Preamble;
 use rsky_indexer::schema::{self, Generation, RevMode, Schema, SchemaError};
-use rsky_indexer::transaction::Preamble;
 use rsky_testnet::servers::{self, Redis};
 use sqlx::{Connection, PgConnection};
 

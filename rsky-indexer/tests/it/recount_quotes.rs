@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
+use rsky_common::postgres::transaction::Preamble;
 use rsky_indexer::engine::{self, Work};
 use rsky_indexer::intake::{self, Intake};
 use rsky_indexer::recount::progress::{Figures, Progress};
 use rsky_indexer::recount::selection::Selection;
 use rsky_indexer::recount::{Options, recount};
-use rsky_indexer::transaction::Preamble;
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
 use tokio_util::sync::CancellationToken;

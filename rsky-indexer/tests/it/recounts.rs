@@ -1,11 +1,11 @@
 //! Counters that are wrong or missing are put right, also while indexers move them.
 
+use rsky_common::postgres::transaction::Preamble;
 use rsky_indexer::engine::{self, Work};
 use rsky_indexer::intake::{self, Intake};
 use rsky_indexer::recount::progress::{Figures, Progress};
 use rsky_indexer::recount::selection::Selection;
 use rsky_indexer::recount::{Options, Outcome, recount};
-use rsky_indexer::transaction::Preamble;
 use sqlx::{Connection, PgConnection};
 use tokio_util::sync::CancellationToken;
 

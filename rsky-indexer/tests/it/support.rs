@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use proptest::test_runner::{Config, RngSeed};
+use rsky_common::postgres::transaction::Preamble;
 use rsky_indexer::engine::Statements;
 use rsky_indexer::schema;
-use rsky_indexer::transaction::Preamble;
 use rsky_testnet::servers::{Database, Generation, Postgres};
 use sqlx::PgConnection;
 

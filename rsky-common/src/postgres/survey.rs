@@ -5,8 +5,8 @@ use std::fmt;
 
 use sqlx::{Connection as _, PgConnection};
 
-use crate::database::Database;
-use crate::transaction::{self, Preamble, Purpose};
+use super::PostgresServer;
+use super::transaction::{self, Preamble, Purpose};
 
 /// Transactions on each of two connections. A pooler with several idle servers gives out the same ones again and again,
 /// a busy one others all the time: either shows after a few.
@@ -46,13 +46,10 @@ impl fmt::Display for Peer {
 ///
 /// # Errors
 /// Those of the database.
-pub(crate) async fn survey(
-    database: &Database,
-    connection: &mut PgConnection,
-) -> Result<Survey, sqlx::Error> {
+pub async fn survey(server: &PostgresServer, connection: &mut PgConnection) -> Result<Survey, sqlx::Error> {
     let preamble = Preamble::new(None);
     let looks_for_client = looks_for_client(connection, &preamble).await;
-    let Ok(mut other) = database.connect().await else {
+    let Ok(mut other) = server.connect().await else {
         return Ok(Survey { peer: Peer::Unknown, looks_for_client });
     };
     let mut seen = None;

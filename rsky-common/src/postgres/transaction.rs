@@ -7,7 +7,7 @@
 //! isolation level is none of its business.
 //!
 //! **Nothing is left running.** Each limit is below the time after which the process gives a connection up (see
-//! [`crate::isolate`]). Where the server can, it looks now and then whether the client is still there, and ends a statement
+//! the indexer's `isolate.rs`). Where the server can, it looks now and then whether the client is still there, and ends a statement
 //! that nobody waits for.
 
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 pub enum Purpose {
     /// A batch of work, and the looks around it.
     Batch,
-    /// A look at who holds which rows ([`crate::held_rows`]).
+    /// A look at who holds which rows (the indexer's `held_rows.rs`).
     HeldRows,
     /// A page of an account that is taken out: the likes of its posts are counted in one statement.
     AccountPage,
@@ -133,8 +133,8 @@ impl Preamble {
     }
 }
 
-/// Postgres 14 and newer, on systems that can tell (see [`crate::survey`]).
-pub(crate) const LOOK_FOR_CLIENT: &str = "SET LOCAL client_connection_check_interval = '10s'; ";
+/// Postgres 14 and newer, on systems that can tell (see [`super::Survey`]).
+const LOOK_FOR_CLIENT: &str = "SET LOCAL client_connection_check_interval = '10s'; ";
 
 /// Begins a transaction. Where that fails, none is open.
 ///
@@ -198,7 +198,11 @@ mod tests {
     #[test]
     fn no_other_file_begins_or_ends_one() {
         let mut found = Vec::new();
-        let mut folders = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))];
+        let sources = |name: &str| format!(concat!(env!("CARGO_MANIFEST_DIR"), "/../{}/src"), name);
+        let mut folders: Vec<std::path::PathBuf> =
+            ["rsky-common", "rsky-ingester", "rsky-backfiller", "rsky-indexer"]
+                .map(|name| sources(name).into())
+                .into();
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
