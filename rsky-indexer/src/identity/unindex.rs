@@ -4,6 +4,7 @@
 //! what is left. The counters of others follow. What is about the account and not of it (labels, the likes of its
 //! posts, private data) stays, and so do the counters of it: should the account come back, they are moved from there.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rsky_common::postgres::transaction::{self, Purpose};
@@ -128,6 +129,8 @@ async fn delete_records(
     let own = format!("at://{did}/");
     let is_own = |subject: &str| subject == did || subject.starts_with(&own);
     let mut lost = LostRows::default();
+    // Posts of its own whose counters it moved: also those that are not there, and so on no page.
+    let mut counted: BTreeSet<String> = uris.iter().cloned().collect();
     let mut rows = 0;
     for collection in ALL {
         let Some(table) = collection.table.filter(|table| statements.schema().has_table(table.name)) else {
@@ -137,10 +140,10 @@ async fn delete_records(
         for row in statements.query(sql).bind(uris).fetch_all(&mut *connection).await? {
             rows += 1;
             for (at, aggregate) in collection.aggregates.iter().enumerate() {
-                if let Some(subject) = row.try_get::<Option<String>, _>(at + 1)?
-                    && !is_own(&subject)
-                {
-                    lost.counted(aggregate.counter, subject);
+                match row.try_get::<Option<String>, _>(at + 1)? {
+                    Some(subject) if !is_own(&subject) => lost.counted(aggregate.counter, subject),
+                    Some(subject) if subject != did => drop(counted.insert(subject)),
+                    _ => {}
                 }
             }
         }
@@ -148,7 +151,7 @@ async fn delete_records(
     let sql = r#"DELETE FROM quote WHERE uri = ANY($1) RETURNING subject, "subjectCid""#;
     for row in statements.query(sql).bind(uris).fetch_all(&mut *connection).await? {
         let (subject, cid): (String, String) = (row.try_get(0)?, row.try_get(1)?);
-        if !is_own(&subject) {
+        if uris.binary_search(&subject).is_err() {
             lost.quote(&subject, &cid);
         }
     }
@@ -170,10 +173,10 @@ async fn delete_records(
         let done = statements.query(sql).bind(uris).execute(&mut *connection).await?;
         rows += usize::try_from(done.rows_affected()).unwrap_or(usize::MAX);
     }
-    rows += usize::try_from(keep_counters(connection, statements, &POST_AGG, uris, did).await?)
-        .unwrap_or(usize::MAX);
     lost.write(connection, statements).await?;
-    Ok(rows)
+    let counted: Vec<String> = counted.into_iter().collect();
+    let deleted = keep_counters(connection, statements, &POST_AGG, &counted, did).await?;
+    Ok(rows.saturating_add(usize::try_from(deleted).unwrap_or(usize::MAX)))
 }
 
 /// Counters about an account: what locks their rows, leaves in them what others wrote, and deletes those that say
@@ -184,17 +187,18 @@ struct Kept {
     delete: &'static str,
 }
 
-/// Quotes of its posts go with the posts (INDEXING §4.1). Bookmarks are not the indexer's; older schemas do not count them.
+/// Quotes of its posts go with the posts (INDEXING §4.1), those of a post that was not there stay. Bookmarks are not the indexer's; older schemas do not count them.
 const POST_AGG: Kept = Kept {
     lock: r#"SELECT FROM post_agg WHERE uri = ANY($1) ORDER BY uri COLLATE "C" FOR UPDATE"#,
-    recount: r#"UPDATE post_agg a SET "quoteCount" = 0,
+    recount: r#"UPDATE post_agg a SET
+        "quoteCount" = CASE WHEN EXISTS (SELECT FROM quote q WHERE q.subject = a.uri) THEN a."quoteCount" ELSE 0 END,
         "likeCount" = (SELECT count(*) FROM "like" t WHERE t.subject = a.uri AND t.creator <> $2),
         "repostCount" = (SELECT count(*) FROM repost t WHERE t.subject = a.uri AND t.creator <> $2),
         "replyCount" = (SELECT count(*) FROM post t WHERE t."replyParent" = a.uri AND t.creator <> $2
             AND t."violatesThreadGate" IS NOT TRUE)
         WHERE uri = ANY($1)"#,
     delete: r#"DELETE FROM post_agg a WHERE uri = ANY($1)
-        AND "likeCount" = 0 AND "repostCount" = 0 AND "replyCount" = 0
+        AND "likeCount" = 0 AND "repostCount" = 0 AND "replyCount" = 0 AND "quoteCount" = 0
         AND coalesce(to_jsonb(a) ->> 'bookmarkCount', '0') = '0'"#,
 };
 

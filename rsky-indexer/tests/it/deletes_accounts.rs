@@ -115,6 +115,41 @@ fn an_account_is_taken_out_of_another_generation() {
     taken_out(&Db::of(Generation::B, "deleted_b"));
 }
 
+/// What the account wrote about posts of its own that are not there, deleted before or never seen, counts no more; what
+/// others wrote about them does.
+#[test]
+fn what_it_wrote_about_its_missing_posts_counts_no_more() {
+    for generation in [Generation::D, Generation::B] {
+        let (redis, db, world) =
+            (Redis::start().unwrap(), Db::of(generation, "deleted_missing"), World::new());
+        let (other, gone) = ("did:plc:other", "did:plc:gone");
+        world.account(other, "other.test");
+        world.account(gone, "gone.test");
+        let about = |by: &str, rkey: &str| {
+            let post_of_gone = subject(gone, rkey);
+            let reply = json!({"root": post_of_gone, "parent": post_of_gone});
+            let quote = json!({"$type": "app.bsky.embed.record", "record": post_of_gone});
+            [
+                of_subject(by, "app.bsky.feed.like", rkey, &post_of_gone),
+                of_subject(by, "app.bsky.feed.repost", rkey, &post_of_gone),
+                post(by, &format!("r{rkey}"), json!({"reply": reply})),
+                post(by, &format!("q{rkey}"), json!({"embed": quote})),
+            ]
+        };
+        let payloads = [about(gone, "alone"), about(gone, "both"), about(other, "both")].concat();
+        add(&redis, LIVE, &payloads);
+        let _indexer = world.indexer(&redis.url(), db.url(), &[]);
+        wait_drained(&redis, LIVE);
+        let [alone, both] =
+            ["alone", "both"].map(|rkey| subject(gone, rkey)["uri"].as_str().unwrap().to_owned());
+        assert_eq!([counters(&db, &alone), counters(&db, &both)], ["1 1 1 1", "2 2 2 2"]);
+        add(&redis, LIVE, &[account(gone, T0, Some("deleted"))]);
+        wait_drained(&redis, LIVE);
+        assert_eq!([counters(&db, &alone), counters(&db, &both)], ["", "1 1 1 1"], "{generation:?}");
+        assert_no_dead_letters(&redis);
+    }
+}
+
 /// What an account wrote before it was deleted is in other lanes, or waits for them, when the event comes.
 #[test]
 fn nothing_that_was_written_before_a_deletion_comes_after_it() {
