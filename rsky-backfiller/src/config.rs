@@ -7,9 +7,8 @@ use rsky_common::atproto::CollectionFilter;
 use rsky_common::config::{CommonConfig, ConfigError, Environment, Settings, Variable, host_name};
 use rsky_common::net::Outbound;
 use rsky_common::postgres::PostgresSettings;
-use rsky_common::runtime::MemoryLimit;
 use rsky_common::runtime::daemon::Startup;
-use rsky_common::runtime::memory_plan::{Knob, Report, plan};
+use rsky_common::runtime::memory_plan::{Knob, Planned, Report};
 use url::Url;
 
 use crate::sizes::{FIRST_BYTES, KEPT_DOCUMENT, MAX_ENTRY_BYTES, MOST_DOCUMENT, MOST_PAYLOAD};
@@ -211,42 +210,6 @@ impl Config {
         settings.finish(config)
     }
 
-    /// The same with what nobody has set lowered until the process fits `limit`.
-    pub fn within(mut self, limit: Option<MemoryLimit>) -> Self {
-        if let Some(knobs) = self.knobs {
-            let plan = plan(limit, knobs, |values| self.clone().with(values).memory_bound());
-            self = self.with(plan.values);
-            self.memory = Some(plan.report);
-        }
-        self
-    }
-
-    fn with(mut self, [concurrency, memory_per_repo, queue, did_cache]: [u64; 4]) -> Self {
-        let number = |value| usize::try_from(value).unwrap_or(usize::MAX);
-        self.concurrency = number(concurrency);
-        self.memory_per_repo = memory_per_repo;
-        self.queue = number(queue);
-        self.did_cache = number(did_cache);
-        self
-    }
-
-    /// Most memory the process takes, in bytes: a sum of constants and settings.
-    pub fn memory_bound(&self) -> u64 {
-        let chunks = CHUNKS_PER_REPO.saturating_mul(to_u64(self.batch_bytes + MAX_ENTRY_BYTES));
-        let per_repo = self.memory_per_repo.saturating_add(REPO_OVERHEAD).saturating_add(chunks);
-        [
-            BASE_MEMORY,
-            per_repo.saturating_mul(to_u64(self.concurrency)),
-            // Of those that are asked, the first bytes and the connection; four times as many as have a place.
-            to_u64(FIRST_BYTES).saturating_mul(8).saturating_mul(to_u64(self.concurrency)),
-            BATCH_COPIES.saturating_mul(to_u64(self.batch_bytes)),
-            to_u64(JOB_BYTES).saturating_mul(to_u64(self.places().iter().sum())),
-            to_u64(DOCUMENT_BYTES).saturating_mul(to_u64(self.did_cache)),
-        ]
-        .into_iter()
-        .fold(0, u64::saturating_add)
-    }
-
     /// Repositories of the priority and of the other stream that are taken and not finished.
     pub fn places(&self) -> [usize; 2] {
         [(self.queue / 4).max(4), self.queue]
@@ -266,14 +229,8 @@ impl Config {
 
     /// What the daemon's frame needs of it.
     pub fn startup(&self) -> Startup {
-        Startup {
-            name: crate::NAME,
-            version: env!("CARGO_PKG_VERSION"),
-            log: self.common.log.clone(),
-            drain: self.common.drain,
-            notices: self.notices.clone(),
-            memory: self.memory.clone(),
-        }
+        let (notices, memory) = (self.notices.clone(), self.memory.clone());
+        Startup { notices, memory, ..Startup::new(crate::NAME, env!("CARGO_PKG_VERSION"), &self.common) }
     }
 
     /// The declaration of the admin pages' port.
@@ -285,6 +242,42 @@ impl Config {
     pub fn variables() -> Vec<&'static Variable> {
         let shared = [&v::PLC_URL, &v::ALLOW_PRIVATE_ADDRESSES];
         CommonConfig::VARIABLES.iter().copied().chain(v::ALL.iter().copied()).chain(shared).collect()
+    }
+}
+
+impl Planned<4> for Config {
+    fn knobs(&self) -> Option<[Knob; 4]> {
+        self.knobs
+    }
+
+    fn with(mut self, [concurrency, memory_per_repo, queue, did_cache]: [u64; 4]) -> Self {
+        let number = |value| usize::try_from(value).unwrap_or(usize::MAX);
+        self.concurrency = number(concurrency);
+        self.memory_per_repo = memory_per_repo;
+        self.queue = number(queue);
+        self.did_cache = number(did_cache);
+        self
+    }
+
+    /// Most memory the process takes, in bytes: a sum of constants and settings.
+    fn memory_bound(&self) -> u64 {
+        let chunks = CHUNKS_PER_REPO.saturating_mul(to_u64(self.batch_bytes + MAX_ENTRY_BYTES));
+        let per_repo = self.memory_per_repo.saturating_add(REPO_OVERHEAD).saturating_add(chunks);
+        [
+            BASE_MEMORY,
+            per_repo.saturating_mul(to_u64(self.concurrency)),
+            // Of those that are asked, the first bytes and the connection; four times as many as have a place.
+            to_u64(FIRST_BYTES).saturating_mul(8).saturating_mul(to_u64(self.concurrency)),
+            BATCH_COPIES.saturating_mul(to_u64(self.batch_bytes)),
+            to_u64(JOB_BYTES).saturating_mul(to_u64(self.places().iter().sum())),
+            to_u64(DOCUMENT_BYTES).saturating_mul(to_u64(self.did_cache)),
+        ]
+        .into_iter()
+        .fold(0, u64::saturating_add)
+    }
+
+    fn planned(&mut self, report: Report) {
+        self.memory = Some(report);
     }
 }
 
@@ -312,7 +305,7 @@ fn verify(settings: &mut Settings) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use rsky_common::runtime::memory_limit::Boundary;
+    use rsky_common::runtime::memory_limit::{Boundary, MemoryLimit};
 
     use super::*;
 

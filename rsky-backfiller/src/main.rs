@@ -8,6 +8,7 @@ use rsky_backfiller::pipeline;
 use rsky_backfiller::tools::{self, Tool};
 use rsky_common::admin::healthcheck;
 use rsky_common::config::{self, Environment};
+use rsky_common::runtime::Planned as _;
 use rsky_common::runtime::{MemoryLimit, daemon};
 
 /// Fetches whole repositories, checks them, and queues their records for the indexer.

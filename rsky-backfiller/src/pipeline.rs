@@ -13,6 +13,7 @@ use rsky_common::redis::gate_metrics::GateMetrics;
 use rsky_common::redis::startup::{StartupError, check_eviction};
 use rsky_common::redis::{Gate, GateConfig, LinkError, RedisLink, RedisServer, StreamWriter, overview};
 use rsky_common::repo::DiskBudget;
+use rsky_common::runtime::Planned as _;
 use rsky_common::runtime::daemon::Context;
 use rsky_common::runtime::memory::MemoryProbe;
 use rsky_common::runtime::stages::Stages;
@@ -54,7 +55,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Something that waiting does not cure: a port in use, a refused password.
 pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     let server = RedisServer::new(&config.common.redis_url)?;
-    let (health, status) = (Health::new(), Status::new());
     let mut registry = admin::registry(NAME, VERSION);
     let metrics = Metrics::register(&mut registry);
     let gate = Gate::new(
@@ -72,17 +72,10 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     registry.register_collector(Box::new(observed.clone()));
     let bound = config.memory_bound();
     metrics.memory_bound.set(i64::try_from(bound).unwrap_or(i64::MAX));
-    let listener = Admin::bind(config.common.admin).await?;
+    let pages = Admin::new(NAME, VERSION, registry, &context);
+    let (health, status) = (pages.health.clone(), pages.status.clone());
     let mut stages = Stages::new(&context);
-    let pages = Admin {
-        name: NAME,
-        version: VERSION,
-        registry,
-        health: health.clone(),
-        status: status.clone(),
-        vitals: context.service.vitals().clone(),
-    };
-    stages.spawn("admin pages", pages.serve(listener, context.stop.clone()));
+    pages.start(config.common.admin, &mut stages, context.stop.clone()).await?;
     tracing::info!(
         consumer = config.consumer,
         concurrency = config.concurrency,

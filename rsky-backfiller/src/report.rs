@@ -7,6 +7,7 @@ use redis::Value;
 use rsky_common::admin::{Health, Status};
 use rsky_common::clock::now_ms;
 use rsky_common::redis::{Gate, LinkError, RedisLink};
+use rsky_common::runtime::Planned as _;
 use rsky_common::runtime::backoff::sleep_or_stop;
 use rsky_common::runtime::memory_plan::Report;
 use rsky_common::runtime::{Service, Standstill};

@@ -7,9 +7,8 @@ use rsky_common::config::{
 };
 use rsky_common::net::Outbound;
 use rsky_common::postgres::PostgresSettings;
-use rsky_common::runtime::MemoryLimit;
 use rsky_common::runtime::daemon::Startup;
-use rsky_common::runtime::memory_plan::{Knob, Report, plan};
+use rsky_common::runtime::memory_plan::{Knob, Planned, Report};
 
 use crate::engine::Notifications;
 use crate::prepare::TREES;
@@ -303,44 +302,13 @@ impl Config {
         settings.finish(config)
     }
 
-    /// Most memory the process takes, in bytes. What is charged for an entry is what it holds; as much again is what a batch
-    /// becomes while it is written: columns, parameters, their wire form. An entry whose tree may be larger than all of
-    /// `TREES` (1.7 MiB of text) is read alone, and may take more for that time. Held to it: `stays_within_memory`.
-    pub fn memory_bound(&self) -> u64 {
-        let pages = to_u64(PAGE.bytes).saturating_mul(PAGES);
-        let lanes = LANE_MEMORY.saturating_mul(to_u64(self.lanes));
-        let handles = HANDLE_BYTES.saturating_mul(to_u64(self.handle_queue));
-        [BASE_MEMORY, TREES, pages, lanes, handles, to_u64(self.memory).saturating_mul(2)]
-            .into_iter()
-            .fold(0, u64::saturating_add)
-    }
-
-    /// The same with what nobody has set lowered until the process fits `limit`.
-    pub fn within(mut self, limit: Option<MemoryLimit>) -> Self {
-        if let Some(knobs) = self.knobs {
-            let plan = plan(limit, knobs, |values| self.clone().with(values).memory_bound());
-            self = self.with(plan.values);
-            self.memory_plan = Some(plan.report);
-        }
-        self
-    }
-
-    fn with(mut self, [memory, lanes]: [u64; 2]) -> Self {
-        let number = |value| usize::try_from(value).unwrap_or(usize::MAX);
-        self.memory = number(memory);
-        self.lanes = number(lanes);
-        self
-    }
-
     /// What the daemon's frame needs of it.
     pub fn startup(&self) -> Startup {
+        let (notices, memory) = (self.notices.clone(), self.memory_plan.clone());
         Startup {
-            name: crate::pipeline::NAME,
-            version: env!("CARGO_PKG_VERSION"),
-            log: self.common.log.clone(),
-            drain: self.common.drain,
-            notices: self.notices.clone(),
-            memory: self.memory_plan.clone(),
+            notices,
+            memory,
+            ..Startup::new(crate::pipeline::NAME, env!("CARGO_PKG_VERSION"), &self.common)
         }
     }
 
@@ -379,6 +347,35 @@ impl Config {
     }
 }
 
+impl Planned<2> for Config {
+    fn knobs(&self) -> Option<[Knob; 2]> {
+        self.knobs
+    }
+
+    fn with(mut self, [memory, lanes]: [u64; 2]) -> Self {
+        let number = |value| usize::try_from(value).unwrap_or(usize::MAX);
+        self.memory = number(memory);
+        self.lanes = number(lanes);
+        self
+    }
+
+    /// Most memory the process takes, in bytes. What is charged for an entry is what it holds; as much again is what a batch
+    /// becomes while it is written: columns, parameters, their wire form. An entry whose tree may be larger than all of
+    /// `TREES` (1.7 MiB of text) is read alone, and may take more for that time. Held to it: `stays_within_memory`.
+    fn memory_bound(&self) -> u64 {
+        let pages = to_u64(PAGE.bytes).saturating_mul(PAGES);
+        let lanes = LANE_MEMORY.saturating_mul(to_u64(self.lanes));
+        let handles = HANDLE_BYTES.saturating_mul(to_u64(self.handle_queue));
+        [BASE_MEMORY, TREES, pages, lanes, handles, to_u64(self.memory).saturating_mul(2)]
+            .into_iter()
+            .fold(0, u64::saturating_add)
+    }
+
+    fn planned(&mut self, report: Report) {
+        self.memory_plan = Some(report);
+    }
+}
+
 fn to_u64(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
 }
@@ -403,7 +400,7 @@ pub(crate) fn notifications(settings: &mut Settings) -> Notifications {
 
 #[cfg(test)]
 mod tests {
-    use rsky_common::runtime::memory_limit::Boundary;
+    use rsky_common::runtime::memory_limit::{Boundary, MemoryLimit};
 
     use super::*;
 

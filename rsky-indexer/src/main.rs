@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use rsky_common::admin::healthcheck;
 use rsky_common::config::{self, Environment};
+use rsky_common::runtime::Planned as _;
 use rsky_common::runtime::{MemoryLimit, daemon};
 use rsky_indexer::check_records::check_records;
 use rsky_indexer::config::Config;

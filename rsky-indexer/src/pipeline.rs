@@ -65,26 +65,18 @@ const STANDSTILL: Duration = Duration::from_secs(900);
 pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     let server = RedisServer::new(&config.common.redis_url)?;
     let database = database::server(&config.database)?;
-    let (health, status) = (Health::new(), Status::new());
     let mut registry = admin::registry(NAME, VERSION);
     let metrics = Metrics::register(&mut registry);
     let observed = Observed::new(ByteBudget::new(u64::try_from(config.memory).unwrap_or(u64::MAX)));
     registry.register_collector(Box::new(observed.clone()));
-    let listener = Admin::bind(config.common.admin).await?;
+    let pages = Admin::new(NAME, VERSION, registry, &context);
+    let (health, status) = (pages.health.clone(), pages.status.clone());
     let mut stages = Stages::new(&context);
     // Known before the first question: without parts the pages would call it ready. The last of them lasts until every
     // stage has a part of its own.
     drop((health.part("redis"), health.part("postgres")));
     let start = health.part("start");
-    let pages = Admin {
-        name: NAME,
-        version: VERSION,
-        registry,
-        health: health.clone(),
-        status: status.clone(),
-        vitals: context.service.vitals().clone(),
-    };
-    stages.spawn("admin pages", pages.serve(listener, context.stop.clone()));
+    pages.start(config.common.admin, &mut stages, context.stop.clone()).await?;
 
     let connections = Connections::new(database.clone(), config.connections);
     let stop = context.stop.clone();

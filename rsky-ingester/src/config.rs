@@ -5,8 +5,8 @@ use std::time::Duration;
 use rsky_common::atproto::CollectionFilter;
 use rsky_common::config::{CommonConfig, ConfigError, Environment, Settings, Variable};
 use rsky_common::redis::GateConfig;
-use rsky_common::runtime::memory_plan::{Knob, Report, plan};
-use rsky_common::runtime::{MemoryLimit, Startup};
+use rsky_common::runtime::Startup;
+use rsky_common::runtime::memory_plan::{Knob, Planned, Report};
 
 use crate::host::Host;
 use crate::{NAME, VERSION, variables as v};
@@ -184,22 +184,6 @@ impl Config {
         s.finish(config)
     }
 
-    /// The same with what nobody has set lowered until the process fits `limit`.
-    pub fn within(mut self, limit: Option<MemoryLimit>) -> Self {
-        if let Some(knobs) = self.knobs {
-            let plan = plan(limit, knobs, |values| self.clone().with(values).memory_bound());
-            self = self.with(plan.values);
-            self.memory_plan = Some(plan.report);
-        }
-        self
-    }
-
-    fn with(mut self, [queue, decoders]: [u64; 2]) -> Self {
-        self.queue_bytes = queue;
-        self.decoders = size(decoders);
-        self
-    }
-
     /// Whether sources of this kind are read.
     pub fn reads(&self, mode: Mode) -> bool {
         self.mode == Mode::All || self.mode == mode
@@ -207,14 +191,8 @@ impl Config {
 
     /// What has to be known before the runtime starts.
     pub fn startup(&self) -> Startup {
-        Startup {
-            name: NAME,
-            version: VERSION,
-            log: self.common.log.clone(),
-            drain: self.common.drain,
-            notices: self.notices.clone(),
-            memory: self.memory_plan.clone(),
-        }
+        let (notices, memory) = (self.notices.clone(), self.memory_plan.clone());
+        Startup { notices, memory, ..Startup::new(NAME, VERSION, &self.common) }
     }
 
     /// The gate of a stream.
@@ -225,6 +203,26 @@ impl Config {
             small_batch: self.batch.small,
             memory: self.memory,
         }
+    }
+}
+
+impl Planned<2> for Config {
+    fn knobs(&self) -> Option<[Knob; 2]> {
+        self.knobs
+    }
+
+    fn with(mut self, [queue, decoders]: [u64; 2]) -> Self {
+        self.queue_bytes = queue;
+        self.decoders = size(decoders);
+        self
+    }
+
+    fn memory_bound(&self) -> u64 {
+        self.sum_of_memory()
+    }
+
+    fn planned(&mut self, report: Report) {
+        self.memory_plan = Some(report);
     }
 }
 
@@ -292,7 +290,7 @@ fn parse_duration(text: &str) -> Option<Option<Duration>> {
 
 #[cfg(test)]
 mod tests {
-    use rsky_common::runtime::memory_limit::Boundary;
+    use rsky_common::runtime::memory_limit::{Boundary, MemoryLimit};
 
     use super::*;
 

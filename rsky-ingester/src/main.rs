@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use rsky_common::admin::healthcheck;
 use rsky_common::config::{Environment, help};
+use rsky_common::runtime::Planned as _;
 use rsky_common::runtime::{MemoryLimit, daemon};
 use rsky_ingester::config::Config;
 use rsky_ingester::{NAME, VERSION, pipeline, variables};

@@ -1,5 +1,5 @@
 //! The most memory the process takes: a sum of constants and settings. It is planned for the limit that the process is
-//! under ([`Config::within`]), said at start, and shown by `tests/it/stays_within_memory.rs`; what the terms for frames rest
+//! under ([`Planned`](rsky_common::runtime::Planned)), said at start, and shown by `tests/it/stays_within_memory.rs`; what the terms for frames rest
 //! on, by `decode_meter_tests.rs`.
 
 use rsky_common::atproto::reject::MAX_ENTRY_BYTES;
@@ -29,8 +29,8 @@ const PAGE_COPIES: u64 = 2 * (1 + 4 + BATCH_COPIES);
 const READ_AHEAD: u64 = 1 << 20;
 
 impl Config {
-    /// Most memory the process takes, in bytes.
-    pub fn memory_bound(&self) -> u64 {
+    /// The sum, in bytes.
+    pub(crate) fn sum_of_memory(&self) -> u64 {
         let decoders = to_u64(self.decoders);
         let [relays, labelers, listings] = self.sources();
         let kinds = kinds(relays, labelers);
@@ -98,7 +98,7 @@ mod tests {
         let all = least.iter().chain(pairs).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let mut config = Config::read(Environment::from_pairs(all)).unwrap();
         config.decoders = 2;
-        config.memory_bound()
+        config.sum_of_memory()
     }
 
     #[test]

@@ -12,6 +12,7 @@ use rsky_common::admin::{self, Admin, Health, Readiness, Status};
 use rsky_common::redis::gate_metrics::GateMetrics;
 use rsky_common::redis::startup::{StartupError, check_eviction};
 use rsky_common::redis::{CursorWriter, Gate, LinkError, RedisServer, StreamWriter, overview};
+use rsky_common::runtime::Planned as _;
 use rsky_common::runtime::memory::MemoryProbe;
 use rsky_common::runtime::memory_plan::Report;
 use rsky_common::runtime::{CancellationToken, Context, Service, Stages, Standstill};
@@ -66,9 +67,8 @@ struct Shared {
 /// What waiting does not cure: an admin port in use, a Redis that evicts, a refused password.
 pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     let server = RedisServer::new(&config.common.redis_url)?;
-    let (health, status) = (Health::new(), Status::new());
-    let mut registry = admin::registry(NAME, VERSION);
-    let metrics = Metrics::register(&mut registry);
+    let mut pages = Admin::new(NAME, VERSION, admin::registry(NAME, VERSION), &context);
+    let metrics = Metrics::register(&mut pages.registry);
     let probe = Arc::new(MemoryProbe::detect());
     let gate = |stream: &crate::config::Stream| {
         Gate::new(stream.name.as_str(), config.gate(stream), Arc::clone(&probe))
@@ -93,23 +93,20 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
         pool: DecodePool::new(config.collections.clone(), config.decoders),
         writers: CancellationToken::new(),
         stop: context.stop.clone(),
-        health: health.clone(),
-        status: status.clone(),
+        health: pages.health.clone(),
+        status: pages.status.clone(),
         server,
         metrics,
         config,
     };
-    registry.register_collector(Box::new(GateMetrics::new(NAME, shared.gates())));
-    registry.register_collector(Box::new(shared.sources.clone()));
+    pages.registry.register_collector(Box::new(GateMetrics::new(NAME, shared.gates())));
+    pages.registry.register_collector(Box::new(shared.sources.clone()));
     shared.describe(&probe);
     let bound = shared.config.memory_bound();
     shared.metrics.memory_bound(bound);
     tracing::info!(queue_bytes = shared.config.queue_bytes, "memory is bounded by {} MiB", bound >> 20);
-    let listener = Admin::bind(shared.config.common.admin).await?;
-    let vitals = context.service.vitals().clone();
-    let admin = Admin { name: NAME, version: VERSION, registry, health, status, vitals };
     let mut stages = Stages::new(&context);
-    stages.spawn("admin pages", admin.serve(listener, shared.writers.clone()));
+    pages.start(shared.config.common.admin, &mut stages, shared.writers.clone()).await?;
     let ended = run_sources(&shared, &context).await;
     // The admin pages tell about the drain and go last.
     shared.writers.cancel();

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Health, Status, page};
 use crate::runtime::memory::resident_bytes;
 use crate::runtime::vitals::Vitals;
+use crate::runtime::{Context, Stages};
 
 /// What the admin port serves.
 #[derive(Debug)]
@@ -43,11 +44,28 @@ struct Shared {
 }
 
 impl Admin {
-    /// Binds the port, so that a port in use stops the start rather than a task later.
+    /// The pages of a daemon whose parts and sections are still to come.
+    pub fn new(name: &'static str, version: &'static str, registry: Registry, context: &Context) -> Self {
+        let vitals = context.service.vitals().clone();
+        Self { name, version, registry, health: Health::new(), status: Status::new(), vitals }
+    }
+
+    /// Binds the port, so that one in use stops the start rather than a task later, and serves as a stage until `stop`.
     ///
     /// # Errors
     /// The address cannot be bound.
-    pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    pub async fn start(
+        self,
+        address: SocketAddr,
+        stages: &mut Stages,
+        stop: CancellationToken,
+    ) -> anyhow::Result<()> {
+        let listener = Self::bind(address).await?;
+        stages.spawn("admin pages", self.serve(listener, stop));
+        Ok(())
+    }
+
+    async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
         let listener = TcpListener::bind(address)
             .await
             .with_context(|| format!("bind METRICS_HOST:METRICS_PORT {address}"))?;
@@ -55,11 +73,7 @@ impl Admin {
         Ok(listener)
     }
 
-    /// Serves until `stop`.
-    ///
-    /// # Errors
-    /// The listener fails.
-    pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
+    async fn serve(self, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
         let shared = Arc::new(Shared { admin: self, started: Instant::now() });
         let router = Router::new()
             .route("/metrics", get(metrics))

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::logging::{self, LogConfig};
 use super::memory_plan::Report;
 use super::service::Service;
-use crate::config::ConfigError;
+use crate::config::{CommonConfig, ConfigError};
 
 const EXIT_BAD_CONFIG: u8 = 64;
 const EXIT_SECOND_SIGNAL: i32 = 130;
@@ -42,6 +42,14 @@ pub struct Startup {
     pub notices: Vec<String>,
     /// Memory, as planned; `None`: nothing was planned.
     pub memory: Option<Report>,
+}
+
+impl Startup {
+    /// Of what every daemon has; nothing was planned yet, and there is nothing to warn about.
+    pub fn new(name: &'static str, version: &'static str, common: &CommonConfig) -> Self {
+        let (log, drain) = (common.log.clone(), common.drain);
+        Self { name, version, log, drain, notices: Vec::new(), memory: None }
+    }
 }
 
 /// What the body of a daemon is given.

@@ -64,6 +64,33 @@ pub struct Report {
     explicit: Vec<&'static str>,
 }
 
+/// A configuration of which `N` settings may be lowered by the plan.
+pub trait Planned<const N: usize>: Clone {
+    /// What may be lowered; `None`: nothing is planned.
+    fn knobs(&self) -> Option<[Knob; N]>;
+
+    /// The same with these values, in the order of the knobs.
+    #[must_use]
+    fn with(self, values: [u64; N]) -> Self;
+
+    /// Most memory the process takes, in bytes. Must not fall when a value rises.
+    fn memory_bound(&self) -> u64;
+
+    /// Keeps what there is to say about the plan.
+    fn planned(&mut self, report: Report);
+
+    /// The same with what nobody has set lowered until the process fits `limit`.
+    #[must_use]
+    fn within(mut self, limit: Option<MemoryLimit>) -> Self {
+        if let Some(knobs) = self.knobs() {
+            let plan = plan(limit, knobs, |values| self.clone().with(values).memory_bound());
+            self = self.with(plan.values);
+            self.planned(plan.report);
+        }
+        self
+    }
+}
+
 /// Makes the plan: the largest values with which `bound`, the bytes taken at most, fits `limit`. `bound` must not fall when
 /// a value rises. When even the least values do not fit, they are what is planned; [`Report::warning`] says so.
 pub fn plan<const N: usize>(

@@ -18,6 +18,7 @@ pub use backoff::Backoff;
 pub use budget::{ByteBudget, Charge};
 pub use daemon::{Context, Startup};
 pub use memory_limit::MemoryLimit;
+pub use memory_plan::Planned;
 pub use service::Service;
 pub use stages::Stages;
 pub use tokio_util::sync::CancellationToken;
