@@ -7,7 +7,7 @@ use rsky_testnet::servers::Redis;
 use crate::support::{Ingester, get, length, like, range, seqs, wait_until};
 
 fn start(redis: &Redis, network: &RunningNetwork) -> Ingester {
-    Ingester::start(&redis.url(), &[("INGESTER_RELAY_HOSTS", &network.url()), ("INGESTER_MODE", "firehose")])
+    Ingester::of_firehose(&redis, &network, &[])
 }
 
 fn cursor(redis: &Redis, network: &RunningNetwork) -> Option<i64> {

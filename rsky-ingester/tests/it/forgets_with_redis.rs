@@ -13,7 +13,7 @@ fn snapshot(redis: &Redis) {
 }
 
 fn start(redis: &Redis, network: &RunningNetwork, mode: &str) -> Ingester {
-    Ingester::start(&redis.url(), &[("INGESTER_RELAY_HOSTS", &network.url()), ("INGESTER_MODE", mode)])
+    Ingester::of_relays(mode, redis, &network.url(), &[])
 }
 
 fn cursor(redis: &Redis, stream: &str, network: &RunningNetwork) -> Option<String> {

@@ -24,14 +24,10 @@ async fn a_full_stream_pauses_the_socket_and_a_consumer_gets_everything_once_in_
         .unwrap();
     let relay = network.relay().control();
     let redis = Redis::start().unwrap();
-    let mut ingester = Ingester::start(
-        &redis.url(),
-        &[
-            ("INGESTER_RELAY_HOSTS", &network.url()),
-            ("INGESTER_MODE", "firehose"),
-            ("INGESTER_HIGH_WATER_MARK", "100"),
-            ("INGESTER_PAUSE_CLOSE_MS", "1500"),
-        ],
+    let mut ingester = Ingester::of_firehose(
+        &redis,
+        &network,
+        &[("INGESTER_HIGH_WATER_MARK", "100"), ("INGESTER_PAUSE_CLOSE_MS", "1500")],
     );
 
     wait_until("the mark is reached", || length(&redis, "firehose_live") >= MARK);
@@ -76,14 +72,7 @@ async fn memory_shuts_the_gate_as_well() {
         Network::builder().relay(Script::endless(1, |seq| padded_like(seq, 10))).start().await.unwrap();
     let redis = Redis::start().unwrap();
     // Every machine has more than one percent of its memory in use.
-    let mut ingester = Ingester::start(
-        &redis.url(),
-        &[
-            ("INGESTER_RELAY_HOSTS", &network.url()),
-            ("INGESTER_MODE", "firehose"),
-            ("INGESTER_MEMORY_PERCENT", "1"),
-        ],
-    );
+    let mut ingester = Ingester::of_firehose(&redis, &network, &[("INGESTER_MEMORY_PERCENT", "1")]);
     wait_until("the gate is shut", || {
         ingester.metric("ingester_backpressure_active", "firehose_live") == Some(1.0)
     });
@@ -100,7 +89,7 @@ async fn frames_that_become_many_times_their_size_do_not_pile_up() {
     let script: Vec<_> = (1..=60).map(frame).collect();
     let network = Network::builder()
         .relay(Script::frames([]))
-        .labeler(Script::fixed(script.into_iter().map(|frame| (None, frame)).collect()))
+        .labeler(Script::unnumbered(script))
         .start()
         .await
         .unwrap();

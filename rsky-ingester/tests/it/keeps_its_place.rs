@@ -10,7 +10,7 @@ async fn relay() -> RunningNetwork {
 }
 
 fn start(redis: &Redis, host: &str) -> Ingester {
-    Ingester::start(&redis.url(), &[("INGESTER_RELAY_HOSTS", host), ("INGESTER_MODE", "firehose")])
+    Ingester::of_relays("firehose", redis, host, &[])
 }
 
 fn key(host: &str) -> String {

@@ -10,9 +10,7 @@ async fn relay(frames: u64) -> RunningNetwork {
 }
 
 fn start(redis: &Redis, network: &RunningNetwork, more: &[(&str, &str)]) -> Ingester {
-    let url = network.url();
-    let settings = [&[("INGESTER_RELAY_HOSTS", url.as_str()), ("INGESTER_MODE", "firehose")], more].concat();
-    Ingester::start(&redis.url(), &settings)
+    Ingester::of_firehose(redis, network, more)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,9 +11,7 @@ async fn host(count: u64, page: usize) -> RunningNetwork {
 }
 
 fn start(redis: &Redis, network: &RunningNetwork, more: &[(&str, &str)]) -> Ingester {
-    let url = network.url();
-    let settings = [&[("INGESTER_RELAY_HOSTS", url.as_str()), ("INGESTER_MODE", "backfill")], more].concat();
-    Ingester::start(&redis.url(), &settings)
+    Ingester::of_relays("backfill", redis, &network.url(), more)
 }
 
 fn done(redis: &Redis, network: &RunningNetwork) -> bool {

@@ -12,14 +12,7 @@ async fn kills_at_random_moments_skip_nothing() {
     let network = Network::builder().relay(Script::generated(1, FRAMES, like)).start().await.unwrap();
     network.relay().control().set_rate(std::num::NonZeroU32::new(20_000));
     let redis = Redis::start().unwrap();
-    let mut ingester = Ingester::start(
-        &redis.url(),
-        &[
-            ("INGESTER_RELAY_HOSTS", &network.url()),
-            ("INGESTER_MODE", "firehose"),
-            ("INGESTER_BATCH_SIZE", "50"),
-        ],
-    );
+    let mut ingester = Ingester::of_firehose(&redis, &network, &[("INGESTER_BATCH_SIZE", "50")]);
     let mut goal = 0;
     for kill in 1..=15 {
         // A different number of entries each time puts the kill at a different place of a batch.

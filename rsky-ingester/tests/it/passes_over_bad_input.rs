@@ -12,8 +12,7 @@ use crate::support::{
 };
 
 fn start(redis: &Redis, url: &str, more: &[(&str, &str)]) -> Ingester {
-    let settings = [&[("INGESTER_RELAY_HOSTS", url), ("INGESTER_MODE", "firehose")], more].concat();
-    Ingester::start(&redis.url(), &settings)
+    Ingester::of_relays("firehose", redis, url, more)
 }
 
 fn reasons(redis: &Redis, stream: &str) -> Vec<String> {
@@ -56,11 +55,7 @@ async fn every_kind_of_bad_frame_is_passed_over() {
         script.push(like(seq));
         seq += 1;
     }
-    let network = Network::builder()
-        .relay(Script::fixed(script.iter().map(|frame| (None, frame.clone())).collect()))
-        .start()
-        .await
-        .unwrap();
+    let network = Network::builder().relay(Script::unnumbered(script.iter().cloned())).start().await.unwrap();
     let redis = Redis::start().unwrap();
     let mut ingester = start(&redis, &network.url(), &[]);
     let key = format!("firehose_live:cursor:{}", network.addr());
@@ -214,7 +209,7 @@ async fn bad_labels_spoil_only_themselves() {
     ];
     let network = Network::builder()
         .relay(Script::frames([like(1)]))
-        .labeler(Script::fixed(script.into_iter().map(|frame| (None, frame)).collect()))
+        .labeler(Script::unnumbered(script))
         .start()
         .await
         .unwrap();

@@ -11,8 +11,7 @@ async fn identical_commits_are_written_once() {
     let second = Network::builder().relay(Script::generated(1, 520, like)).start().await.unwrap();
     let redis = Redis::start().unwrap();
     let hosts = format!("{},{}", first.url(), second.url());
-    let mut ingester =
-        Ingester::start(&redis.url(), &[("INGESTER_RELAY_HOSTS", &hosts), ("INGESTER_MODE", "firehose")]);
+    let mut ingester = Ingester::of_relays("firehose", &redis, &hosts, &[]);
     for (network, last) in [(&first, "500"), (&second, "520")] {
         let key = format!("firehose_live:cursor:{}", network.addr());
         wait_until("both cursors", || get(&redis, &key).as_deref() == Some(last));

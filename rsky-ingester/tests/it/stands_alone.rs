@@ -125,14 +125,8 @@ async fn repositories_that_nobody_fetches_do_not_hold_up_the_firehose() {
     // One at a time, so that none goes with a batch that had room.
     network.relay().control().set_rate(std::num::NonZeroU32::new(100));
     let redis = Redis::start().unwrap();
-    let mut ingester = Ingester::start(
-        &redis.url(),
-        &[
-            ("INGESTER_RELAY_HOSTS", &network.url()),
-            ("INGESTER_MODE", "firehose"),
-            ("INGESTER_REPO_STREAM_HIGH_WATER_MARK", "2"),
-        ],
-    );
+    let mut ingester =
+        Ingester::of_firehose(&redis, &network, &[("INGESTER_REPO_STREAM_HIGH_WATER_MARK", "2")]);
     let key = format!("firehose_live:cursor:{}", network.addr());
     wait_until("every event", || get(&redis, &key).as_deref() == Some("99"));
     assert_eq!(length(&redis, "firehose_live"), 50);
@@ -209,8 +203,7 @@ async fn one_revision_is_fetched_once_however_many_relays_say_it_how_often() {
     let second = Network::builder().relay(script(101)).start().await.unwrap();
     let redis = Redis::start().unwrap();
     let hosts = format!("{},{}", first.url(), second.url());
-    let settings = [("INGESTER_RELAY_HOSTS", hosts.as_str()), ("INGESTER_MODE", "firehose")];
-    let mut ingester = Ingester::start(&redis.url(), &settings);
+    let mut ingester = Ingester::of_relays("firehose", &redis, &hosts, &[]);
     for (network, last) in [(&first, "7"), (&second, "107")] {
         let key = format!("firehose_live:cursor:{}", network.addr());
         wait_until("both cursors", || get(&redis, &key).as_deref() == Some(last));

@@ -24,8 +24,12 @@ fn settings(network: &RunningNetwork) -> Vec<(&'static str, String)> {
 }
 
 async fn network(relay: Vec<Bytes>, labeler: Vec<Bytes>) -> RunningNetwork {
-    let script = |frames: Vec<Bytes>| Script::fixed(frames.into_iter().map(|frame| (None, frame)).collect());
-    Network::builder().relay(script(relay)).labeler(script(labeler)).start().await.unwrap()
+    Network::builder()
+        .relay(Script::unnumbered(relay))
+        .labeler(Script::unnumbered(labeler))
+        .start()
+        .await
+        .unwrap()
 }
 
 /// Address space that is no memory (code, stacks, what the allocator sets aside), and the bound on memory it prints.

@@ -5,6 +5,7 @@ use std::ops::{Deref, DerefMut};
 use bytes::Bytes;
 use rsky_common::atproto::tid;
 use rsky_testnet::daemon::{Daemon, Launch};
+use rsky_testnet::network::RunningNetwork;
 use rsky_testnet::network::cbor_out::Cbor;
 use rsky_testnet::network::frames::{self, Op};
 use rsky_testnet::servers::Redis;
@@ -22,7 +23,18 @@ impl Ingester {
         Self(Daemon::start(Self::launch(redis_url, settings)))
     }
 
-    /// The same in a limited address space.
+    /// Starts one that reads these relays in this mode.
+    pub fn of_relays(mode: &str, redis: &Redis, hosts: &str, more: &[(&str, &str)]) -> Self {
+        let settings = [&[("INGESTER_RELAY_HOSTS", hosts), ("INGESTER_MODE", mode)], more].concat();
+        Self::start(&redis.url(), &settings)
+    }
+
+    /// Starts one that reads the firehose of a network's relay.
+    pub fn of_firehose(redis: &Redis, network: &RunningNetwork, more: &[(&str, &str)]) -> Self {
+        Self::of_relays("firehose", redis, &network.url(), more)
+    }
+
+    /// The same as [`Ingester::start`] in a limited address space.
     pub fn start_within(bytes: u64, redis_url: &str, settings: &[(&str, &str)]) -> Self {
         Self(Daemon::start(Self::launch(redis_url, settings).within(bytes)))
     }

@@ -15,7 +15,7 @@ async fn relay(frames: u64, rate: u32) -> RunningNetwork {
 }
 
 fn start(redis: &Redis, network: &RunningNetwork) -> Ingester {
-    Ingester::start(&redis.url(), &[("INGESTER_RELAY_HOSTS", &network.url()), ("INGESTER_MODE", "firehose")])
+    Ingester::of_firehose(&redis, &network, &[])
 }
 
 fn done(redis: &Redis, network: &RunningNetwork, last: u64) -> bool {
@@ -135,14 +135,7 @@ async fn refuses_a_redis_that_evicts_unless_insisted() {
     let mut ingester = start(&redis, &network);
     assert_eq!(ingester.exit_code(), Some(1));
     assert!(ingester.log().contains("REDIS_ALLOW_EVICTION"), "{}", ingester.log());
-    let mut ingester = Ingester::start(
-        &redis.url(),
-        &[
-            ("INGESTER_RELAY_HOSTS", &network.url()),
-            ("INGESTER_MODE", "firehose"),
-            ("REDIS_ALLOW_EVICTION", "true"),
-        ],
-    );
+    let mut ingester = Ingester::of_firehose(&redis, &network, &[("REDIS_ALLOW_EVICTION", "true")]);
     wait_until("events arrive", || length(&redis, "firehose_live") == 10);
     assert_eq!(ingester.terminate(), Some(0));
 }

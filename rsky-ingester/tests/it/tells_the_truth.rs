@@ -77,14 +77,7 @@ async fn a_redis_that_refuses_writes_is_backpressure_and_a_short_reason() {
 async fn lag_grows_through_an_outage_and_an_old_cursor_is_not_ready() {
     let network = relay(10).await;
     let mut redis = Redis::builder().appendonly(true).start().unwrap();
-    let mut ingester = Ingester::start(
-        &redis.url(),
-        &[
-            ("INGESTER_RELAY_HOSTS", &network.url()),
-            ("INGESTER_MODE", "firehose"),
-            ("INGESTER_HIGH_WATER_MARK", "13"),
-        ],
-    );
+    let mut ingester = Ingester::of_firehose(&redis, &network, &[("INGESTER_HIGH_WATER_MARK", "13")]);
     let lag = |ingester: &Ingester| ingester.metric("ingester_lag_seconds", "firehose_live");
     wait_until("events arrive", || length(&redis, "firehose_live") == 10);
     network.relay().control().push(like_at(11, &time_ago(5)));
@@ -121,14 +114,7 @@ async fn frames_in_memory_are_frames() {
         .await
         .unwrap();
     let redis = Redis::start().unwrap();
-    let mut ingester = Ingester::start(
-        &redis.url(),
-        &[
-            ("INGESTER_RELAY_HOSTS", &network.url()),
-            ("INGESTER_MODE", "firehose"),
-            ("INGESTER_HIGH_WATER_MARK", "1"),
-        ],
-    );
+    let mut ingester = Ingester::of_firehose(&redis, &network, &[("INGESTER_HIGH_WATER_MARK", "1")]);
     let held = |ingester: &Ingester| ingester.metric("ingester_events_in_memory", "").unwrap() as i64;
     wait_until("all of them are read", || held(&ingester) + length(&redis, "firehose_live") == 400);
     let is_done = || cursor(&redis, &network).as_deref() == Some("400");

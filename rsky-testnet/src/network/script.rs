@@ -36,6 +36,11 @@ impl Script {
         Self { generated: None, fixed: frames.into_iter().map(|(seq, frame)| Entry { seq, frame }).collect() }
     }
 
+    /// Frames without seqs, which no cursor passes over.
+    pub fn unnumbered(frames: impl IntoIterator<Item = Bytes>) -> Self {
+        Self::fixed(frames.into_iter().map(|frame| (None, frame)).collect())
+    }
+
     /// Frames whose seqs are read from them.
     pub fn frames(frames: impl IntoIterator<Item = Bytes>) -> Self {
         Self::fixed(frames.into_iter().map(|frame| (peek(&frame).seq, frame)).collect())
