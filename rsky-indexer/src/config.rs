@@ -153,7 +153,7 @@ const INDEXER_HANDLE_QUEUE: Variable = Variable {
     expects: "entries, 10 to 100000",
     default: Some("2000"),
     help: "Entries whose account is worked on, some 500 bytes each (and up to eight times as many whose account is to \
-           be tried again later). More stay in Redis until there is room.",
+           be tried again later); a quarter of them at most of the did:webs of one domain. More stay in Redis until there is room.",
 };
 pub(crate) const HANDLE_RESOLVER_URL: Variable = Variable {
     name: "HANDLE_RESOLVER_URL",

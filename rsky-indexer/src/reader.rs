@@ -112,7 +112,7 @@ impl Reader {
     }
 
     async fn read_until_error<K: Kind>(&mut self) -> Result<(), LinkError> {
-        let found = self.read_pending::<K>("0".to_owned(), usize::MAX).await?;
+        let found = self.read_pending::<K>("0".to_owned(), usize::MAX, None).await?;
         if found > 0 {
             info!(stream = self.source.consumer.stream, entries = found, "took up entries left pending");
         }
@@ -153,8 +153,13 @@ impl Reader {
     }
 
     /// Reads this consumer's own pending entries after an id, until there are no more, or so many were not on their way already.
-    /// Gives how many.
-    async fn read_pending<K: Kind>(&mut self, mut after: String, enough: usize) -> Result<usize, LinkError> {
+    /// Gives how many. `domain`: only what was put off of it is read for.
+    async fn read_pending<K: Kind>(
+        &mut self,
+        mut after: String,
+        enough: usize,
+        domain: Option<&str>,
+    ) -> Result<usize, LinkError> {
         let mut found = 0;
         while !self.stop.is_cancelled() {
             let page = self.pages.read(&mut self.link, &after).await?;
@@ -162,7 +167,7 @@ impl Reader {
             last.id.clone_into(&mut after);
             found += self.deal::<K>(page).await?;
             if found >= enough {
-                self.source.deferral.interrupt(entry_id(&after));
+                self.source.deferral.interrupt(domain, entry_id(&after));
                 break;
             }
         }
@@ -171,9 +176,17 @@ impl Reader {
 
     /// Reads entries again that were put off, once there is room for a good part of them.
     async fn read_deferred<K: Kind>(&mut self) -> Result<(), LinkError> {
-        let Some(room) = self.handover.as_ref().and_then(Handover::room) else { return Ok(()) };
-        let Some((ms, n)) = self.source.deferral.next_round() else { return Ok(()) };
-        self.read_pending::<K>(format!("{ms}-{n}"), room).await.map(drop)
+        let Some(handover) = self.handover.clone() else { return Ok(()) };
+        let Some(room) = handover.room() else { return Ok(()) };
+        if let Some((ms, n)) = self.source.deferral.next_round() {
+            self.read_pending::<K>(format!("{ms}-{n}"), room, None).await?;
+        }
+        let next = self.source.deferral.next_round_of(|domain| handover.has_room_for(domain));
+        if let Some((domain, (ms, n))) = next {
+            let room = handover.room_of_domain();
+            self.read_pending::<K>(format!("{ms}-{n}"), room, Some(&domain)).await?;
+        }
+        Ok(())
     }
 
     /// Takes over what others have held for too long, a few at a time: they may be large. After a page of them new entries have

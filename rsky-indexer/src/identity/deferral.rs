@@ -1,32 +1,57 @@
-//! Entries that are put off because the work beside the lanes has no room.
+//! Entries that are put off because the work beside the lanes has no room, or a domain has its share of it.
 //!
 //! They stay pending in Redis and nothing is kept of them here but where they begin; the reader of their stream reads
 //! them again when there is room. What an account event wrote is written again then, so an event that is put off must
 //! not be followed by a newer one of the same account that is settled: from the first entry that is put off, all are,
-//! until the reader has come back to it. Rounds of reading tell the two apart.
+//! until the reader has come back to it. Where it was for its domain's share, all of that domain are, and no others.
+//! Rounds of reading tell the two apart.
 
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+
+/// Domains that are put off by themselves. With more, everything is.
+const MOST_DOMAINS: usize = 64;
 
 /// The two numbers of a stream id.
 pub type EntryId = (u64, u64);
+
+/// Whether an entry may be handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// It may.
+    Open,
+    /// An earlier one of its domain was put off.
+    ClosedForDomain,
+    /// An earlier one was put off.
+    Closed,
+}
 
 /// The entries of one stream that were put off.
 #[derive(Debug, Default)]
 pub struct Deferral(Mutex<State>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct State {
     /// The round that entries are read in now.
     round: u64,
-    /// The round whose entries are not put off, as long as none of them had to be.
-    open: Option<u64>,
+    all: Scope,
+    domains: HashMap<String, Scope>,
+    /// Domains that are not known here are open from this round on.
+    floor: u64,
+}
+
+/// Those of a domain, or all.
+#[derive(Debug)]
+struct Scope {
+    /// The rounds whose entries are not put off, as long as none of them had to be: from the first to before the second.
+    open: Option<(u64, u64)>,
     /// Entries after this one were put off.
     after: Option<EntryId>,
 }
 
-impl Default for State {
+impl Default for Scope {
     fn default() -> Self {
-        Self { round: 0, open: Some(0), after: None }
+        Self::from(0)
     }
 }
 
@@ -36,38 +61,68 @@ impl Deferral {
         self.with(|state| state.round)
     }
 
-    /// Whether entries of a round may be handed over.
-    pub fn is_open(&self, round: u64) -> bool {
-        self.with(|state| state.open == Some(round))
+    /// Whether entries of a round may be handed over, and of this domain if they have one.
+    pub fn admits(&self, domain: Option<&str>, round: u64) -> Admission {
+        self.with(|state| {
+            if !state.all.is_open(round) {
+                return Admission::Closed;
+            }
+            let open = domain.is_none_or(|domain| match state.domains.get(domain) {
+                Some(scope) => scope.is_open(round),
+                None => round >= state.floor,
+            });
+            if open { Admission::Open } else { Admission::ClosedForDomain }
+        })
     }
 
     /// Puts an entry off, and with it everything of its round that comes later.
     pub fn put_off(&self, round: u64, id: EntryId) {
-        self.with(|state| {
-            if state.open == Some(round) {
-                state.open = None;
-            }
-            state.remember(before(id));
-        });
+        self.with(|state| state.all.put_off(round, id));
+    }
+
+    /// Puts an entry off, and with it everything of its domain and round that comes later.
+    pub fn put_off_of(&self, domain: &str, round: u64, id: EntryId) {
+        self.with(|state| state.scope_of(domain).put_off(round, id));
     }
 
     /// Begins a round that reads the entries again which were put off: those after the id that is returned. `None` if
     /// there are none.
     pub fn next_round(&self) -> Option<EntryId> {
         self.with(|state| {
-            let after = state.after.take()?;
+            let after = state.all.after.take()?;
             state.round += 1;
-            state.open = Some(state.round);
+            state.all.open = Some((state.round, u64::MAX));
             Some(after)
         })
     }
 
-    /// The round ends at this id, before it has read everything. What is read from now on is newer than what is left,
-    /// and is put off.
-    pub fn interrupt(&self, id: EntryId) {
+    /// The same for one domain that has `room` again, the one that has waited longest.
+    pub fn next_round_of(&self, room: impl Fn(&str) -> bool) -> Option<(String, EntryId)> {
+        self.with(|state| {
+            let State { domains, round, .. } = state;
+            let waiting = domains.iter_mut().filter(|(domain, scope)| scope.after.is_some() && room(domain));
+            let (domain, scope) = waiting.min_by_key(|(_, scope)| scope.after)?;
+            let after = scope.after.take()?;
+            *round += 1;
+            scope.open = Some((*round, u64::MAX));
+            Some((domain.clone(), after))
+        })
+    }
+
+    /// The round, of a domain or of all, ends at this id, before it has read everything. What is read from now on is newer
+    /// than what is left, and is put off.
+    pub fn interrupt(&self, domain: Option<&str>, id: EntryId) {
         self.with(|state| {
             state.round += 1;
-            state.remember(id);
+            let round = state.round;
+            let scope = match domain {
+                Some(domain) => state.scope_of(domain),
+                None => &mut state.all,
+            };
+            if let Some((from, _)) = scope.open {
+                scope.open = Some((from, round));
+            }
+            scope.remember(id);
         });
     }
 
@@ -77,6 +132,49 @@ impl Deferral {
 }
 
 impl State {
+    fn scope_of(&mut self, domain: &str) -> &mut Scope {
+        if !self.domains.contains_key(domain) {
+            if self.domains.len() >= MOST_DOMAINS {
+                self.forget_open();
+            }
+            if self.domains.len() >= MOST_DOMAINS {
+                return &mut self.all;
+            }
+        }
+        let floor = self.floor;
+        self.domains.entry(domain.to_owned()).or_insert_with(|| Scope::from(floor))
+    }
+
+    /// Forgets the domains of which nothing is put off. What was read before their last round is still put off, for it may
+    /// be newer than what that round read.
+    fn forget_open(&mut self) {
+        let floor = &mut self.floor;
+        self.domains.retain(|_, scope| match scope.open {
+            Some((from, u64::MAX)) if scope.after.is_none() => {
+                *floor = from.max(*floor);
+                false
+            }
+            _ => true,
+        });
+    }
+}
+
+impl Scope {
+    fn from(round: u64) -> Self {
+        Self { open: Some((round, u64::MAX)), after: None }
+    }
+
+    fn is_open(&self, round: u64) -> bool {
+        self.open.is_some_and(|(from, to)| (from..to).contains(&round))
+    }
+
+    fn put_off(&mut self, round: u64, id: EntryId) {
+        if self.is_open(round) {
+            self.open = None;
+        }
+        self.remember(before(id));
+    }
+
     fn remember(&mut self, after: EntryId) {
         self.after = Some(self.after.map_or(after, |known| known.min(after)));
     }
@@ -95,22 +193,26 @@ fn before((ms, n): EntryId) -> EntryId {
 mod tests {
     use super::*;
 
+    fn is_open(deferral: &Deferral, round: u64) -> bool {
+        deferral.admits(None, round) == Admission::Open
+    }
+
     #[test]
     fn what_follows_an_entry_that_was_put_off_is_put_off_too() {
         let deferral = Deferral::default();
-        assert!(deferral.is_open(deferral.round()));
+        assert!(is_open(&deferral, deferral.round()));
         assert_eq!(deferral.next_round(), None);
         deferral.put_off(0, (7, 3));
-        assert!(!deferral.is_open(0));
+        assert!(!is_open(&deferral, 0));
         deferral.put_off(0, (5, 0));
         deferral.put_off(0, (9, 0));
         assert_eq!(deferral.next_round(), Some((4, u64::MAX)));
-        assert!(deferral.is_open(1) && !deferral.is_open(0));
+        assert!(is_open(&deferral, 1) && !is_open(&deferral, 0));
         // A late one of the old round brings another round, and leaves the open one open.
         deferral.put_off(0, (8, 0));
-        assert!(deferral.is_open(1));
+        assert!(is_open(&deferral, 1));
         assert_eq!(deferral.next_round(), Some((7, u64::MAX)));
-        assert!(!deferral.is_open(1));
+        assert!(!is_open(&deferral, 1));
     }
 
     #[test]
@@ -119,8 +221,8 @@ mod tests {
         deferral.put_off(0, (1, 1));
         assert_eq!(deferral.next_round(), Some((1, 0)));
         let walked = deferral.round();
-        deferral.interrupt((50, 0));
-        assert!(deferral.is_open(walked) && !deferral.is_open(deferral.round()));
+        deferral.interrupt(None, (50, 0));
+        assert!(is_open(&deferral, walked) && !is_open(&deferral, deferral.round()));
         deferral.put_off(deferral.round(), (90, 0));
         assert_eq!(deferral.next_round(), Some((50, 0)));
     }
@@ -130,5 +232,43 @@ mod tests {
         assert_eq!(before((3, 1)), (3, 0));
         assert_eq!(before((3, 0)), (2, u64::MAX));
         assert_eq!(before((0, 0)), (0, 0));
+    }
+
+    #[test]
+    fn a_domain_that_is_put_off_holds_up_no_other() {
+        let deferral = Deferral::default();
+        let admits = |domain, round| deferral.admits(Some(domain), round);
+        deferral.put_off_of("slow", 0, (7, 0));
+        assert_eq!((admits("slow", 0), admits("other", 0)), (Admission::ClosedForDomain, Admission::Open));
+        assert_eq!((deferral.admits(None, 0), deferral.next_round()), (Admission::Open, None));
+        assert_eq!(deferral.next_round_of(|_| false), None);
+        assert_eq!(deferral.next_round_of(|_| true), Some(("slow".to_owned(), (6, u64::MAX))));
+        // What was read before is newer than what is read again.
+        assert_eq!((admits("slow", 0), admits("slow", 1)), (Admission::ClosedForDomain, Admission::Open));
+        assert_eq!((admits("other", 0), admits("other", 1)), (Admission::Open, Admission::Open));
+        deferral.interrupt(Some("slow"), (9, 0));
+        assert_eq!((admits("slow", 1), admits("slow", 2)), (Admission::Open, Admission::ClosedForDomain));
+        assert_eq!(deferral.admits(None, 2), Admission::Open);
+        assert_eq!(deferral.next_round_of(|_| true), Some(("slow".to_owned(), (9, 0))));
+        deferral.put_off(3, (20, 0));
+        assert_eq!((admits("slow", 3), admits("other", 3)), (Admission::Closed, Admission::Closed));
+    }
+
+    #[test]
+    fn beyond_so_many_domains_everything_is_put_off() {
+        let deferral = Deferral::default();
+        (0..MOST_DOMAINS).for_each(|number| deferral.put_off_of(&number.to_string(), 0, (5, 0)));
+        assert!(is_open(&deferral, 0));
+        deferral.put_off_of("more", 0, (6, 0));
+        assert_eq!(deferral.admits(None, 0), Admission::Closed);
+        assert!(deferral.next_round().is_some());
+        // One that is open again makes room, and what was read before its round is not let past it.
+        let (open, _) = deferral.next_round_of(|domain| domain == "0").unwrap();
+        let round = deferral.round();
+        deferral.put_off_of("more", round, (8, 0));
+        assert_eq!(deferral.admits(Some("more"), round), Admission::ClosedForDomain);
+        assert_eq!(deferral.admits(Some(&open), round), Admission::Open);
+        assert_eq!(deferral.admits(Some(&open), round - 1), Admission::ClosedForDomain);
+        assert!(is_open(&deferral, round));
     }
 }

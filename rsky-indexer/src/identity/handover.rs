@@ -7,6 +7,8 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use super::crowd::{CrowdPlace, Crowds, domain_of};
+use super::deferral::Admission;
 use super::looked_at::LookedAt;
 use crate::acks::{Fate, entry_id};
 use crate::engine::{AccountNews, News};
@@ -19,6 +21,8 @@ pub struct Task {
     pub keeps: Keeps,
     /// What the entry says.
     pub news: AccountNews,
+    /// Its place among those of its domain, where its DID names one.
+    pub crowd: Option<CrowdPlace>,
 }
 
 /// What a task keeps until it is done.
@@ -44,6 +48,9 @@ const DELAYED: usize = 8;
 /// For so many entries that may be worked on, one account may be looked at that nobody waits for. When all these wait for
 /// an answer, an entry that comes waits for them: few, or identity events are late.
 const ENTRIES_PER_LOOK: usize = 16;
+
+/// One domain of did:webs has this part of the places, whatever else is free: what waits for its hosts may wait for long.
+const PART_OF_DOMAIN: usize = 4;
 
 impl Room {
     fn new(limit: usize) -> Self {
@@ -88,7 +95,11 @@ impl Room {
 pub struct Handover {
     sender: mpsc::Sender<Task>,
     room: Arc<Room>,
+    /// Entries of one domain.
+    crowds: Crowds,
     looks: Arc<Semaphore>,
+    /// Accounts of one domain that nobody waits for.
+    looking_crowds: Crowds,
     looked_at: Arc<LookedAt>,
     deferred: Counter,
 }
@@ -110,6 +121,8 @@ impl Handover {
         let handover = Self {
             sender,
             room: Arc::clone(&room),
+            crowds: Crowds::new(room.limit / PART_OF_DOMAIN),
+            looking_crowds: Crowds::new(looks / PART_OF_DOMAIN),
             looks: Arc::new(Semaphore::new(looks)),
             looked_at: Arc::default(),
             deferred,
@@ -124,9 +137,14 @@ impl Handover {
             self.look(&news);
             return Fate::Indexed;
         }
+        let domain = domain_of(&news.did);
         let deferral = &job.source.deferral;
-        if deferral.is_open(job.round) && self.room.take() {
-            match self.sender.try_send(Task { keeps: Keeps::Entry(job.without_payload()), news }) {
+        let admission = deferral.admits(domain.as_deref(), job.round);
+        let crowd = domain.as_deref().map(|domain| self.crowds.enter(domain));
+        let is_crowded = matches!(crowd, Some(None)) || admission == Admission::ClosedForDomain;
+        if admission == Admission::Open && !is_crowded && self.room.take() {
+            let keeps = Keeps::Entry(job.without_payload());
+            match self.sender.try_send(Task { keeps, news, crowd: crowd.flatten() }) {
                 Ok(()) => return Fate::Handed,
                 Err(error) => {
                     self.room.give_back(1);
@@ -138,7 +156,13 @@ impl Handover {
             }
         }
         self.deferred.inc();
-        deferral.put_off(job.round, entry_id(&job.id));
+        let id = entry_id(&job.id);
+        match domain {
+            Some(domain) if is_crowded && admission != Admission::Closed => {
+                deferral.put_off_of(&domain, job.round, id);
+            }
+            _ => deferral.put_off(job.round, id),
+        }
         Fate::Deferred
     }
 
@@ -146,14 +170,29 @@ impl Handover {
     /// commit tries again.
     fn look(&self, news: &AccountNews) {
         self.looked_at.once(&news.did, || {
+            let crowd = domain_of(&news.did).map(|domain| self.looking_crowds.enter(&domain));
             let Ok(place) = Arc::clone(&self.looks).try_acquire_owned() else { return false };
-            self.sender.try_send(Task { keeps: Keeps::Place(place), news: news.clone() }).is_ok()
+            if matches!(crowd, Some(None)) {
+                return false;
+            }
+            let (keeps, crowd) = (Keeps::Place(place), crowd.flatten());
+            self.sender.try_send(Task { keeps, news: news.clone(), crowd }).is_ok()
         });
     }
 
     /// Free places, once there are enough to read entries again that were put off.
     pub fn room(&self) -> Option<usize> {
         self.room.free()
+    }
+
+    /// Whether there are enough for one domain.
+    pub fn has_room_for(&self, domain: &str) -> bool {
+        self.crowds.is_thin(domain)
+    }
+
+    /// Places that one domain may have.
+    pub fn room_of_domain(&self) -> usize {
+        self.crowds.share()
     }
 }
 

@@ -3,7 +3,7 @@
 //! | step | file |
 //! |---|---|
 //! | a lane hands an entry over once its rows are written, without waiting | [`handover`] |
-//! | without room it is put off and read again later | [`deferral`] |
+//! | without room, or where its domain has its share of it, it is put off and read again later | [`crowd`], [`deferral`] |
 //! | on B and U, a commit has its account looked at now and then | [`handover`], [`looked_at`] |
 //! | the entries of an account are taken together, and looked at by the window rule | [`account`], [`window`] |
 //! | questions are asked, so many at a time of whom they ask | [`stage`], [`waiting`], [`hosts`] |
@@ -12,10 +12,11 @@
 //! | the shared cache learns of the documents | [`shared_cache`] |
 //!
 //! An entry is acknowledged here when all of this is done for it. A directory that does not answer slows down handles
-//! and nothing else, and hosts that hang slow down each other's: lanes never wait, what is held is bounded, and no transaction is open while a question is asked.
+//! and nothing else, and hosts that hang slow down each other's, and a domain whose hosts hang its own: lanes never wait, what is held is bounded, and no transaction is open while a question is asked.
 
 mod account;
 mod actors;
+mod crowd;
 mod deferral;
 mod directory;
 mod handover;

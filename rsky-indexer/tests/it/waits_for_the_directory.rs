@@ -213,3 +213,32 @@ fn a_hundred_and_fifty_silent_hosts_hold_up_no_handle_of_the_directory() {
     assert!(indexer.get("/status").1.contains("\"directory\":\"answers\""));
     assert_no_dead_letters(&redis);
 }
+
+/// More accounts of did:web in one silent domain than there are places for entries, before accounts of the directory.
+#[test]
+fn a_domain_of_very_many_silent_accounts_holds_up_itself_alone() {
+    const SILENT: usize = 400;
+    const ACCOUNTS: usize = 100;
+    let (redis, db, world) = (Redis::start().unwrap(), Db::new("one_domain"), World::new());
+    add_accounts(&world, ACCOUNTS);
+    let silent = std::net::TcpListener::bind("127.1.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    // The same port, written in so many ways: as many DIDs of one host.
+    let dids = (0..SILENT).map(|number| {
+        let (colon, zeros) = (if number % 2 == 0 { "%3A" } else { "%3a" }, "0".repeat(number / 2));
+        format!("did:web:127.1.0.1{colon}{zeros}{port}")
+    });
+    add(&redis, LIVE, &dids.map(|did| identity(&did, T0)).collect::<Vec<_>>());
+    add(&redis, LIVE, &(0..ACCOUNTS).map(|number| identity(&did(number), T0)).collect::<Vec<_>>());
+    // Nine times as many entries may be in hand, if all but a ninth wait: 360.
+    let indexer =
+        world.indexer(&redis.url(), db.url(), &[("INDEXER_HANDLE_QUEUE", "40"), ("MAX_ATTEMPTS", "2")]);
+    wait_until("all others have their handles", || right(&db) == i64::try_from(ACCOUNTS).unwrap());
+    assert!(length(&redis, LIVE) > i64::try_from(SILENT / 2).unwrap(), "{}", length(&redis, LIVE));
+    // Those of the domain have their turn when it answers at once: here, by refusing them.
+    drop(silent);
+    wait_drained(&redis, LIVE);
+    let letters = i64::try_from(SILENT).unwrap();
+    assert_eq!(length(&redis, "firehose_live_dlq"), letters);
+    indexer.assert_metric("indexer_handle_entries", &[], 0);
+}
