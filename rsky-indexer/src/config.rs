@@ -155,6 +155,14 @@ const INDEXER_HANDLE_QUEUE: Variable = Variable {
     help: "Entries whose account is worked on, some 500 bytes each (and up to eight times as many whose account is to \
            be tried again later); a quarter of them at most of the did:webs of one domain. More stay in Redis until there is room.",
 };
+const INDEXER_IDENTITY_INTERVAL_SECS: Variable = Variable {
+    name: "INDEXER_IDENTITY_INTERVAL_SECS",
+    alias: None,
+    expects: "seconds, 0 to 3600",
+    default: Some("60"),
+    help: "Least time between two resolutions of one account that identity events ask for; an event that comes sooner is put \
+           off until then. 0 puts none off: for a replay, where the events of days come within a second.",
+};
 pub(crate) const HANDLE_RESOLVER_URL: Variable = Variable {
     name: "HANDLE_RESOLVER_URL",
     alias: None,
@@ -229,6 +237,8 @@ pub struct Config {
     pub handle_concurrency: usize,
     /// Entries whose account is worked on at most.
     pub handle_queue: usize,
+    /// Least time between two resolutions of one account that identity events ask for.
+    pub identity_interval: Duration,
     /// The PLC directory.
     pub plc: Option<Url>,
     /// What answers for handles in place of DNS and HTTPS.
@@ -288,6 +298,7 @@ impl Config {
             notifications,
             handle_concurrency,
             handle_queue: s.integer(&INDEXER_HANDLE_QUEUE, 10..=100_000),
+            identity_interval: s.seconds(&INDEXER_IDENTITY_INTERVAL_SECS, 0..=3600),
             plc: s.http_url(&PLC_URL),
             handle_resolver: s.http_url(&HANDLE_RESOLVER_URL),
             outbound: Outbound { allow_private: s.flag(&ALLOW_PRIVATE_ADDRESSES) },
@@ -319,7 +330,7 @@ impl Config {
 
     /// The declarations, for `--help` and for the warning about misspelt names.
     pub fn variables() -> Vec<&'static Variable> {
-        let own: [&'static Variable; 22] = [
+        let own: [&'static Variable; 23] = [
             &DATABASE_URL,
             &DATABASE_SCHEMA,
             &DATABASE_STATEMENT_CACHE,
@@ -338,6 +349,7 @@ impl Config {
             &INDEXER_NOTIFICATIONS,
             &INDEXER_HANDLE_CONCURRENCY,
             &INDEXER_HANDLE_QUEUE,
+            &INDEXER_IDENTITY_INTERVAL_SECS,
             &PLC_URL,
             &HANDLE_RESOLVER_URL,
             &ALLOW_PRIVATE_ADDRESSES,

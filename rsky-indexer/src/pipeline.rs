@@ -266,6 +266,7 @@ impl Daemon {
                 concurrency: config.handle_concurrency,
                 max_attempts: config.max_attempts,
                 claim_idle: config.claim_idle,
+                identity_interval: config.identity_interval,
             },
             status: self.status.clone(),
             metrics: Arc::clone(&self.metrics),

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::window::Resolution;
 
-/// Longest time that is remembered. Longer than the pause between two forced resolutions.
-const REMEMBERED: Duration = Duration::from_secs(120);
+/// Time that is remembered beyond the pause between two resolutions that identity events ask for.
+const REMEMBERED: Duration = Duration::from_secs(60);
 /// Accounts of a generation; one that is forgotten too early is resolved once more.
 const MOST: usize = 50_000;
 
@@ -16,18 +16,18 @@ pub(super) struct Recent {
     young: HashMap<String, (u64, Instant)>,
     old: HashMap<String, (u64, Instant)>,
     since: Instant,
-}
-
-impl Default for Recent {
-    fn default() -> Self {
-        Self { young: HashMap::new(), old: HashMap::new(), since: Instant::now() }
-    }
+    pause: Duration,
 }
 
 impl Recent {
+    /// None yet. `pause`: least time between two resolutions of one account that identity events ask for.
+    pub(super) fn new(pause: Duration) -> Self {
+        Self { young: HashMap::new(), old: HashMap::new(), since: Instant::now(), pause }
+    }
+
     /// A resolution that began then (milliseconds since 1970) has an answer.
     pub(super) fn note(&mut self, did: &str, began_ms: u64, ago: Duration) {
-        if self.young.len() >= MOST || self.since.elapsed() > REMEMBERED {
+        if self.young.len() >= MOST || self.since.elapsed() > self.pause.saturating_add(REMEMBERED) {
             self.old = std::mem::take(&mut self.young);
             self.since = Instant::now();
         }
@@ -38,7 +38,8 @@ impl Recent {
     /// The last one of an account.
     pub(super) fn of(&self, did: &str) -> Option<Resolution> {
         let (began_ms, at) = self.young.get(did).or_else(|| self.old.get(did))?;
-        Some(Resolution { began_ms: *began_ms, ago: at.elapsed() })
+        let again_in = self.pause.checked_sub(at.elapsed()).filter(|pause| !pause.is_zero());
+        Some(Resolution { began_ms: *began_ms, again_in })
     }
 }
 
@@ -48,17 +49,24 @@ mod tests {
 
     #[test]
     fn remembers_the_last_of_each_and_is_bounded() {
-        let mut recent = Recent::default();
+        let mut recent = Recent::new(Duration::from_secs(60));
         assert_eq!(recent.of("a"), None);
         recent.note("a", 5, Duration::ZERO);
         recent.note("a", 6, Duration::from_secs(1));
         let last = recent.of("a").unwrap();
-        assert!(last.began_ms == 6 && last.ago >= Duration::from_secs(1));
+        assert!(last.began_ms == 6 && last.again_in.is_none_or(|pause| pause <= Duration::from_secs(59)));
         for number in 0..3 * MOST {
             recent.note(&number.to_string(), 7, Duration::ZERO);
         }
         assert!(recent.young.len() + recent.old.len() <= 2 * MOST);
         assert_eq!(recent.of("a"), None);
         assert!(recent.of(&(3 * MOST - 1).to_string()).is_some());
+    }
+
+    #[test]
+    fn without_a_pause_the_next_may_be_asked_for_at_once() {
+        let mut recent = Recent::new(Duration::ZERO);
+        recent.note("a", 5, Duration::ZERO);
+        assert_eq!(recent.of("a"), Some(Resolution { began_ms: 5, again_in: None }));
     }
 }

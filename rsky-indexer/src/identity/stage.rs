@@ -47,6 +47,8 @@ pub struct Limits {
     pub max_attempts: u32,
     /// Age at which other consumers take entries over.
     pub claim_idle: Duration,
+    /// Least time between two resolutions of one account that identity events ask for.
+    pub identity_interval: Duration,
 }
 
 /// What the stage works with.
@@ -116,6 +118,7 @@ impl Stage {
             writer,
             hold_at: Instant::now() + limits.claim_idle / 3,
             waiting: Waiting::new(limits.concurrency),
+            recent: Recent::new(limits.identity_interval),
             limits,
             status,
             metrics,
@@ -126,7 +129,6 @@ impl Stage {
             remover: Some(remover),
             going: JoinSet::new(),
             directory: Directory::default(),
-            recent: Recent::default(),
             done: Vec::new(),
         })
     }

@@ -12,8 +12,6 @@ const MAX_AGE_WITHOUT_MS: i64 = 3_600_000;
 /// How much earlier than a resolution an event must have been queued to be covered by it: clocks of two machines, and
 /// the time that a directory takes to show a change.
 const MARGIN_MS: u64 = 1000;
-/// Pause between two resolutions of one account that were asked for by identity events.
-const PAUSE: Duration = Duration::from_secs(60);
 
 /// What the database knows of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,8 +34,8 @@ pub(super) struct Event<'a> {
 pub(super) struct Resolution {
     /// Milliseconds since 1970.
     pub(super) began_ms: u64,
-    /// How long ago that is.
-    pub(super) ago: Duration,
+    /// How long identity events may not ask for the next one; `None`: they may.
+    pub(super) again_in: Option<Duration>,
 }
 
 /// What is to be done about a handle.
@@ -59,7 +57,7 @@ pub(super) fn need<'a>(row: Option<&ActorRow>, events: &[Event<'a>], last: Optio
     for event in events.iter().filter(|event| event.what != News::Deleted) {
         // One resolution serves all the events that wait for it.
         let forced = resolve.is_none() && is_forced(event, last);
-        if forced && let Some(pause) = last.and_then(|last| PAUSE.checked_sub(last.ago)) {
+        if forced && let Some(pause) = last.and_then(|last| last.again_in) {
             later = Some(pause);
         } else if forced || is_due(known, event.time) {
             resolve = Some(event.time);
@@ -195,7 +193,7 @@ mod tests {
     #[test]
     fn what_needs_no_moment_does_not_wait_for_one() {
         let known = row(true, T);
-        let last = Some(Resolution { began_ms: 1_000_500, ago: Duration::from_secs(20) });
+        let last = Some(Resolution { began_ms: 1_000_500, again_in: Some(Duration::from_secs(40)) });
         let (noon, morrow) = ("2026-01-02T12:00:00.000Z", "2026-01-03T00:00:00.001Z");
         let waits = event(News::Identity, T);
         let events = [waits, event(News::Active, noon), event(News::Profile, noon)];
@@ -219,7 +217,10 @@ mod tests {
         let known = row(true, T);
         let events = [event(News::Identity, T)];
         assert_eq!(need(Some(&known), &events, None), Need::Resolve(T));
-        let last = |began_ms, seconds| Some(Resolution { began_ms, ago: Duration::from_secs(seconds) });
+        let last = |began_ms, seconds| {
+            let again_in = Duration::from_secs(60).checked_sub(Duration::from_secs(seconds));
+            Some(Resolution { began_ms, again_in })
+        };
         // Queued at 1 000 000.
         assert_eq!(need(Some(&known), &events, last(1_001_000, 5)), Need::Nothing);
         assert_eq!(need(Some(&known), &events, last(1_000_500, 20)), Need::Later(Duration::from_secs(40)));
