@@ -7,7 +7,7 @@ use rsky_testnet::servers::Redis;
 use crate::support::{Ingester, get, length, like, range, seqs, wait_until};
 
 fn start(redis: &Redis, network: &RunningNetwork) -> Ingester {
-    Ingester::of_firehose(&redis, &network, &[])
+    Ingester::of_firehose(redis, network, &[])
 }
 
 fn cursor(redis: &Redis, network: &RunningNetwork) -> Option<i64> {

@@ -15,7 +15,7 @@ async fn relay(frames: u64, rate: u32) -> RunningNetwork {
 }
 
 fn start(redis: &Redis, network: &RunningNetwork) -> Ingester {
-    Ingester::of_firehose(&redis, &network, &[])
+    Ingester::of_firehose(redis, network, &[])
 }
 
 fn done(redis: &Redis, network: &RunningNetwork, last: u64) -> bool {
