@@ -217,7 +217,7 @@ fn a_hundred_and_fifty_silent_hosts_hold_up_no_handle_of_the_directory() {
 /// More accounts of did:web in one silent domain than there are places for entries, before accounts of the directory.
 #[test]
 fn a_domain_of_very_many_silent_accounts_holds_up_itself_alone() {
-    const SILENT: usize = 400;
+    const SILENT: usize = 500;
     const ACCOUNTS: usize = 100;
     let (redis, db, world) = (Redis::start().unwrap(), Db::new("one_domain"), World::new());
     add_accounts(&world, ACCOUNTS);
@@ -232,7 +232,7 @@ fn a_domain_of_very_many_silent_accounts_holds_up_itself_alone() {
     add(&redis, LIVE, &(0..ACCOUNTS).map(|number| identity(&did(number), T0)).collect::<Vec<_>>());
     // Nine times as many entries may be in hand, if all but a ninth wait: 360.
     let indexer =
-        world.indexer(&redis.url(), db.url(), &[("INDEXER_HANDLE_QUEUE", "40"), ("MAX_ATTEMPTS", "2")]);
+        world.indexer(&redis.url(), db.url(), &[("INDEXER_HANDLE_QUEUE", "40"), ("MAX_ATTEMPTS", "1")]);
     wait_until("all others have their handles", || right(&db) == i64::try_from(ACCOUNTS).unwrap());
     assert!(length(&redis, LIVE) > i64::try_from(SILENT / 2).unwrap(), "{}", length(&redis, LIVE));
     // Those of the domain have their turn when it answers at once: here, by refusing them.
