@@ -1,40 +1,23 @@
-//! `notification`: who is told of what (INDEXING §5, DECISIONS 20).
-//!
-//! The table has no unique key: that nothing is written twice is owed to the rev guard, which lets a change take effect
-//! once. Indexes used: `notification`'s on `"recordUri"`, `post_pkey`, `thread_mute`'s primary key.
+//! What is said of a wave's records, and to whom. No I/O.
 
 use std::borrow::Cow;
 
 use foldhash::{HashMap, HashSet};
-use rsky_common::clock::now_iso;
-use sqlx::PgConnection;
 
-use super::change::{Action, Change, Content};
-use super::load::Known;
-use super::posts::earlier::Earlier;
-use super::posts::judge::Verdicts;
-use super::posts::refs::{self, ThreadRefs};
-use super::sql::Statements;
+use super::Notifications;
 use crate::collections::{
     Flags, JOINED_VIA, Notifies, follow_columns, post_columns, subject_columns, verification_columns,
 };
+use crate::engine::change::{Action, Change, Content};
+use crate::engine::load::Known;
+use crate::engine::posts::earlier::Earlier;
+use crate::engine::posts::judge::Verdicts;
+use crate::engine::posts::refs::{self, ThreadRefs};
 use crate::text::at_uri::AtUri;
-
-/// When creates notify.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Notifications {
-    /// As the reference's stream indexer: updates and deletes touch the table, creates never do.
-    #[default]
-    Reference,
-    /// Creates of the live stream notify, too; a backfill never does.
-    Live,
-    /// The table is left alone.
-    Off,
-}
 
 /// A step of what is said of the records of a wave. The steps are made as if each change had come alone.
 #[derive(Debug)]
-pub(super) enum Word<'c> {
+pub(in crate::engine) enum Word<'c> {
     /// Somebody is told.
     Told(Draft<'c>),
     /// What was said before holds no more.
@@ -43,7 +26,7 @@ pub(super) enum Word<'c> {
 
 impl<'c> Word<'c> {
     /// The change that must get its row for it; `None`: it is said in any case.
-    pub(super) fn owner(&self) -> Option<&'c Change> {
+    pub(in crate::engine) fn owner(&self) -> Option<&'c Change> {
         match self {
             Self::Told(draft) => draft.owner,
             Self::TakenBack(_) => None,
@@ -53,32 +36,36 @@ impl<'c> Word<'c> {
 
 /// What was said of a record for one reason, and holds no more.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct TakenBack {
+pub(in crate::engine) struct TakenBack {
     pub uri: String,
     pub reason: &'static str,
 }
 
 /// A notification that is to be written.
 #[derive(Debug)]
-pub(super) struct Draft<'c> {
+pub(in crate::engine) struct Draft<'c> {
+    /// The change that must get its row for it.
     owner: Option<&'c Change>,
     /// Which of the wave's changes makes it.
-    step: usize,
-    uri: Cow<'c, str>,
-    cid: Cow<'c, str>,
-    author: Cow<'c, str>,
+    pub(super) step: usize,
+    /// The record that it is about: its uri, its CID, its author.
+    pub(super) uri: Cow<'c, str>,
+    pub(super) cid: Cow<'c, str>,
+    pub(super) author: Cow<'c, str>,
     /// Not if the recipient has been told of the record by an earlier step.
-    once: bool,
-    recipient: String,
-    reason: &'static str,
-    subject: Option<String>,
-    root: Root,
-    sort_at: String,
+    pub(super) once: bool,
+    /// Whom it tells, why, and of what of theirs.
+    pub(super) recipient: String,
+    pub(super) reason: &'static str,
+    pub(super) subject: Option<String>,
+    pub(super) root: Root,
+    /// The time it is sorted by.
+    pub(super) sort_at: String,
 }
 
 /// The thread that a notification's subject belongs to, which its recipient may have muted.
 #[derive(Debug)]
-enum Root {
+pub(super) enum Root {
     /// Whatever the table of posts says.
     LookUp,
     /// The wave knows better: the root, or that there is no such post yet.
@@ -86,7 +73,7 @@ enum Root {
 }
 
 /// Whether a change's new row tells anybody, as far as that is known before the wave writes.
-pub(super) fn may_notify(mode: Notifications, change: &Change, known: &Known<'_>) -> bool {
+pub(in crate::engine) fn may_notify(mode: Notifications, change: &Change, known: &Known<'_>) -> bool {
     if change.collection.notifies == Notifies::Nobody {
         return false;
     }
@@ -102,7 +89,7 @@ pub(super) fn may_notify(mode: Notifications, change: &Change, known: &Known<'_>
 }
 
 /// What is said of a wave's writing changes, in batch order.
-pub(super) fn words<'c>(
+pub(in crate::engine) fn words<'c>(
     mode: Notifications,
     wave: &[&'c Change],
     known: &Known<'_>,
@@ -135,7 +122,7 @@ pub(super) fn words<'c>(
 }
 
 /// What is said of an earlier reply that has lost its flag: to those above it who have not been told of it.
-pub(super) fn words_of_reply<'c>(reply: &Earlier, above: &[String]) -> Vec<Word<'c>> {
+pub(in crate::engine) fn words_of_reply<'c>(reply: &Earlier, above: &[String]) -> Vec<Word<'c>> {
     let mut drafter = Drafter::default();
     drafter.add_earlier_reply(None, reply, above);
     drafter.words
@@ -326,157 +313,6 @@ impl<'c> Drafter<'c> {
             }
         }
     }
-}
-
-/// Says a wave's words, with the outcome of one after the other; returns how many rows were written.
-pub(super) async fn say(
-    connection: &mut PgConnection,
-    statements: &Statements,
-    words: &[Word<'_>],
-) -> Result<usize, sqlx::Error> {
-    let mut rows = 0;
-    let mut together = Together::default();
-    for word in words {
-        if together.stands_against(word) {
-            rows += std::mem::take(&mut together).say(connection, statements).await?;
-        }
-        together.add(word);
-    }
-    Ok(rows + together.say(connection, statements).await?)
-}
-
-/// Words whose order does not matter.
-#[derive(Debug, Default)]
-struct Together<'w, 'c> {
-    told: Vec<&'w Draft<'c>>,
-    taken_back: Vec<&'w TakenBack>,
-    /// What somebody is told of, by which step.
-    steps: HashMap<&'w str, usize>,
-    uris_taken_back: HashSet<&'w str>,
-}
-
-impl<'w, 'c> Together<'w, 'c> {
-    /// Whether a word has to be said after these.
-    fn stands_against(&self, word: &Word<'_>) -> bool {
-        match word {
-            Word::Told(draft) => {
-                let told_by_another =
-                    self.steps.get(draft.uri.as_ref()).is_some_and(|step| *step != draft.step);
-                self.uris_taken_back.contains(draft.uri.as_ref()) || (draft.once && told_by_another)
-            }
-            Word::TakenBack(word) => self.steps.contains_key(word.uri.as_str()),
-        }
-    }
-
-    fn add(&mut self, word: &'w Word<'c>) {
-        match word {
-            Word::Told(draft) => {
-                self.steps.insert(draft.uri.as_ref(), draft.step);
-                self.told.push(draft);
-            }
-            Word::TakenBack(word) => {
-                self.uris_taken_back.insert(&word.uri);
-                self.taken_back.push(word);
-            }
-        }
-    }
-
-    async fn say(self, connection: &mut PgConnection, statements: &Statements) -> Result<usize, sqlx::Error> {
-        for reason in ["reply", "quote"] {
-            let of_reason = self.taken_back.iter().filter(|word| word.reason == reason);
-            let uris: Vec<&str> = of_reason.map(|word| word.uri.as_str()).collect();
-            take_back_for(connection, statements, reason, &uris).await?;
-        }
-        write(connection, statements, &self.told).await
-    }
-}
-
-/// Writes drafts, but for those whose recipient has muted the thread.
-async fn write(
-    connection: &mut PgConnection,
-    statements: &Statements,
-    drafts: &[&Draft<'_>],
-) -> Result<usize, sqlx::Error> {
-    if drafts.is_empty() {
-        return Ok(0);
-    }
-    let unmuted = if statements.schema().thread_mutes() {
-        r#"NOT EXISTS (SELECT FROM thread_mute m WHERE m."mutedByDid" = v.did AND m."rootUri" =
-            CASE WHEN v.unknown THEN (SELECT coalesce(p."replyRoot", p.uri) FROM post p WHERE p.uri = v.subject)
-            ELSE v.root END)"#
-    } else {
-        "true"
-    };
-    let sql = r#"INSERT INTO notification (did, "recordUri", "recordCid", author, reason, "reasonSubject", "sortAt")
-        SELECT v.did, v.uri, v.cid, v.author, v.reason, v.subject, v.sort
-        FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-            $9::bool[], $10::bool[])
-            WITH ORDINALITY AS v(did, uri, cid, author, reason, subject, sort, root, unknown, once, at)
-        WHERE NOT (v.once AND EXISTS (SELECT FROM notification n WHERE n."recordUri" = v.uri AND n.did = v.did)) AND "#;
-    let sql = format!("{sql}{unmuted} ORDER BY v.at");
-    let roots = drafts.iter().map(|draft| match &draft.root {
-        Root::Known(root) => root.as_deref(),
-        Root::LookUp => None,
-    });
-    let done = statements
-        .query(&sql)
-        .bind(drafts.iter().map(|draft| draft.recipient.as_str()).collect::<Vec<_>>())
-        .bind(drafts.iter().map(|draft| draft.uri.as_ref()).collect::<Vec<_>>())
-        .bind(drafts.iter().map(|draft| draft.cid.as_ref()).collect::<Vec<_>>())
-        .bind(drafts.iter().map(|draft| draft.author.as_ref()).collect::<Vec<_>>())
-        .bind(drafts.iter().map(|draft| draft.reason).collect::<Vec<_>>())
-        .bind(drafts.iter().map(|draft| draft.subject.as_deref()).collect::<Vec<Option<&str>>>())
-        .bind(drafts.iter().map(|draft| draft.sort_at.as_str()).collect::<Vec<_>>())
-        .bind(roots.collect::<Vec<Option<&str>>>())
-        .bind(drafts.iter().map(|draft| matches!(draft.root, Root::LookUp)).collect::<Vec<bool>>())
-        .bind(drafts.iter().map(|draft| draft.once).collect::<Vec<bool>>())
-        .execute(connection)
-        .await?;
-    Ok(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX))
-}
-
-/// Takes back what was said of records that went.
-pub(super) async fn take_back(
-    connection: &mut PgConnection,
-    statements: &Statements,
-    uris: &[&str],
-) -> Result<(), sqlx::Error> {
-    if uris.is_empty() || statements.notifications() == Notifications::Off {
-        return Ok(());
-    }
-    let sql = r#"DELETE FROM notification WHERE "recordUri" = ANY($1)"#;
-    statements.query(sql).bind(uris).execute(connection).await?;
-    Ok(())
-}
-
-/// Takes back what was said of records for one reason.
-async fn take_back_for(
-    connection: &mut PgConnection,
-    statements: &Statements,
-    reason: &str,
-    uris: &[&str],
-) -> Result<(), sqlx::Error> {
-    if uris.is_empty() || statements.notifications() == Notifications::Off {
-        return Ok(());
-    }
-    let sql = r#"DELETE FROM notification WHERE "recordUri" = ANY($1) AND reason = $2"#;
-    statements.query(sql).bind(uris).bind(reason).execute(connection).await?;
-    Ok(())
-}
-
-/// Before verifications are deleted or replaced: tells their subjects (INDEXING §5.5). The earlier word stays.
-pub(super) async fn unverify(
-    connection: &mut PgConnection,
-    statements: &Statements,
-    uris: &[&str],
-) -> Result<(), sqlx::Error> {
-    if uris.is_empty() || statements.notifications() == Notifications::Off {
-        return Ok(());
-    }
-    let sql = r#"INSERT INTO notification (did, "recordUri", "recordCid", author, reason, "sortAt")
-        SELECT subject, uri, cid, creator, 'unverified', $2 FROM verification WHERE uri = ANY($1) ORDER BY uri"#;
-    statements.query(sql).bind(uris).bind(now_iso()).execute(connection).await?;
-    Ok(())
 }
 
 fn normalized(uri: &str) -> Option<String> {
