@@ -36,8 +36,12 @@ impl HostState {
     /// All states.
     pub const ALL: [Self; 3] = [Self::Fine, Self::Limited, Self::SetAside];
 
+    /// Their names, in the same order.
+    pub const NAMES: &'static [&'static str] =
+        &[Self::Fine.name(), Self::Limited.name(), Self::SetAside.name()];
+
     /// Its name.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Fine => "fine",
             Self::Limited => "limited",

@@ -275,7 +275,7 @@ impl Intake {
 
     async fn bury(&self, job: Job, error: String) {
         self.metrics.outcome(Class::BadEntry);
-        self.metrics.dead.inc();
+        self.metrics.buried(Class::BadEntry);
         let death = Death { reason: Class::BadEntry.name(), error };
         self.ledger.settle(job, Verdict::Dead(death)).await;
     }

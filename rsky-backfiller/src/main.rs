@@ -4,9 +4,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use rsky_backfiller::config::Config;
+use rsky_backfiller::metrics::DECLARED;
 use rsky_backfiller::pipeline;
 use rsky_backfiller::tools::{self, Tool};
-use rsky_common::admin::healthcheck;
+use rsky_common::admin::{healthcheck, print_document};
 use rsky_common::config::{self, Environment};
 use rsky_common::runtime::Planned as _;
 use rsky_common::runtime::{MemoryLimit, daemon};
@@ -30,6 +31,8 @@ enum Command {
         #[arg(long)]
         ready: bool,
     },
+    /// Prints what /metrics tells: name, labels, unit, type and meaning of each metric, as Markdown.
+    Metrics,
     #[command(flatten)]
     Tool(Tool),
 }
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Some(Command::Healthcheck { ready }) => {
             return healthcheck(rsky_backfiller::NAME, Environment::of_process(), Config::port(), ready);
         }
+        Some(Command::Metrics) => return print_document(rsky_backfiller::NAME, DECLARED),
         Some(Command::Tool(tool)) => Some(tool),
         None => None,
     };

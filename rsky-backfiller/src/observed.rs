@@ -5,14 +5,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::gauge::ConstGauge;
+use rsky_common::admin::Registry;
+use rsky_common::redis::RedisFigures;
+use rsky_common::repo::DiskBudget;
+use rsky_common::runtime::Planned as _;
 
+use crate::config::Config;
 use crate::delayed::Seen;
 use crate::hosts::HostState;
 use crate::lines::Lines;
+use crate::metrics::declared;
 
 /// The state. Clones share it.
 #[derive(Debug, Clone)]
@@ -79,28 +81,55 @@ impl Observed {
     }
 }
 
-fn whole(figure: impl TryInto<i64>) -> ConstGauge<i64> {
-    ConstGauge::new(figure.try_into().unwrap_or(i64::MAX))
+fn figure(number: usize) -> f64 {
+    number as f64
 }
 
-impl Collector for Observed {
-    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
-        let figures = [
-            ("repos_running", "Repositories in work", Some(whole(self.running()))),
-            ("repos_waiting", "Repositories taken and waiting", Some(whole(self.waiting()))),
-            ("repos_delayed", "Repositories put off; absent while nobody knows", self.delayed().map(whole)),
+impl Observed {
+    /// Registers what is computed from the state when it is asked for.
+    pub fn register(&self, registry: &mut Registry) {
+        let seen = self.clone();
+        declared::RUNNING.asked(registry, move || Some(figure(seen.running())));
+        let seen = self.clone();
+        declared::WAITING.asked(registry, move || Some(figure(seen.waiting())));
+        let seen = self.clone();
+        declared::DELAYED.asked(registry, move || Some(seen.delayed()? as f64));
+        let seen = self.clone();
+        declared::HOSTS.asked_by(registry, move || {
+            let told = |(state, count): (HostState, usize)| (vec![state.name().to_owned()], figure(count));
+            seen.hosts().into_iter().map(told).collect()
+        });
+    }
+
+    /// Registers the bounds, what is left to do by what was seen of Redis, and what lies on the disk.
+    pub fn register_bounds(
+        &self,
+        registry: &mut Registry,
+        config: &Config,
+        disk: &DiskBudget,
+        figures: &RedisFigures,
+    ) {
+        let bounds = [
+            (&declared::RUNNING_BOUND, figure(config.concurrency)),
+            (&declared::WAITING_BOUND, figure(config.places().iter().sum())),
+            (&declared::MEMORY_BOUND, config.memory_bound() as f64),
+            (&declared::DISK_BOUND, disk.total() as f64),
         ];
-        for (name, help, gauge) in figures {
-            let Some(gauge) = gauge else { continue };
-            let name = format!("backfiller_{name}");
-            gauge.encode(encoder.encode_descriptor(&name, help, None, gauge.metric_type())?)?;
+        for (declared, bound) in bounds {
+            declared.asked(registry, move || Some(bound));
         }
-        let mut family =
-            encoder.encode_descriptor("backfiller_hosts", "Hosts by state", None, MetricType::Gauge)?;
-        for (state, count) in self.hosts() {
-            whole(count).encode(family.encode_family(&[("state", state.name())])?)?;
-        }
-        Ok(())
+        let disk = disk.clone();
+        declared::DISK_USED.asked(registry, move || Some(disk.used() as f64));
+        let directory = config.temp_dir.clone();
+        declared::DISK_FREE.asked(registry, move || {
+            let volume = rustix::fs::statvfs(&directory).ok()?;
+            Some(volume.f_bavail as f64 * volume.f_frsize as f64)
+        });
+        let (seen, figures, streams) = (self.clone(), figures.clone(), config.streams.clone());
+        declared::LEFT.asked(registry, move || {
+            let queued: Option<f64> = streams.iter().map(|stream| figures.length(stream)).sum();
+            Some(queued? + seen.delayed()? as f64)
+        });
     }
 }
 
@@ -108,7 +137,7 @@ impl Collector for Observed {
 mod tests {
     use std::time::Duration;
 
-    use prometheus_client::registry::Registry;
+    use rsky_common::admin::prometheus_client::encoding::prometheus_text::encode;
 
     use super::*;
     use crate::job::{Job, Queue};
@@ -116,7 +145,7 @@ mod tests {
 
     fn told(registry: &Registry) -> Vec<(String, i64)> {
         let mut text = String::new();
-        prometheus_client::encoding::prometheus_text::encode(&mut text, registry).unwrap();
+        encode(&mut text, registry).unwrap();
         let line = |line: &str| {
             let (name, value) = line.rsplit_once(' ')?;
             Some((name.strip_prefix("backfiller_")?.to_owned(), value.parse().ok()?))
@@ -129,7 +158,7 @@ mod tests {
     fn what_is_told_is_what_is_so_though_no_stage_runs() {
         let observed = Observed::new("plc");
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(observed.clone()));
+        observed.register(&mut registry);
         let tell = |running, waiting, [fine, limited, aside]: [i64; 3]| {
             let figures = [
                 ("repos_running", running),

@@ -84,6 +84,9 @@ macro_rules! classes {
             /// All of them.
             pub const ALL: &'static [Self] = &[$(Self::$class),*];
 
+            /// Their names, in the same order.
+            pub const NAMES: &'static [&'static str] = &[$($name),*];
+
             /// Its row of the table.
             pub fn row(self) -> Row {
                 match self {

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use rsky_common::admin::{self, Admin, Health, Readiness, Status};
+use rsky_common::admin::{Admin, Health, Readiness, Status};
 use rsky_common::identity::{DidResolver, DocumentCache, ResolverConfig};
 use rsky_common::net;
 use rsky_common::postgres::PostgresServer;
 use rsky_common::redis::consumer::Consumer;
-use rsky_common::redis::gate_metrics::GateMetrics;
 use rsky_common::redis::startup::{StartupError, check_eviction};
-use rsky_common::redis::{Gate, GateConfig, LinkError, RedisLink, RedisServer, StreamWriter, overview};
+use rsky_common::redis::{
+    Gate, GateConfig, LinkError, RedisFigures, RedisLink, RedisServer, StreamWriter, overview,
+};
 use rsky_common::repo::DiskBudget;
 use rsky_common::runtime::Planned as _;
 use rsky_common::runtime::daemon::Context;
@@ -31,7 +32,7 @@ use crate::intake::{BLOCK, Intake};
 use crate::job::InFlight;
 use crate::known::Known;
 use crate::ledger::{Settings, Writing, ledger};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, declared};
 use crate::observed::Observed;
 use crate::output::output;
 use crate::reconcile::Reconciler;
@@ -55,8 +56,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Something that waiting does not cure: a port in use, a refused password.
 pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     let server = RedisServer::new(&config.common.redis_url)?;
-    let mut registry = admin::registry(NAME, VERSION);
-    let metrics = Metrics::register(&mut registry);
+    let mut pages = Admin::new(NAME, VERSION, &context);
+    let (health, status) = (pages.health.clone(), pages.status.clone());
+    let registry = &mut pages.registry;
+    let metrics = Metrics::register(registry);
     let gate = Gate::new(
         config.output.clone(),
         GateConfig {
@@ -67,13 +70,14 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
         },
         Arc::new(MemoryProbe::detect()),
     );
-    registry.register_collector(Box::new(GateMetrics::new(NAME, vec![gate.clone()])));
+    declared::GATES.register(registry, std::slice::from_ref(&gate));
+    let output = gate.clone();
+    declared::FORMER_OUTPUT.asked(registry, move || Some(output.status().length? as f64));
+    let (figures, disk) = (RedisFigures::register(registry), DiskBudget::new(config.disk));
     let observed = Observed::new(&config.plc.as_ref().map(host_key).unwrap_or_default());
-    registry.register_collector(Box::new(observed.clone()));
+    observed.register(registry);
+    observed.register_bounds(registry, &config, &disk, &figures);
     let bound = config.memory_bound();
-    metrics.memory_bound.set(i64::try_from(bound).unwrap_or(i64::MAX));
-    let pages = Admin::new(NAME, VERSION, registry, &context);
-    let (health, status) = (pages.health.clone(), pages.status.clone());
     let mut stages = Stages::new(&context);
     pages.start(config.common.admin, &mut stages, context.stop.clone()).await?;
     tracing::info!(
@@ -88,7 +92,7 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     let mut link = server.link("start-up", health.part("redis"), &context.stop);
     match check_eviction(&mut link, config.common.redis_allow_eviction).await {
         Ok(()) => {
-            let seen = Seen { metrics: &metrics, observed: &observed, gate };
+            let seen = Seen { metrics: &metrics, observed: &observed, figures, disk, gate };
             spawn_stages(&config, &server, &health, &status, seen, &context, &mut stages)?;
             report::watched(&context.service, &health, &metrics);
             context.service.started();
@@ -103,6 +107,8 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
 struct Seen<'a> {
     metrics: &'a Arc<Metrics>,
     observed: &'a Observed,
+    figures: RedisFigures,
+    disk: DiskBudget,
     gate: Gate,
 }
 
@@ -111,7 +117,7 @@ fn spawn_stages(
     server: &RedisServer,
     health: &Health,
     status: &Status,
-    Seen { metrics, observed, gate }: Seen<'_>,
+    Seen { metrics, observed, figures, disk, gate }: Seen<'_>,
     context: &Context,
     stages: &mut Stages,
 ) -> anyhow::Result<()> {
@@ -168,6 +174,7 @@ fn spawn_stages(
     let looks = server.link("what is unread", Readiness::unheard(), &finish);
     let unread = database.is_some().then(|| (unread, Mutex::new(looks)));
     let mut worker = worker(config, metrics, output, remembered.clone(), shared, database, &stop)?;
+    worker.disk = disk;
     worker.unread = unread;
     let places = places.map(|places| Arc::new(Semaphore::new(places)));
     let (jobs, inbox) = mpsc::channel(64);
@@ -200,7 +207,7 @@ fn spawn_stages(
     let watched: Vec<String> =
         config.streams.iter().cloned().chain([config.output.clone()]).chain(others).collect();
     let (redis_status, pages, gates) = (link("redis status"), status.clone(), vec![gate.clone()]);
-    let watching = overview::watch_with_gates(redis_status, watched, pages, gates);
+    let watching = overview::watch_with_gates(redis_status, watched, pages, figures, gates);
     stages.spawn("status pages", async move { Ok(watching.await?) });
     report::on_pages(status, config, metrics, observed.clone(), gate);
     let link = server.link("report", Readiness::unheard(), &finish);

@@ -143,9 +143,13 @@ impl Worker {
         if !fresh && let Some(document) = self.shared_document(did).await {
             return Ok(Step::Resolved { document, fresh: false });
         }
+        let asked = Instant::now();
         tokio::select! {
             () = self.stop.cancelled() => Ok(Step::Stopped),
-            step = self.ask_directory(did) => step,
+            step = self.ask_directory(did) => {
+                self.metrics.took("document", asked.elapsed().as_secs_f64());
+                step
+            }
         }
     }
 
@@ -240,7 +244,7 @@ impl Worker {
             Err(LinkError::Stopped) => return Ok(Step::Stopped),
             Err(error) => return Err(Failure::internal(error)),
         };
-        let asked_ms = now_ms();
+        let (asked_ms, asked) = (now_ms(), Instant::now());
         let (received, pace, _slot) = tokio::select! {
             () = self.stop.cancelled() => return Ok(Step::Stopped),
             received = self.receive(url, slow) => received?,
@@ -257,16 +261,19 @@ impl Worker {
                 key.ok_or_else(|| Failure::new(Class::NoKey, "the DID document names no signing key"))?;
             received.commit.verify(&key)?;
         }
-        self.metrics.bytes.inc_by(received.bytes);
+        self.metrics.received(received.bytes);
+        self.metrics.took("fetch", asked.elapsed().as_secs_f64());
         let mut also = self.remembered(job, &received.rev);
         match self.compare_again(job, reached).await {
             Ok(again) => also.extend(again),
             Err(LinkError::Stopped) => return Ok(Step::Stopped),
             Err(error) => return Err(Failure::internal(error)),
         }
+        let begun = Instant::now();
         let Some(summary) = self.write(job, received, asked_ms, also).await? else {
             return Ok(Step::Stopped);
         };
+        self.metrics.took("write", begun.elapsed().as_secs_f64());
         self.metrics.records.inc_by(summary.queued);
         self.metrics.filtered.inc_by(summary.filtered);
         self.metrics.bad_records.inc_by(summary.bad);

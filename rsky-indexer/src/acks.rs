@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, hash_map};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use foldhash::HashMap;
 use rsky_common::config::LetterBounds;
@@ -15,7 +16,7 @@ use tracing::{debug, warn};
 use crate::engine::AccountNews;
 use crate::identity::{Deferral, EntryId};
 use crate::job::{Job, Payload};
-use crate::metrics::{Metrics, OutcomeLabels, StreamLabels, StreamMetrics};
+use crate::metrics::{Metrics, StreamLabels, StreamMetrics, What};
 
 /// Entries acknowledged in one transaction: bounds the size of a command.
 const CHUNK: usize = 1000;
@@ -74,10 +75,6 @@ impl Source {
         let since = oldest.map_or(read_until, |oldest| oldest.min(read_until));
         now_ms.saturating_sub(since) as f64 / 1000.0
     }
-
-    fn outcome(&self, outcome: &'static str, reason: &'static str) -> OutcomeLabels {
-        OutcomeLabels { stream: self.consumer.stream.clone(), outcome, reason }
-    }
 }
 
 /// Reads `<ms>-<n>`. Redis writes nothing else; anything else would share one place, which delays it until the next
@@ -131,6 +128,8 @@ pub struct Acks {
 #[derive(Default)]
 struct Share<'j> {
     done: Vec<&'j str>,
+    /// What those are, and when each was read.
+    read: Vec<(What, Instant)>,
     dead: Vec<(&'j Job, Death)>,
     indexed: u64,
     nothing: BTreeMap<&'static str, u64>,
@@ -167,10 +166,12 @@ impl Acks {
                 Fate::Indexed => {
                     share.indexed += 1;
                     share.done.push(&job.id);
+                    share.read.push((job.what, job.read_at));
                 }
                 Fate::Nothing(reason) => {
                     *share.nothing.entry(reason).or_default() += 1;
                     share.done.push(&job.id);
+                    share.read.push((job.what, job.read_at));
                 }
                 Fate::Dead(death) => share.dead.push((job, death)),
                 Fate::Abandoned => share.abandoned += 1,
@@ -196,20 +197,19 @@ impl Acks {
     }
 
     async fn settle_share(&mut self, source: &Source, share: Share<'_>, metrics: &Metrics) {
-        let processed = &source.metrics.processed;
-        for ids in share.done.chunks(CHUNK) {
-            if !self.acknowledge(source, ids).await {
+        for (ids, read) in share.done.chunks(CHUNK).zip(share.read.chunks(CHUNK)) {
+            if !self.acknowledge(source, ids, metrics).await {
                 return;
             }
-            processed.inc_by(u64::try_from(ids.len()).unwrap_or(0));
+            metrics.acknowledged(&source.metrics, read);
         }
-        metrics.outcomes.get_or_create(&source.outcome("indexed", "")).inc_by(share.indexed);
+        let stream = &source.consumer.stream;
+        metrics.ended(stream, "indexed", "", share.indexed);
         for (reason, count) in share.nothing {
-            metrics.outcomes.get_or_create(&source.outcome("nothing", reason)).inc_by(count);
+            metrics.ended(stream, "nothing", reason, count);
         }
         if share.put_back > 0 {
-            let outcome = source.outcome("put_back", "fails_unforeseen");
-            metrics.outcomes.get_or_create(&outcome).inc_by(share.put_back);
+            metrics.ended(stream, "put_back", "fails_unforeseen", share.put_back);
         }
         let failed = &source.metrics.failed;
         failed.inc_by(u64::try_from(share.abandoned).unwrap_or(0));
@@ -219,13 +219,13 @@ impl Acks {
                 continue;
             }
             for (_, death) in dead {
-                metrics.outcomes.get_or_create(&source.outcome("dead_letter", death.reason)).inc();
-                processed.inc();
+                metrics.ended(stream, "dead_letter", death.reason, 1);
+                source.metrics.processed.inc();
             }
         }
     }
 
-    async fn acknowledge(&mut self, source: &Source, ids: &[&str]) -> bool {
+    async fn acknowledge(&mut self, source: &Source, ids: &[&str], metrics: &Metrics) -> bool {
         loop {
             match source.consumer.acknowledge(&mut self.link, ids).await {
                 Ok(()) => {
@@ -233,6 +233,7 @@ impl Acks {
                     return true;
                 }
                 Err(error) => {
+                    metrics.former.ack_failures.inc();
                     if !self.wait_out(error, "acknowledge entries").await {
                         return false;
                     }

@@ -14,8 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use foldhash::{HashMap, HashSet};
-use prometheus_client::metrics::gauge::Gauge;
-use rsky_common::admin::{Readiness, Status};
+use rsky_common::admin::{Gauge, Readiness, Status};
 use rsky_common::clock::now_iso;
 use rsky_common::runtime::budget::Charge;
 use serde_json::{Value, json};

@@ -58,6 +58,11 @@ impl Connections {
         self.0.state().busy
     }
 
+    /// How many there may be.
+    pub fn most(&self) -> usize {
+        self.0.state().most
+    }
+
     /// Takes one: an idle one, a new one, or the next that is given back.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use rsky_common::wire::{self, DeleteEvent, RecordEvent, StreamEvent};
 use crate::collections::{self, Collection, Parts, build_row, check_ownership};
 use crate::engine::{AccountNews, Action, Change, Content, News, SeenCommit, Work, may_be_refused};
 use crate::lexicon::{self, Edition};
+use crate::metrics::{EventType, Place};
 use crate::text::json::Json;
 
 const PROFILE: &str = "app.bsky.actor.profile";
@@ -52,14 +53,16 @@ fn read_event(edition: Edition, payload: &str) -> Intake<Work> {
         StreamEvent::Delete(delete) => read_delete(edition, &delete),
         StreamEvent::Repo(repo) => {
             let seen = SeenCommit { did: repo.did.into(), commit: repo.commit.into(), rev: repo.rev.into() };
-            Intake::Work(Work { seen: Some(seen), ..Work::default() })
+            Intake::Work(Work { seen: Some(seen), event: EventType::Repo, ..Work::default() })
         }
         StreamEvent::Account(account) => match News::of_status(account.active, account.status.as_deref()) {
-            Some(what) => about_account(&account.did, &account.time, what),
+            Some(what) => about_account(&account.did, &account.time, what, EventType::Account),
             // Nobody is hidden or shown for it (DECISIONS 17).
             None => Intake::Nothing("account_status_without_effect"),
         },
-        StreamEvent::Identity(identity) => about_account(&identity.did, &identity.time, News::Identity),
+        StreamEvent::Identity(identity) => {
+            about_account(&identity.did, &identity.time, News::Identity, EventType::Identity)
+        }
         StreamEvent::Unknown(kind) => {
             rejected("unknown_type", format!("events of type {kind} are not known"))
         }
@@ -68,8 +71,10 @@ fn read_event(edition: Edition, payload: &str) -> Intake<Work> {
 
 fn read_write(edition: Edition, write: &RecordEvent<'_>, update: bool) -> Intake<Work> {
     let seen = seen_commit(write.seq, &write.did, &write.commit, &write.rev);
+    let place = Place::of(&write.collection);
+    let event = if update { EventType::Update(place) } else { EventType::Create(place) };
     let Some(collection) = declaration_in(edition, &write.collection) else {
-        return work(edition, &write.time, None, seen);
+        return work(edition, &write.time, None, seen, event);
     };
     let json = write.record.get();
     let record = match Json::parse(json) {
@@ -100,13 +105,14 @@ fn read_write(edition: Edition, write: &RecordEvent<'_>, update: bool) -> Intake
         time: write.time.as_ref().into(),
         action: if update { Action::Update(content) } else { Action::Create(content) },
     };
-    work(edition, &write.time, Some(change), seen)
+    work(edition, &write.time, Some(change), seen, event)
 }
 
 fn read_delete(edition: Edition, delete: &DeleteEvent<'_>) -> Intake<Work> {
     let seen = seen_commit(delete.seq, &delete.did, &delete.commit, &delete.rev);
+    let event = EventType::Delete(Place::of(&delete.collection));
     let Some(collection) = declaration_in(edition, &delete.collection) else {
-        return work(edition, &delete.time, None, seen);
+        return work(edition, &delete.time, None, seen, event);
     };
     let change = Change {
         uri: uri(&delete.did, &delete.collection, &delete.rkey),
@@ -118,7 +124,7 @@ fn read_delete(edition: Edition, delete: &DeleteEvent<'_>) -> Intake<Work> {
         time: delete.time.as_ref().into(),
         action: Action::Delete,
     };
-    work(edition, &delete.time, Some(change), seen)
+    work(edition, &delete.time, Some(change), seen, event)
 }
 
 fn declaration_in(edition: Edition, nsid: &str) -> Option<&'static Collection> {
@@ -135,7 +141,13 @@ fn uri(did: &str, collection: &str, rkey: &str) -> String {
     ["at://", did, "/", collection, "/", rkey].concat()
 }
 
-fn work(edition: Edition, time: &str, change: Option<Change>, seen: Option<SeenCommit>) -> Intake<Work> {
+fn work(
+    edition: Edition,
+    time: &str,
+    change: Option<Change>,
+    seen: Option<SeenCommit>,
+    event: EventType,
+) -> Intake<Work> {
     let news = |did: &str, what| AccountNews { did: did.to_owned(), time: time.to_owned(), what };
     // Whoever has, changes or deletes a profile has a handle (IDENTITY 1).
     let profile = change.as_ref().filter(|change| change.collection.nsid == PROFILE);
@@ -145,12 +157,12 @@ fn work(edition: Edition, time: &str, change: Option<Change>, seen: Option<SeenC
         (None, Some(commit)) => Some(news(&commit.did, News::Commit)),
         (None, None) => None,
     };
-    Intake::Work(Work { change, seen, account, ..Work::default() })
+    Intake::Work(Work { change, seen, account, event, ..Work::default() })
 }
 
-fn about_account(did: &str, time: &str, what: News) -> Intake<Work> {
+fn about_account(did: &str, time: &str, what: News, event: EventType) -> Intake<Work> {
     let account = AccountNews { did: did.to_owned(), time: time.to_owned(), what };
-    Intake::Work(Work { account: Some(account), ..Work::default() })
+    Intake::Work(Work { account: Some(account), event, ..Work::default() })
 }
 
 fn rejected(reason: &'static str, error: impl ToString) -> Intake<Work> {

@@ -16,7 +16,7 @@ use crate::disposition::{Act, Condition, Told};
 use crate::engine::{EngineError, Statements};
 use crate::held_rows::{self, Row};
 use crate::kind::Effect;
-use crate::metrics::{Metrics, RetryLabels};
+use crate::metrics::{Metrics, Phase};
 use crate::order::Claims;
 use crate::order::table::Table;
 use crate::partition::parts;
@@ -227,7 +227,7 @@ impl Writer {
             };
             let (condition, failure) = match outcome {
                 Ok(rows) => {
-                    self.metrics.rows.inc_by(u64::try_from(rows).unwrap_or(0));
+                    self.metrics.wrote(rows);
                     if reported {
                         warn!(attempts, "Postgres takes batches again");
                     }
@@ -303,7 +303,9 @@ impl Writer {
     }
 
     async fn attempt<E: Effect>(&mut self, part: &[&E::Item]) -> Result<usize, Failure> {
+        let mut watch = self.metrics.phases.watch();
         let mut lease = self.connections.take().await.map_err(Failure::Connect)?;
+        watch.ended(Phase::Connection);
         let outcome = timeout(BATCH_TIMEOUT, E::apply(&mut lease, &self.statements, part)).await;
         put_back(lease, outcome).await
     }
@@ -319,7 +321,7 @@ impl Writer {
     }
 
     fn retried(&self, cause: &'static str) {
-        self.metrics.retries.get_or_create(&RetryLabels { cause }).inc();
+        self.metrics.retried(cause);
     }
 }
 

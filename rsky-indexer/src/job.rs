@@ -11,6 +11,7 @@ use crate::acks::Source;
 use crate::intake::Intake;
 use crate::kind::Kind;
 use crate::lexicon::Edition;
+use crate::metrics::What;
 use crate::observed::One;
 
 /// Field names shown of an entry without payload.
@@ -25,6 +26,8 @@ pub struct Job {
     pub id: String,
     /// What it says.
     pub payload: Payload,
+    /// What it is, for the metrics; the default until it is taken apart.
+    pub what: What,
     /// When it was read.
     pub read_at: Instant,
     /// In which round of reading it was read (see [`crate::identity::Deferral`]).
@@ -42,6 +45,7 @@ impl Job {
             source: Arc::clone(&self.source),
             id: self.id.clone(),
             payload: Payload::InStream,
+            what: self.what,
             read_at: self.read_at,
             round: self.round,
             charge: None,

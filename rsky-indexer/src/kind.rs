@@ -7,6 +7,7 @@ use crate::held_rows::Row;
 use crate::intake::{self, Intake};
 use crate::labels::{self, LabelRow};
 use crate::lexicon::Edition;
+use crate::metrics::What;
 use crate::order::claims::Rules;
 use crate::order::{Claims, Keys, Touch};
 
@@ -47,6 +48,9 @@ pub trait Kind: Effect {
 
     /// What an item claims by what it says itself ([`crate::order`]).
     fn claims(item: &Self::Item, keys: &Keys, rules: Rules) -> Claims;
+
+    /// What it is, for the metrics.
+    fn what(item: &Self::Item) -> What;
 
     /// The item as the engine's work, if it is: then what is stored makes it claim more.
     fn work(_: &Self::Item) -> Option<&Work> {
@@ -95,6 +99,10 @@ impl Kind for Events {
         keys.of_work(work, rules)
     }
 
+    fn what(work: &Work) -> What {
+        What::Event(work.event)
+    }
+
     fn work(work: &Work) -> Option<&Work> {
         Some(work)
     }
@@ -133,6 +141,12 @@ impl Kind for Labels {
 
     fn read(_: Edition, payload: &str) -> Intake<Vec<LabelRow>> {
         labels::read(payload)
+    }
+
+    fn what(labels: &Vec<LabelRow>) -> What {
+        let count = |neg: bool| labels.iter().filter(|label| label.neg == neg).count();
+        let [added, removed] = [false, true].map(|neg| u32::try_from(count(neg)).unwrap_or(u32::MAX));
+        What::Labels { added, removed }
     }
 
     /// Labels of one key keep their order, and nobody knows which those are: one batch at a time.

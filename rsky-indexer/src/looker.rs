@@ -16,7 +16,7 @@ use tracing::warn;
 use crate::connections::Connections;
 use crate::disposition::{Act, Condition};
 use crate::engine::{EngineError, Statements};
-use crate::metrics::{Metrics, RetryLabels};
+use crate::metrics::Metrics;
 use crate::order::claims::Rules;
 use crate::order::look::Question;
 use crate::order::{Entry, Keys, Looked};
@@ -110,7 +110,7 @@ impl Looker {
                         }
                         Act::Wait | Act::Again | Act::Locked => "transient",
                     };
-                    self.metrics.retries.get_or_create(&RetryLabels { cause }).inc();
+                    self.metrics.retried(cause);
                     self.readiness.not_ready(format!("{}: {error}", ruling.advice));
                 }
             }
@@ -125,7 +125,7 @@ impl Looker {
     }
 
     fn in_halves(&self) -> Answer {
-        self.metrics.retries.get_or_create(&RetryLabels { cause: "split" }).inc();
+        self.metrics.retried("split");
         Answer::Fails
     }
 

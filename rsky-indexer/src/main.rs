@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use rsky_common::admin::healthcheck;
+use rsky_common::admin::{healthcheck, print_document};
 use rsky_common::config::{self, Environment};
 use rsky_common::runtime::Planned as _;
 use rsky_common::runtime::{MemoryLimit, daemon};
@@ -14,6 +14,7 @@ use rsky_indexer::check_records::check_records;
 use rsky_indexer::config::Config;
 use rsky_indexer::dead_letters::{self, DeadLetters};
 use rsky_indexer::index_repo::{self, IndexRepo};
+use rsky_indexer::metrics::DECLARED;
 use rsky_indexer::pipeline;
 use rsky_indexer::recount;
 
@@ -53,6 +54,8 @@ enum Command {
         ready: bool,
     },
     IndexRepo(IndexRepo),
+    /// Prints what /metrics tells: name, labels, unit, type and meaning of each metric, as Markdown.
+    Metrics,
     /// Counts the counters of posts and profiles anew, and puts right those that are wrong.
     ///
     /// post_agg: likes, reposts, replies (without those that a thread gate hides) and quotes. profile_agg: followers,
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
             healthcheck(pipeline::NAME, Environment::of_process(), Config::port(), ready)
         }
         Some(Command::IndexRepo(command)) => index_repo::run(&command),
+        Some(Command::Metrics) => print_document(pipeline::NAME, DECLARED),
         Some(Command::Recount(arguments)) => recount::command::run(arguments, Environment::of_process()),
         None => run(),
     }

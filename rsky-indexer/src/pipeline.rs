@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rsky_common::admin::{self, Admin, Health, Readiness, Status};
+use rsky_common::admin::{Admin, Health, Readiness, Status};
 use rsky_common::clock::now_ms;
 use rsky_common::postgres::{PostgresServer, refusal};
 use rsky_common::redis::consumer::Consumer;
 use rsky_common::redis::page::Pages;
 use rsky_common::redis::startup::{StartupError, check_eviction};
-use rsky_common::redis::{LinkError, RedisLink, RedisServer, overview};
+use rsky_common::redis::{LinkError, RedisFigures, RedisLink, RedisServer, overview};
 use rsky_common::runtime::backoff::Backoff;
 use rsky_common::runtime::budget::ByteBudget;
 use rsky_common::runtime::daemon::Context;
@@ -65,12 +65,14 @@ const STANDSTILL: Duration = Duration::from_secs(900);
 pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     let server = RedisServer::new(&config.common.redis_url)?;
     let database = database::server(&config.database)?;
-    let mut registry = admin::registry(NAME, VERSION);
-    let metrics = Metrics::register(&mut registry);
-    let observed = Observed::new(ByteBudget::new(u64::try_from(config.memory).unwrap_or(u64::MAX)));
-    registry.register_collector(Box::new(observed.clone()));
-    let pages = Admin::new(NAME, VERSION, registry, &context);
+    let mut pages = Admin::new(NAME, VERSION, &context);
     let (health, status) = (pages.health.clone(), pages.status.clone());
+    let registry = &mut pages.registry;
+    let metrics = Metrics::register(registry);
+    let budget = ByteBudget::new(u64::try_from(config.memory).unwrap_or(u64::MAX));
+    let observed = Observed::new(budget, RedisFigures::register(registry));
+    let connections = Connections::new(database.clone(), config.connections);
+    observed.register(registry, &connections, config.memory_plan.as_ref().map(Report::needed));
     let mut stages = Stages::new(&context);
     // Known before the first question: without parts the pages would call it ready. The last of them lasts until every
     // stage has a part of its own.
@@ -78,7 +80,6 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     let start = health.part("start");
     pages.start(config.common.admin, &mut stages, context.stop.clone()).await?;
 
-    let connections = Connections::new(database.clone(), config.connections);
     let stop = context.stop.clone();
     let (trees, service) = (ByteBudget::new(TREES), context.service.clone());
     let daemon = Daemon {
@@ -193,8 +194,9 @@ impl Daemon {
         }
         watched.extend([names::REPO_BACKFILL.to_owned(), names::REPO_BACKFILL_PRIORITY.to_owned()]);
         let link = self.server.link("status pages", self.health.part("redis status"), &self.stop);
-        let status = self.status.clone();
-        stages.spawn("status pages", async move { Ok(overview::watch(link, watched, status).await?) });
+        let (status, figures) = (self.status.clone(), self.observed.figures.clone());
+        stages
+            .spawn("status pages", async move { Ok(overview::watch(link, watched, status, figures).await?) });
         self.watched(lanes.iter().map(|(progress, _)| progress.clone()).collect());
         stages.spawn("watch over lanes", progress::watch(lanes, self.stop.clone()));
         let (observed, connections) = (self.observed.clone(), self.connections.clone());
@@ -249,6 +251,7 @@ impl Daemon {
             return Ok(None);
         };
         let (handover, tasks) = Handover::new(config.handle_queue, self.metrics.handle_deferred.clone());
+        self.observed.add_handover(&handover);
         // Redis and Postgres count for readiness. The directory and the shared cache do not: the rest goes on without.
         let link = self.link_that_drains("handles");
         let (writer, remover) = (self.writer("handles", found), self.writer("deleted accounts", found));
@@ -282,18 +285,23 @@ impl Daemon {
     }
 
     fn statements(&self, found: &Inspected) -> Statements {
-        found.statements().with_notifications(self.config.notifications)
+        found
+            .statements()
+            .with_notifications(self.config.notifications)
+            .with_phases(self.metrics.phases.clone())
     }
 
     fn writer(&self, name: &str, found: &Inspected) -> Writer {
-        Writer::new(
+        let writer = Writer::new(
             self.connections.clone(),
             self.statements(found),
             self.config.max_attempts,
             self.health.part(format!("{name}: postgres")),
             self.stop.clone(),
             Arc::clone(&self.metrics),
-        )
+        );
+        self.observed.add_lane(name, writer.progress());
+        writer
     }
 
     fn source(&self, stream: &str, group: &str, metrics: &ConsumerMetrics) -> Arc<Source> {
@@ -373,7 +381,7 @@ impl Daemon {
         );
         let telling = Telling::new(
             self.health.part(format!("{kind}s, rows held by others")),
-            self.metrics.set_aside.clone(),
+            self.observed.set_aside(),
             &self.status,
             &format!("{kind}s set aside"),
         );

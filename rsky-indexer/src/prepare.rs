@@ -79,7 +79,10 @@ async fn first<T>(reading: &mut VecDeque<JoinHandle<T>>) -> Result<T, tokio::tas
 fn read<K: Kind>(edition: Edition, page: Vec<Job>) -> Vec<Prepared<K::Item>> {
     page.into_iter()
         .map(|job| match job.payload.read::<K>(edition) {
-            Intake::Work(item) => Prepared::Work(job, item),
+            Intake::Work(item) => {
+                let what = K::what(&item);
+                Prepared::Work(Job { what, ..job }, item)
+            }
             Intake::Nothing(reason) => Prepared::Settled(job, Fate::Nothing(reason)),
             Intake::Rejected { reason, error } => {
                 Prepared::Settled(job, Fate::Dead(Death { reason, error, attempts: 1 }))

@@ -29,10 +29,15 @@ impl Progress {
         self.set(None);
     }
 
+    /// How long it has been at it; `None`: there is nothing to do.
+    pub fn working_for(&self, now: Instant) -> Option<Duration> {
+        let since = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        since.map(|since| now.saturating_duration_since(since))
+    }
+
     /// For how long nothing has been done, if that is too long.
     pub fn stuck_for(&self, now: Instant) -> Option<Duration> {
-        let since = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        since.map(|since| now.saturating_duration_since(since)).filter(|elapsed| *elapsed >= STUCK)
+        self.working_for(now).filter(|elapsed| *elapsed >= STUCK)
     }
 
     fn set(&self, since: Option<Instant>) {

@@ -23,7 +23,7 @@ use crate::acks::{Source, entry_id};
 use crate::identity::Handover;
 use crate::job::{Job, Payload};
 use crate::kind::Kind;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, What};
 use crate::observed::Held;
 use crate::supply::Share;
 
@@ -204,8 +204,7 @@ impl Reader {
             next = Some(claimed.next).filter(|next| next != "0-0");
         }
         if count > 0 {
-            let claimed = self.metrics.claimed.get_or_create(&source.labels);
-            claimed.inc_by(u64::try_from(count).unwrap_or(0));
+            self.metrics.claimed(&source.labels, count);
             info!(stream = source.consumer.stream, entries = count, "took over stale entries");
         }
         Ok(next)
@@ -237,6 +236,7 @@ impl Reader {
                 source,
                 id: entry.id,
                 payload,
+                what: What::default(),
                 read_at,
                 round,
                 charge,

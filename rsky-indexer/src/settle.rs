@@ -36,10 +36,6 @@ pub async fn settle(
             };
         }
         acks.settle(&jobs, fates, &metrics).await;
-        if let Some(oldest) = jobs.iter().min_by_key(|job| job.read_at) {
-            let elapsed = oldest.read_at.elapsed().as_secs_f64() * 1000.0;
-            metrics.processing_ms.get_or_create(&oldest.source.labels).observe(elapsed);
-        }
     }
     Ok(())
 }

@@ -35,7 +35,11 @@ fn rules(source: &Source) -> Rules<'_> {
 fn resyncs() -> Resyncs {
     let config = GateConfig { mark: 10, batch: 10, small_batch: 10, memory: 1.0 };
     let gate = Gate::new("first", config, std::sync::Arc::new(MemoryProbe::detect()));
-    Resyncs::new("first", gate, crate::metrics::Metrics::default())
+    Resyncs::new(
+        "first",
+        gate,
+        crate::metrics::Metrics::register(&mut rsky_common::admin::Registry::default()),
+    )
 }
 
 fn sync(seq: i64, rev: &str) -> Decoded {

@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use rsky_common::admin::healthcheck;
+use rsky_common::admin::{healthcheck, print_document};
 use rsky_common::config::{Environment, help};
 use rsky_common::runtime::Planned as _;
 use rsky_common::runtime::{MemoryLimit, daemon};
 use rsky_ingester::config::Config;
+use rsky_ingester::metrics::DECLARED;
 use rsky_ingester::{NAME, VERSION, pipeline, variables};
 
 /// Writes what relays and labelers send into Redis Streams, and stops reading when the streams are full.
@@ -29,11 +30,17 @@ enum Command {
         #[arg(long)]
         ready: bool,
     },
+    /// Prints what /metrics tells: name, labels, unit, type and meaning of each metric, as Markdown.
+    Metrics,
 }
 
 fn main() -> ExitCode {
-    if let Some(Command::Healthcheck { ready }) = Arguments::parse().command {
-        return healthcheck(NAME, Environment::of_process(), &variables::METRICS_PORT, ready);
+    match Arguments::parse().command {
+        Some(Command::Healthcheck { ready }) => {
+            return healthcheck(NAME, Environment::of_process(), &variables::METRICS_PORT, ready);
+        }
+        Some(Command::Metrics) => return print_document(NAME, DECLARED),
+        None => {}
     }
     match Config::read(Environment::of_process()) {
         Ok(config) => {

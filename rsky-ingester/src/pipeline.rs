@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rsky_common::admin::{self, Admin, Health, Readiness, Status};
-use rsky_common::redis::gate_metrics::GateMetrics;
+use rsky_common::admin::{Admin, Health, Readiness, Status};
 use rsky_common::redis::startup::{StartupError, check_eviction};
-use rsky_common::redis::{CursorWriter, Gate, LinkError, RedisServer, StreamWriter, overview};
+use rsky_common::redis::{CursorWriter, Gate, LinkError, RedisFigures, RedisServer, StreamWriter, overview};
 use rsky_common::runtime::Planned as _;
 use rsky_common::runtime::memory::MemoryProbe;
 use rsky_common::runtime::memory_plan::Report;
 use rsky_common::runtime::{CancellationToken, Context, Service, Stages, Standstill};
+use rsky_common::wire::names;
 use serde_json::json;
 
 use crate::budgets::Budgets;
@@ -24,7 +24,7 @@ use crate::decode::DecodePool;
 use crate::duplicates::Duplicates;
 use crate::host::Host;
 use crate::listing::{Fetcher, Listing};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, declared, register_lengths};
 use crate::resyncs::Resyncs;
 use crate::sink::{Queue, Sink};
 use crate::source::{Kind, Source};
@@ -49,6 +49,7 @@ struct Shared {
     health: Health,
     status: Status,
     metrics: Metrics,
+    figures: RedisFigures,
     budgets: Budgets,
     sources: SourceMetrics,
     pool: DecodePool,
@@ -67,8 +68,9 @@ struct Shared {
 /// What waiting does not cure: an admin port in use, a Redis that evicts, a refused password.
 pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     let server = RedisServer::new(&config.common.redis_url)?;
-    let mut pages = Admin::new(NAME, VERSION, admin::registry(NAME, VERSION), &context);
-    let metrics = Metrics::register(&mut pages.registry);
+    let mut pages = Admin::new(NAME, VERSION, &context);
+    let registry = &mut pages.registry;
+    let metrics = Metrics::register(registry);
     let probe = Arc::new(MemoryProbe::detect());
     let gate = |stream: &crate::config::Stream| {
         Gate::new(stream.name.as_str(), config.gate(stream), Arc::clone(&probe))
@@ -97,13 +99,14 @@ pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
         status: pages.status.clone(),
         server,
         metrics,
+        figures: RedisFigures::register(registry),
         config,
     };
-    pages.registry.register_collector(Box::new(GateMetrics::new(NAME, shared.gates())));
-    pages.registry.register_collector(Box::new(shared.sources.clone()));
+    declared::GATES.register(registry, &shared.gates());
+    register_lengths(registry, &shared.figures, &shared.config);
     shared.describe(&probe);
     let bound = shared.config.memory_bound();
-    shared.metrics.memory_bound(bound);
+    shared.sources.register(registry, bound);
     tracing::info!(queue_bytes = shared.config.queue_bytes, "memory is bounded by {} MiB", bound >> 20);
     let mut stages = Stages::new(&context);
     pages.start(shared.config.common.admin, &mut stages, shared.writers.clone()).await?;
@@ -225,9 +228,17 @@ impl Shared {
             report::watch_memory(self.budgets.clone(), self.sources.clone(), self.stop.clone()),
         );
         let streams = [&config.firehose, &config.labels, &config.repos, &config.priority];
-        let streams = streams.into_iter().map(|stream| stream.name.clone()).collect();
+        let written = streams.into_iter().map(|stream| stream.name.clone());
+        // That one is the backfiller's; dashboards look for it here.
+        let streams = written.chain([names::FIREHOSE_BACKFILL.to_owned()]).collect();
         let link = self.server.link("pages", Readiness::unheard(), &self.stop);
-        let watch = overview::watch_with_gates(link, streams, self.status.clone(), self.gates());
+        let watch = overview::watch_with_gates(
+            link,
+            streams,
+            self.status.clone(),
+            self.figures.clone(),
+            self.gates(),
+        );
         stages.spawn("pages", async move { watch.await.context("look at the streams") });
     }
 

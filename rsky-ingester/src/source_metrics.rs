@@ -2,12 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rsky_common::admin::prometheus_client::collector::Collector;
-use rsky_common::admin::prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use rsky_common::admin::prometheus_client::metrics::MetricType;
-use rsky_common::admin::prometheus_client::metrics::gauge::ConstGauge;
+use rsky_common::admin::Registry;
 
 use crate::budgets::Budgets;
+use crate::metrics::declared;
 use crate::source::Source;
 
 /// The sources that are read. Cloning gives another handle to the same list.
@@ -41,25 +39,22 @@ impl SourceMetrics {
     }
 }
 
-impl Collector for SourceMetrics {
-    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
-        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let name = "ingester_lag_seconds";
-        let help = "How far what is written is behind: the age of the newest event, and the time since when something waits or nobody listens";
-        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for source in &sources {
-            let Some(lag) = source.lag_seconds() else { continue };
-            let labels = [("stream", source.stream.as_str()), ("host", source.host.configured())];
-            ConstGauge::new(lag).encode(family.encode_family(&labels)?)?;
-        }
-        let whole = |figure: u64| i64::try_from(figure).unwrap_or(i64::MAX);
-        for (name, help, figure) in [
-            ("ingester_events_in_memory", "Frames read and not yet in Redis", whole(self.frames())),
-            ("ingester_bytes_in_memory", "Their size", whole(self.budgets.bytes())),
-        ] {
-            let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-            ConstGauge::new(figure).encode(metric)?;
-        }
-        Ok(())
+impl SourceMetrics {
+    /// Registers what is read from the sources when it is asked for; `memory_bound`: most memory the process takes, in
+    /// bytes.
+    pub fn register(&self, registry: &mut Registry, memory_bound: u64) {
+        let all = self.clone();
+        declared::LAG.asked_by(registry, move || {
+            let sources = all.sources.lock().unwrap_or_else(PoisonError::into_inner);
+            let series = |source: &Source| vec![source.stream.clone(), source.host.configured().to_owned()];
+            let lags = sources.iter().filter_map(|source| Some((series(source), source.lag_seconds()?)));
+            lags.collect()
+        });
+        let all = self.clone();
+        declared::EVENTS_IN_MEMORY.asked(registry, move || Some(all.frames() as f64));
+        let (bytes, bound) = (self.budgets.clone(), self.budgets.clone());
+        declared::BYTES_IN_MEMORY.asked(registry, move || Some(bytes.bytes() as f64));
+        declared::BYTES_BOUND.asked(registry, move || Some(bound.total() as f64));
+        declared::MEMORY_BOUND.asked(registry, move || Some(memory_bound as f64));
     }
 }

@@ -8,6 +8,7 @@ mod admin;
 mod bench;
 mod daemons;
 mod deploy_check;
+mod docs;
 mod interrupt;
 mod procfs;
 mod steps;
@@ -35,6 +36,8 @@ enum Command {
     Test(test_command::Options),
     /// Try what is deployed: units under a real systemd, the stack of docker-compose.yml
     DeployCheck(deploy_check::Options),
+    /// Write the parts of docs/ that are made from the code
+    Docs,
     /// Measure release binaries beside the limit of what they stand on
     Bench(bench::Options),
 }
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Command::Up(options) => up::up(&options),
         Command::Test(options) => test_command::test(&options),
         Command::DeployCheck(options) => deploy_check::deploy_check(&options),
+        Command::Docs => docs::docs(),
         Command::Bench(options) => bench::bench(&options),
     };
     match outcome {

@@ -88,7 +88,7 @@ impl Dispatcher {
                     self.bury(job, class, failure.error).await;
                 } else {
                     tracing::debug!(did = job.did, attempts = job.attempts, "{failure}; trying again later");
-                    self.metrics.retries.inc();
+                    self.metrics.retried(class);
                     job.suspected = (class.action() == Action::Confirm).then_some(class);
                     let delay = retry_delay(job.attempts, retry);
                     self.put_off(job, delay).await;
@@ -144,7 +144,7 @@ impl Dispatcher {
 
     async fn bury(&self, job: Job, class: Class, error: String) {
         tracing::info!(did = job.did, reason = class.name(), "dead letter: {error}");
-        self.metrics.dead.inc();
+        self.metrics.buried(class);
         self.ledger.settle(job, Verdict::Dead(Death { reason: class.name(), error })).await;
     }
 

@@ -30,6 +30,7 @@ mod survives_kills_and_a_full_redis;
 mod tells_the_service_manager;
 use rsky_testnet::network::repos as synthetic;
 mod tells_the_truth;
+mod tells_what_is_declared;
 mod verifies_real_repositories;
 mod walks_the_mst_suite;
 mod whose_fault;

@@ -10,7 +10,11 @@ mod text;
 
 pub use health::{Health, Readiness, STARTING};
 pub use healthcheck::healthcheck;
-pub use metrics::registry;
+pub use metrics::{
+    COMMON, Counter, Counters, Declaration, Gauge, Group, Histogram, Histograms, Kind, Label,
+    OF_EVERY_DAEMON, Registry, Series, Values, counter, differences, document, gauge, histogram,
+    print_document, registry,
+};
 pub use prometheus_client;
 pub use server::Admin;
 pub use status::Status;

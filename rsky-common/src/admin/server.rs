@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{Health, Status, page};
+use super::{Health, Status, metrics::registry, page};
 use crate::runtime::memory::resident_bytes;
 use crate::runtime::vitals::Vitals;
 use crate::runtime::{Context, Stages};
@@ -45,9 +45,16 @@ struct Shared {
 
 impl Admin {
     /// The pages of a daemon whose parts and sections are still to come.
-    pub fn new(name: &'static str, version: &'static str, registry: Registry, context: &Context) -> Self {
-        let vitals = context.service.vitals().clone();
-        Self { name, version, registry, health: Health::new(), status: Status::new(), vitals }
+    pub fn new(name: &'static str, version: &'static str, context: &Context) -> Self {
+        let (health, vitals) = (Health::new(), context.service.vitals().clone());
+        Self {
+            name,
+            version,
+            registry: registry(name, version, &health),
+            health,
+            status: Status::new(),
+            vitals,
+        }
     }
 
     /// Binds the port, so that one in use stops the start rather than a task later, and serves as a stage until `stop`.

@@ -10,13 +10,11 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
 use super::{LinkError, RedisLink};
+use crate::admin::{Label, counter};
 use crate::config::LetterBounds;
 use crate::runtime::backoff::sleep_or_stop;
 use crate::wire::names::dead_letter_stream;
@@ -180,22 +178,19 @@ fn count(letters: &str, trimmed: u64, now: Instant) {
     }
 }
 
-/// `dead_letters_trimmed_total` by stream, for the registry of every daemon.
-#[derive(Debug)]
-pub struct TrimmedLetters;
+crate::declare! {
+    OF_LETTERS, "Dead letters";
+    TRIMMED = counter("dead_letters_trimmed_total", "letters", "Dead letters of single entries that were trimmed, oldest first")
+        .by(&[Label::configured("stream", "a stream of dead letters")]).absent("before the first");
+}
 
-impl Collector for TrimmedLetters {
-    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
+/// Registers them, for every daemon.
+pub(crate) fn register(registry: &mut Registry) {
+    TRIMMED.asked_by(registry, || {
         let all = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-        let help = "Dead letters of single entries that were trimmed, oldest first";
-        let mut family =
-            encoder.encode_descriptor("dead_letters_trimmed", help, None, MetricType::Counter)?;
-        for (stream, known) in all.iter().filter(|(_, known)| known.trimmed > 0) {
-            let labels = [("stream", stream.as_str())];
-            ConstCounter::new(known.trimmed).encode(family.encode_family(&labels)?)?;
-        }
-        Ok(())
-    }
+        let trimmed = all.iter().filter(|(_, known)| known.trimmed > 0);
+        trimmed.map(|(stream, known)| (vec![stream.clone()], known.trimmed as f64)).collect()
+    });
 }
 
 #[cfg(test)]
@@ -207,7 +202,7 @@ mod tests {
         count("a_test_dlq", 3, Instant::now());
         count("a_test_dlq", 4, Instant::now());
         let mut text = String::new();
-        let registry = crate::admin::registry("test", "1");
+        let registry = crate::admin::registry("test", "1", &crate::admin::Health::new());
         prometheus_client::encoding::prometheus_text::encode(&mut text, &registry).unwrap();
         assert!(text.contains("dead_letters_trimmed_total{stream=\"a_test_dlq\"} 7"), "{text}");
     }

@@ -19,6 +19,7 @@ pub mod consumer;
 pub mod page;
 
 pub mod dead_letters;
+pub mod figures;
 pub mod letter_room;
 pub mod letters;
 pub mod overview;
@@ -26,5 +27,6 @@ pub mod overview;
 pub use connection::{LinkError, RedisLink, RedisServer};
 pub use cursor::{CursorWriter, Found, Outcome};
 pub use dead_letters::DeadLetter;
+pub use figures::RedisFigures;
 pub use gate::{Gate, GateConfig, Outage, Permit, Shut};
 pub use writer::{Batch, StreamWriter};

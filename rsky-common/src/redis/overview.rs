@@ -4,11 +4,12 @@
 //! goes on.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use redis::{Cmd, FromRedisValue, Value};
 use serde_json::{Map, json};
 
+use super::figures::RedisFigures;
 use super::{Gate, LinkError, RedisLink};
 use crate::admin::Status;
 use crate::runtime::backoff::sleep_or_stop;
@@ -21,8 +22,13 @@ const EVERY: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// None: what cannot be seen is shown as that.
-pub async fn watch(link: RedisLink, streams: Vec<String>, status: Status) -> Result<(), LinkError> {
-    watch_with_gates(link, streams, status, Vec::new()).await
+pub async fn watch(
+    link: RedisLink,
+    streams: Vec<String>,
+    status: Status,
+    figures: RedisFigures,
+) -> Result<(), LinkError> {
+    watch_with_gates(link, streams, status, figures, Vec::new()).await
 }
 
 /// As [`watch`]; the gates learn the lengths that are seen, so that a stream nobody writes to now is not shown as it was
@@ -34,6 +40,7 @@ pub async fn watch_with_gates(
     mut link: RedisLink,
     streams: Vec<String>,
     status: Status,
+    figures: RedisFigures,
     gates: Vec<Gate>,
 ) -> Result<(), LinkError> {
     let stop = link.stop().clone();
@@ -41,11 +48,13 @@ pub async fn watch_with_gates(
         match look(&mut link, &streams, &gates).await {
             Ok(facts) => {
                 link.succeeded();
+                figures.note(&facts);
                 status.put("redis", facts);
             }
             Err(LinkError::Stopped) => return Ok(()),
             Err(error) => {
                 gates.iter().for_each(Gate::note_unknown);
+                figures.note_unknown();
                 status.put("redis", json!({ "error": error.to_string() }));
                 match link.wait_out(error).await {
                     Ok(()) => continue,
@@ -76,28 +85,48 @@ async fn look(
             }
         }
         let dead = answer::<u64>(link, redis::cmd("XLEN").arg(format!("{stream}_dlq"))).await?;
+        let mut groups = groups(link, stream).await?;
         // XINFO of a stream that is not there yet is an error, not an empty list.
-        let groups = match length {
-            Ok(0) => json!({}),
-            _ => groups(link, stream).await?,
-        };
+        if length == Ok(0) && groups.get("error").is_some() {
+            groups = json!({});
+        }
         facts.insert(
             stream.clone(),
             json!({ "length": shown(length), "dead_letters": shown(dead), "groups": groups }),
         );
     }
-    match answer::<String>(link, redis::cmd("INFO").arg("memory")).await? {
-        Ok(info) => {
-            let field = |name: &str| {
+    for (section, fields) in [("memory", MEMORY), ("persistence", PERSISTENCE)] {
+        match answer::<String>(link, redis::cmd("INFO").arg(section)).await? {
+            Ok(info) => fields.iter().for_each(|(name, told_as)| {
                 let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-                value.and_then(|value| value.trim().parse::<u64>().ok())
-            };
-            facts.insert("used_memory_bytes".to_owned(), json!(field("used_memory")));
-            facts.insert("maxmemory_bytes".to_owned(), json!(field("maxmemory")));
+                facts.insert(
+                    (*told_as).to_owned(),
+                    value.map_or(json!(null), |value| plain(name, value.trim())),
+                );
+            }),
+            Err(why) => drop(facts.insert(section.to_owned(), json!({ "error": why }))),
         }
-        Err(why) => drop(facts.insert("memory".to_owned(), json!({ "error": why }))),
     }
     Ok(facts.into())
+}
+
+/// Fields of INFO, and what they are told as.
+type Fields = &'static [(&'static str, &'static str)];
+const MEMORY: Fields = &[("used_memory", "used_memory_bytes"), ("maxmemory", "maxmemory_bytes")];
+const PERSISTENCE: Fields = &[
+    ("aof_enabled", "append_only"),
+    ("aof_last_write_status", "last_append_ok"),
+    ("rdb_last_bgsave_status", "last_save_ok"),
+];
+
+fn plain(name: &str, value: &str) -> serde_json::Value {
+    if name.ends_with("_status") {
+        json!(value == "ok")
+    } else if name.ends_with("_enabled") {
+        json!(value == "1")
+    } else {
+        json!(value.parse::<u64>().ok())
+    }
 }
 
 /// A command's answer, or why the server refuses it. What passes by itself (a lost connection) ends the look.
@@ -135,17 +164,41 @@ async fn groups(link: &mut RedisLink, stream: &str) -> Result<serde_json::Value,
         Some(Value::Int(number)) => json!(number),
         _ => json!(null),
     };
-    let named = listed.iter().map(|facts| {
+    let mut told = Map::new();
+    for facts in &listed {
         let name = match facts.get("name") {
             Some(Value::BulkString(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
             _ => String::new(),
         };
+        let pending = number(facts, "pending");
+        let oldest = if pending == json!(0) { json!(0) } else { oldest_pending(link, stream, &name).await? };
         let about = json!({
             "consumers": number(facts, "consumers"),
-            "pending": number(facts, "pending"),
+            "pending": pending,
             "lag": number(facts, "lag"),
+            "oldest_pending_seconds": oldest,
         });
-        (name, about)
-    });
-    Ok(serde_json::Value::Object(named.collect()))
+        told.insert(name, about);
+    }
+    Ok(told.into())
+}
+
+/// Seconds since the oldest entry was written that a group has read and not acknowledged, by its id.
+async fn oldest_pending(
+    link: &mut RedisLink,
+    stream: &str,
+    group: &str,
+) -> Result<serde_json::Value, LinkError> {
+    type Summary = (u64, Option<String>, Option<String>, Value);
+    let mut command = redis::cmd("XPENDING");
+    command.arg(stream).arg(group);
+    let summary = match answer::<Summary>(link, &command).await? {
+        Ok(summary) => summary,
+        Err(why) => return Ok(json!({ "error": why })),
+    };
+    let Some(written_ms) = summary.1.and_then(|id| id.split('-').next()?.parse::<u128>().ok()) else {
+        return Ok(json!(0));
+    };
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    Ok(json!(now_ms.saturating_sub(written_ms) as f64 / 1000.0))
 }

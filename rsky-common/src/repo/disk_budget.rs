@@ -54,6 +54,11 @@ impl DiskBudget {
         self.used.load(Ordering::Relaxed)
     }
 
+    /// Bytes that may be taken in all.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
     /// The share of one repository; nothing is taken yet.
     pub(super) fn share(&self) -> DiskShare {
         DiskShare { budget: self.clone(), bytes: 0 }

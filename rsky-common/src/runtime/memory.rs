@@ -156,7 +156,16 @@ pub(super) fn mebibytes(bytes: u64) -> String {
 
 /// Resident memory of this process in bytes, from `/proc/self/status` text.
 pub(crate) fn resident_bytes(status: &str) -> Option<u64> {
-    let value = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    kibibytes(status, "VmRSS:")
+}
+
+/// Size of its address space in bytes, from the same.
+pub(crate) fn virtual_bytes(status: &str) -> Option<u64> {
+    kibibytes(status, "VmSize:")
+}
+
+fn kibibytes(status: &str, field: &str) -> Option<u64> {
+    let value = status.lines().find_map(|line| line.strip_prefix(field))?;
     value.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 

@@ -2,6 +2,7 @@
 
 use super::accounts::AccountNews;
 use crate::collections::{Collection, Flags, Parts, RecordContext, Row};
+use crate::metrics::EventType;
 
 /// One record event, validated and taken apart.
 #[derive(Debug, Clone)]
@@ -104,6 +105,8 @@ pub struct Work {
     pub account: Option<AccountNews>,
     /// Whether Postgres may refuse it for what it says ([`super::doubt`]).
     pub is_doubtful: bool,
+    /// What it was, for the metrics.
+    pub event: EventType,
 }
 
 impl Work {

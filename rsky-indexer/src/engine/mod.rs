@@ -47,6 +47,7 @@ pub use notifications::Notifications;
 pub(crate) use posts::{above, refs};
 pub use sql::Statements;
 
+use crate::metrics::{Phase, Watch};
 pub(crate) use rsky_common::postgres::transaction::end;
 
 use aggregates::Deltas;
@@ -121,7 +122,10 @@ pub async fn apply(
             outcome => break outcome?,
         };
     };
-    Ok(rows + Box::pin(posts::second_look::after_commit(connection, statements, unseen)).await?)
+    let mut watch = statements.phases().watch();
+    let again = Box::pin(posts::second_look::after_commit(connection, statements, unseen)).await?;
+    watch.ended(Phase::SecondLook);
+    Ok(rows + again)
 }
 
 async fn apply_trusting<'c>(
@@ -130,9 +134,13 @@ async fn apply_trusting<'c>(
     batch: &[&'c Work],
     trust: Trust,
 ) -> Result<(usize, Unseen<'c>), EngineError> {
+    let mut watch = statements.phases().watch();
     begin(connection, statements).await?;
-    let outcome = apply_in_transaction(connection, statements, batch, trust).await;
-    end(connection, outcome).await
+    watch.ended(Phase::Begin);
+    let outcome = apply_in_transaction(connection, statements, batch, trust, &mut watch).await;
+    let outcome = end(connection, outcome).await?;
+    watch.ended(Phase::Commit);
+    Ok(outcome)
 }
 
 /// Begins a transaction for a batch, or for a look around it.
@@ -145,6 +153,7 @@ async fn apply_in_transaction<'c>(
     statements: &Statements,
     batch: &[&'c Work],
     trust: Trust,
+    watch: &mut Watch<'_>,
 ) -> Result<(usize, Unseen<'c>), EngineError> {
     let mut changes: Vec<&'c Change> = batch.iter().filter_map(|work| work.change.as_ref()).collect();
     changes.retain(|change| statements.has_place_for(change.collection));
@@ -154,9 +163,11 @@ async fn apply_in_transaction<'c>(
         load::load_taken_keys(connection, statements, &changes, &mut known).await?;
     }
     let threads = posts::refs::load_threads(connection, statements, &changes, &known).await?;
+    watch.ended(Phase::Load);
     let Plan { waves, repeated } = plan::plan(&changes, &known, &threads);
     let deltas = Deltas::default();
     let unseen = Unseen::of(&changes, &known);
+    watch.ended(Phase::Plan);
     let alone = changes.len() == 1;
     let mut batch_state =
         Batch { connection, statements, known, deltas, trust, threads, alone, unseen, repeated, rows: 0 };
@@ -168,9 +179,11 @@ async fn apply_in_transaction<'c>(
         batch_state.trust = Trust::Nothing;
     }
     let Batch { connection, deltas, unseen, rows, .. } = batch_state;
+    watch.ended(Phase::Write);
     let seen = batch.iter().filter_map(|work| work.seen.as_ref());
     let synced = sync_state::note(connection, statements, seen).await?
         + accounts::note(connection, statements, batch).await?;
     let counted = deltas.write(connection, statements).await?;
+    watch.ended(Phase::Count);
     Ok((rows + synced + counted, unseen))
 }

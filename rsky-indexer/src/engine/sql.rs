@@ -10,6 +10,7 @@ use sqlx::{AssertSqlSafe, Postgres};
 
 use super::notifications::Notifications;
 use crate::collections::{ALL, Collection, Table};
+use crate::metrics::Phases;
 use crate::schema::{RevMode, Schema};
 
 /// Every statement the engine sends, and whether the server may keep them prepared.
@@ -22,6 +23,7 @@ pub struct Statements {
     notifications: Notifications,
     schema: Schema,
     preamble: Preamble,
+    phases: Phases,
     /// Batches left to be loaded in full: a create among the last met its record.
     doubt: AtomicU32,
 }
@@ -56,6 +58,7 @@ impl Statements {
             notifications: Notifications::default(),
             schema,
             preamble: Preamble::default(),
+            phases: Phases::default(),
             doubt: AtomicU32::new(0),
         }
     }
@@ -65,6 +68,18 @@ impl Statements {
     pub fn with_preamble(mut self, preamble: Preamble) -> Self {
         self.preamble = preamble;
         self
+    }
+
+    /// With a histogram of where the time goes.
+    #[must_use]
+    pub fn with_phases(mut self, phases: Phases) -> Self {
+        self.phases = phases;
+        self
+    }
+
+    /// Where the time goes.
+    pub fn phases(&self) -> &Phases {
+        &self.phases
     }
 
     /// What every transaction of theirs says.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use prometheus_client::metrics::counter::Counter;
+use rsky_common::admin::Counter;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
@@ -128,6 +128,16 @@ impl Handover {
             deferred,
         };
         (handover, Tasks { receiver, room })
+    }
+
+    /// How many entries are held beside the lanes.
+    pub fn held(&self) -> usize {
+        self.room.held()
+    }
+
+    /// How many may be held now.
+    pub fn bound(&self) -> usize {
+        self.room.bound()
     }
 
     /// Hands an entry over: it is settled there then. Without room it is put off, and read again later. A commit alone

@@ -27,7 +27,7 @@ use super::waiting::{Ready, Turn, Waiting};
 use crate::acks::{Acks, Fate};
 use crate::isolate::{WhenHeld, Writer, Written};
 use crate::job::Job;
-use crate::metrics::{HandleLabels, Metrics};
+use crate::metrics::Metrics;
 
 /// Entries, and answers, that are taken at a time.
 const BATCH: usize = 500;
@@ -358,7 +358,6 @@ impl Stage {
     /// Tells the pages how it stands, and Redis that the entries are not forgotten.
     async fn tell(&mut self) {
         let (held, delayed) = (self.tasks.room.held(), self.waiting.delayed());
-        self.metrics.handle_entries.set(i64::try_from(held).unwrap_or(i64::MAX));
         self.status.put(
             "handles",
             json!({
@@ -392,6 +391,6 @@ impl Stage {
     }
 
     pub(super) fn count(&self, outcome: &'static str) {
-        self.metrics.handles.get_or_create(&HandleLabels { outcome }).inc();
+        self.metrics.looked_at(outcome);
     }
 }

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
-use prometheus_client::registry::Registry;
-use rsky_common::admin::Health;
+use rsky_common::admin::{Health, Registry};
 use rsky_common::postgres::PostgresServer;
 use sqlx::PgConnection;
 use tokio::sync::mpsc;

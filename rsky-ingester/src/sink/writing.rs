@@ -200,7 +200,9 @@ impl Writing {
 
     async fn write_batch(&mut self) -> Result<(), LinkError> {
         let sink = &mut self.sink;
+        let asked = Instant::now();
         let permit = sink.gate.pass(sink.writer.link(), &sink.stop).await?;
+        let waited = asked.elapsed();
         let rules = Rules {
             source: &sink.source,
             duplicates: sink.duplicates.as_ref(),
@@ -218,6 +220,7 @@ impl Writing {
         let moved = cut.cursor.filter(|cursor| self.cursor.is_none_or(|stored| *cursor > stored));
         if !cut.batch.is_empty() || moved.is_some() {
             let cursor = moved.map(|cursor| cursor.to_string());
+            let begun = Instant::now();
             match sink.writer.write(&cut.batch, cursor.as_deref()).await? {
                 Outcome::Written { length } => sink.gate.note_length(length),
                 Outcome::Moved(found) => {
@@ -227,6 +230,8 @@ impl Writing {
                 }
             }
             self.wrote = true;
+            let (sink, entries) = (&self.sink, cut.batch.entries.len());
+            sink.metrics.took(&sink.source, entries, waited.as_secs_f64(), begun.elapsed().as_secs_f64());
         }
         self.cursor = self.cursor.max(moved);
         self.seen = self.seen.max(cut.seen);

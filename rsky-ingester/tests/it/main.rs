@@ -27,4 +27,5 @@ mod stays_within_memory;
 mod survives_redis;
 mod tells_the_service_manager;
 mod tells_the_truth;
+mod tells_what_is_declared;
 mod writes_what_the_reference_wrote;
