@@ -7,9 +7,13 @@
 mod containers;
 mod engine;
 mod nspawn;
+mod queries;
 mod root;
 mod stand_ins;
 mod units;
+mod watching;
+#[cfg(test)]
+mod watching_tests;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -90,7 +94,7 @@ pub(crate) fn deploy_check(options: &Options) -> Result<()> {
         }
     }
     println!(
-        "not run here: the official images of Redis, Postgres and Prometheus, a compile inside the image, Compose v2"
+        "not run here: the official images of Redis, Postgres and Prometheus, Grafana, a compile inside the image, Compose v2"
     );
     if bad.is_empty() { Ok(()) } else { bail!("{} failed or were skipped", bad.join(", ")) }
 }
