@@ -1,6 +1,8 @@
-//! The simulated AT network as a program: replays a recording, or makes load.
+//! The simulated AT network as a program: simulates a world, replays a recording, or makes load.
 
 #![allow(clippy::print_stdout, reason = "the address is this program's output")]
+
+mod simulate;
 
 use std::fs::File;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -24,6 +26,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Serve a world made from a seed: accounts, repositories, relays, hosts, directory, handles, labeler.
+    Simulate(simulate::SimulateArguments),
     /// Serve a recorded corpus folder, gzip-compressed or not.
     Replay {
         /// The folder, with firehose.frames and labels.frames.
@@ -85,13 +89,25 @@ async fn main() -> Result<()> {
         .init();
     // Listening for the signals before anything is started: none is missed.
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let network = network(Arguments::parse().command).await?.start().await?;
-    println!("{}", network.url());
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    let mut end = async || {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    match Arguments::parse().command {
+        Command::Simulate(arguments) => {
+            let world = simulate::simulate(&arguments).await?;
+            end().await;
+            world.stop().await
+        }
+        command => {
+            let network = network(command).await?.start().await?;
+            println!("{}", network.url());
+            end().await;
+            network.stop().await
+        }
     }
-    network.stop().await
 }
 
 async fn network(command: Command) -> Result<NetworkBuilder> {
@@ -123,5 +139,6 @@ async fn network(command: Command) -> Result<NetworkBuilder> {
             }
             builder
         }
+        Command::Simulate(_) => anyhow::bail!("not a network of fixed frames"),
     })
 }

@@ -2,13 +2,14 @@
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::control::{Control, Feed};
 use super::corpus::Corpus;
-use super::directory::{Directory, Known, RepoAnswer};
+use super::directory::{Directory, Known, RepoAnswer, Source};
 use super::list_repos::{ListRepos, PAGE_SIZE, RepoPage};
 use super::script::Script;
 use super::server::{Parts, RunningNetwork};
@@ -33,6 +34,7 @@ pub struct NetworkBuilder {
     pages: Option<Vec<RepoPage>>,
     page_size: Option<usize>,
     known: Known,
+    source: Option<Arc<dyn Source>>,
     port: u16,
     rate: Option<NonZeroU32>,
     from_end: bool,
@@ -97,6 +99,13 @@ impl NetworkBuilder {
         self
     }
 
+    /// Where documents, handles and repositories come from that are not added one by one.
+    #[must_use]
+    pub fn source(mut self, source: Arc<dyn Source>) -> Self {
+        self.source = Some(source);
+        self
+    }
+
     /// The port; the default 0 takes a free one.
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {
@@ -151,7 +160,7 @@ impl NetworkBuilder {
                 self.pages.unwrap_or(corpus.pages),
                 self.page_size.unwrap_or(PAGE_SIZE),
             )?,
-            directory: Directory::new(known),
+            directory: Directory::new(known, self.source),
         };
         RunningNetwork::new(parts, self.port, self.send_buffer)
     }

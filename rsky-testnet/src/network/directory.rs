@@ -24,6 +24,16 @@ pub enum RepoAnswer {
     },
 }
 
+/// Where a directory looks for what it has not been told itself. Answers may change while the network runs.
+pub trait Source: Send + Sync + std::fmt::Debug {
+    /// The DID document, as it is to be served.
+    fn document(&self, did: &str) -> Option<Value>;
+    /// The DID of a handle.
+    fn handle(&self, handle: &str) -> Option<String>;
+    /// What getRepo answers.
+    fn repo(&self, did: &str) -> Option<RepoAnswer>;
+}
+
 /// Who is known: DID documents, handles and repositories.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Known {
@@ -44,12 +54,14 @@ struct State {
 #[derive(Clone, Default)]
 pub struct Directory {
     state: Arc<RwLock<State>>,
+    source: Option<Arc<dyn Source>>,
     hanging: Arc<watch::Sender<bool>>,
 }
 
 impl Directory {
-    pub(super) fn new(known: Known) -> Self {
-        Self { state: Arc::new(RwLock::new(State { known, ..State::default() })), hanging: Arc::default() }
+    pub(super) fn new(known: Known, source: Option<Arc<dyn Source>>) -> Self {
+        let state = Arc::new(RwLock::new(State { known, ..State::default() }));
+        Self { state, source, hanging: Arc::default() }
     }
 
     /// Adds or replaces a DID document, under its `id`.
@@ -126,7 +138,9 @@ impl Directory {
 
     /// The document of `did`, its PDS being at `pds`.
     pub(super) fn document(&self, did: &str, pds: &str) -> Option<Value> {
-        let mut document = self.read(|state| state.known.documents.get(did).cloned())?;
+        let Some(mut document) = self.read(|state| state.known.documents.get(did).cloned()) else {
+            return self.source.as_ref()?.document(did);
+        };
         let services = document.get_mut("service").and_then(Value::as_array_mut);
         for service in services.into_iter().flatten() {
             let id = service.get("id").and_then(Value::as_str).unwrap_or_default();
@@ -141,11 +155,13 @@ impl Directory {
 
     /// The DID of a handle, written exactly as recorded.
     pub(super) fn handle(&self, handle: &str) -> Option<String> {
-        self.read(|state| state.known.handles.get(handle).cloned())
+        let told = self.read(|state| state.known.handles.get(handle).cloned());
+        told.or_else(|| self.source.as_ref()?.handle(handle))
     }
 
     pub(super) fn repo(&self, did: &str) -> Option<RepoAnswer> {
-        self.read(|state| state.known.repos.get(did).cloned())
+        let told = self.read(|state| state.known.repos.get(did).cloned());
+        told.or_else(|| self.source.as_ref()?.repo(did))
     }
 
     fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {

@@ -7,7 +7,8 @@
 //! open, idle, and answers pings.
 //!
 //! [`Control`] makes it the bad peer: it closes, resets, stalls, goes silent, refuses, and sends anything.
-//! [`load`] is a seeded firehose that is as fast as its reader.
+//! [`load`] is a seeded firehose that is as fast as its reader; [`world`] a whole network from a seed, with accounts, keys,
+//! repositories and everything that happens to them.
 //!
 //! ```no_run
 //! # async fn example() -> anyhow::Result<()> {
@@ -21,6 +22,7 @@
 
 mod builder;
 pub mod car;
+pub mod cbor_in;
 pub mod cbor_out;
 mod control;
 pub mod corpus;
@@ -34,10 +36,11 @@ pub mod repos;
 mod script;
 mod server;
 mod socket;
+pub mod world;
 
 pub use builder::{Network, NetworkBuilder};
 pub use control::{Control, Feed, Refusal};
-pub use directory::{Directory, RepoAnswer};
+pub use directory::{Directory, RepoAnswer, Source};
 pub use list_repos::{Failure, ListRepos, PAGE_SIZE, RepoPage};
 pub use script::Script;
 pub use server::RunningNetwork;

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::frames::peek;
 
 type Maker = Arc<dyn Fn(u64) -> Bytes + Send + Sync>;
+type Oldest = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// The frames of one stream endpoint, in order: a fixed list, or a generator by seq.
 #[derive(Clone, Default)]
@@ -22,6 +23,8 @@ struct Generated {
     first_seq: u64,
     count: u64,
     make: Maker,
+    /// The first seq that can still be made; `None`: all can.
+    oldest: Option<Oldest>,
 }
 
 #[derive(Clone, Debug)]
@@ -58,7 +61,23 @@ impl Script {
         count: u64,
         make: impl Fn(u64) -> Bytes + Send + Sync + 'static,
     ) -> Self {
-        Self { generated: Some(Generated { first_seq, count, make: Arc::new(make) }), fixed: Vec::new() }
+        let generated = Generated { first_seq, count, make: Arc::new(make), oldest: None };
+        Self { generated: Some(generated), fixed: Vec::new() }
+    }
+
+    /// The same, of which only those from `oldest` on are kept: who asks for earlier ones is told `OutdatedCursor` and
+    /// begins there. `oldest` never falls.
+    pub fn kept(
+        first_seq: u64,
+        count: u64,
+        make: impl Fn(u64) -> Bytes + Send + Sync + 'static,
+        oldest: impl Fn() -> u64 + Send + Sync + 'static,
+    ) -> Self {
+        let mut script = Self::generated(first_seq, count, make);
+        if let Some(generated) = &mut script.generated {
+            generated.oldest = Some(Arc::new(oldest));
+        }
+        script
     }
 }
 
@@ -74,6 +93,8 @@ impl fmt::Debug for Script {
 pub(super) enum Start {
     /// At this position of the log.
     At(u64),
+    /// What follows the cursor is not kept any more: `OutdatedCursor`, and then from this position on.
+    Outdated(u64),
     /// The cursor is beyond the last seq: `FutureCursor`.
     Future,
 }
@@ -138,10 +159,16 @@ impl Log {
     ///
     /// With a cursor it begins at the first frame with a greater seq, or at the frames without a seq just before that.
     pub(super) fn start(&self, cursor: Option<u64>, from_end: bool) -> Start {
+        let oldest = self.generated.as_ref().and_then(|generated| {
+            let oldest = generated.oldest.as_ref()?;
+            Some(oldest().saturating_sub(generated.first_seq))
+        });
         let Some(cursor) = cursor else {
             return Start::At(match (&self.generated, from_end) {
-                (_, false) => 0,
-                (Some(generated), true) if generated.count > u64::from(u32::MAX) => *self.head.borrow(),
+                (_, false) => oldest.unwrap_or(0),
+                (Some(generated), true) if oldest.is_some() || generated.count > u64::from(u32::MAX) => {
+                    oldest.unwrap_or(0).max(*self.head.borrow())
+                }
                 (_, true) => self.length(),
             });
         };
@@ -155,7 +182,11 @@ impl Log {
         if let Some(generated) = &self.generated
             && last_made.is_some_and(|last| cursor < last)
         {
-            return Start::At((cursor + 1).saturating_sub(generated.first_seq));
+            let next = (cursor + 1).saturating_sub(generated.first_seq);
+            return match oldest {
+                Some(oldest) if next < oldest => Start::Outdated(oldest),
+                _ => Start::At(next),
+            };
         }
         let next =
             tail.iter().position(|entry| entry.seq.is_some_and(|seq| seq > cursor)).unwrap_or(tail.len());
@@ -202,6 +233,20 @@ mod tests {
             assert_eq!(log.start(Some(cursor), false), Start::At(position), "cursor {cursor}");
         }
         assert_eq!(log.start(Some(21), false), Start::Future);
+    }
+
+    #[test]
+    fn what_is_not_kept_is_outdated() {
+        let log = Log::new(Script::kept(10, 20, |_| Bytes::new(), || 15));
+        for (cursor, start) in
+            [(0, Start::Outdated(5)), (13, Start::Outdated(5)), (14, Start::At(5)), (28, Start::At(19))]
+        {
+            assert_eq!(log.start(Some(cursor), false), start, "cursor {cursor}");
+        }
+        assert_eq!(log.start(None, false), Start::At(5));
+        log.note_sent(7);
+        assert_eq!(log.start(None, true), Start::At(7));
+        assert_eq!(log.start(Some(30), false), Start::Future);
     }
 
     #[test]

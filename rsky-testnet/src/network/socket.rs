@@ -106,11 +106,17 @@ async fn serve(io: TcpStream, early: Bytes, mut subscription: Subscription, toke
     config.read_buffer_size = 16 * 1024;
     config.write_buffer_size = WRITE_BUFFER;
     let ws = WebSocketStream::from_partially_read(io, early.to_vec(), Role::Server, Some(config)).await;
-    let Start::At(position) = *start else {
-        return future_cursor(ws).await;
+    let mut urgent = VecDeque::new();
+    let position = match *start {
+        Start::At(position) => position,
+        Start::Outdated(position) => {
+            let message = "Requested cursor exceeded limit. Possibly missing events";
+            urgent.push_back(Message::Binary(super::frames::info("OutdatedCursor", message)));
+            position
+        }
+        Start::Future => return future_cursor(ws).await,
     };
-    let mut socket =
-        Socket { ws, control, position, urgent: VecDeque::new(), unflushed: false, pace: Pace::new() };
+    let mut socket = Socket { ws, control, position, urgent, unflushed: false, pace: Pace::new() };
     let cancelled = token.cancelled();
     tokio::pin!(cancelled);
     loop {

@@ -7,7 +7,7 @@
 
 mod activity;
 mod commits;
-mod draw;
+pub(crate) mod draw;
 mod events;
 mod notes;
 mod rich;

@@ -1,0 +1,268 @@
+//! A world, served: relays, hosts, directory, labeler.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::super::control::lock;
+use super::super::directory::{RepoAnswer, Source};
+use super::super::frames::{self, peek};
+use super::super::list_repos::RepoPage;
+use super::super::load::FIRST_SEQ;
+use super::super::{Network, RunningNetwork, Script};
+use super::labels;
+use super::options::WorldOptions;
+use super::simulation::World;
+
+/// Repositories on a page of listRepos.
+const PAGE: usize = 100;
+/// How far apart the numbers of two relays are.
+const BETWEEN_RELAYS: u64 = 10_000_000_000;
+
+/// How a world is served.
+#[derive(Clone, Debug)]
+pub struct Serving {
+    /// Port of the first relay; 0 takes a free one. Everything else has free ports.
+    pub port: u16,
+    /// Frames a second for every subscriber; `None`: as fast as they are read.
+    pub rate: Option<NonZeroU32>,
+    /// Frames that a relay keeps for those who come later, at least 1. They take some 3 KB of memory each.
+    pub retention: usize,
+    /// Relays with the same events under numbers of their own, at least 1.
+    pub relays: usize,
+}
+
+impl Default for Serving {
+    fn default() -> Self {
+        Self { port: 0, rate: None, retention: 100_000, relays: 1 }
+    }
+}
+
+/// A world as a network of several ports: the first relay, which also has the directory, the handles and the labeler;
+/// further relays; and the hosts of the accounts.
+///
+/// The world stands still at the end of its history until a relay is read, and then goes as far as its fastest reader:
+/// directory and hosts answer as of that moment.
+pub struct WorldNetwork {
+    relays: Vec<RunningNetwork>,
+    hosts: Vec<RunningNetwork>,
+    stage: Arc<Stage>,
+}
+
+/// The world at the moment that was reached, and the frames since.
+struct Stage {
+    moment: Mutex<Moment>,
+    endpoints: Mutex<Vec<String>>,
+}
+
+struct Moment {
+    world: World,
+    retention: usize,
+    /// The last frames of the stream, under the numbers of the first relay.
+    frames: VecDeque<Bytes>,
+    /// Place of the first of them in the stream, from 0 on.
+    first: u64,
+}
+
+impl Moment {
+    /// Goes on until the frame at this place of the stream is made.
+    fn reach(&mut self, place: u64) {
+        while self.first + self.frames.len() as u64 <= place {
+            if !self.step() {
+                return;
+            }
+        }
+    }
+
+    fn step(&mut self) -> bool {
+        let Some(event) = self.world.step() else { return false };
+        let first = self.world.first_streamed();
+        if event.number >= first {
+            self.frames.push_back(event.frame(FIRST_SEQ + event.number - first));
+            if self.frames.len() > self.retention {
+                self.frames.pop_front();
+                self.first += 1;
+            }
+        }
+        true
+    }
+}
+
+impl WorldNetwork {
+    /// Makes the history, and serves it.
+    ///
+    /// # Errors
+    /// A port is taken.
+    pub async fn start(options: WorldOptions, serving: Serving) -> Result<Self> {
+        let (hosts, labels, seed) = (options.hosts.max(1), options.labels, options.seed);
+        let retention = serving.retention.max(1);
+        let history = options.history;
+        let made = move || {
+            let world = World::new(options);
+            let mut moment = Moment { world, retention, frames: VecDeque::new(), first: 0 };
+            while moment.world.number() < history && moment.step() {}
+            let labels: Vec<Bytes> = labels::labels(&moment.world)
+                .iter()
+                .zip(1..=labels)
+                .map(|(frame, seq)| labels::frame(seq, frame, seed))
+                .collect();
+            (moment, labels)
+        };
+        let (moment, labels) = tokio::task::spawn_blocking(made).await.context("make the history")?;
+        let listed = listing(&moment.world);
+        let length = moment.world.length() + 1 - moment.world.first_streamed();
+        let stage = Arc::new(Stage { moment: Mutex::new(moment), endpoints: Mutex::default() });
+        let mut network = Self { relays: Vec::new(), hosts: Vec::new(), stage: Arc::clone(&stage) };
+        for number in 0..hosts {
+            let source = Arc::new(Host { stage: Arc::clone(&stage), number });
+            let host = Network::builder().source(source).start().await?;
+            lock(&stage.endpoints).push(host.url());
+            network.hosts.push(host);
+        }
+        for relay in 0..serving.relays.max(1) {
+            let first_seq = FIRST_SEQ + relay as u64 * BETWEEN_RELAYS;
+            let builder = Network::builder()
+                .port(if relay == 0 { serving.port } else { 0 })
+                .rate(serving.rate)
+                .source(Arc::new(Everywhere { stage: Arc::clone(&stage) }))
+                .repo_pages(RepoPage::split(listed.clone(), PAGE))
+                .page_size(PAGE)
+                .labeler(Script::frames(labels.clone()))
+                .relay(script(&stage, first_seq, length));
+            network.relays.push(builder.start().await?);
+        }
+        Ok(network)
+    }
+
+    /// The relays; the first one is directory, handle server and labeler, too.
+    pub fn relays(&self) -> &[RunningNetwork] {
+        &self.relays
+    }
+
+    /// The hosts of the accounts.
+    pub fn hosts(&self) -> &[RunningNetwork] {
+        &self.hosts
+    }
+
+    /// The number of the last event of the stream at the first relay, once the whole world has happened.
+    pub fn last_seq(&self) -> u64 {
+        let moment = lock(&self.stage.moment);
+        FIRST_SEQ + moment.world.length() - moment.world.first_streamed()
+    }
+
+    /// Ends it.
+    ///
+    /// # Errors
+    /// Connections do not end within some seconds.
+    pub async fn stop(self) -> Result<()> {
+        for network in self.relays.into_iter().chain(self.hosts) {
+            network.stop().await?;
+        }
+        Ok(())
+    }
+}
+
+fn script(stage: &Arc<Stage>, first_seq: u64, length: u64) -> Script {
+    let (making, keeping) = (Arc::clone(stage), Arc::clone(stage));
+    let make = move |seq: u64| {
+        let place = seq - first_seq;
+        let mut moment = lock(&making.moment);
+        moment.reach(place);
+        let kept = place.checked_sub(moment.first).and_then(|at| moment.frames.get(at as usize));
+        // Whoever has fallen behind what is kept is told so, as by a relay.
+        let Some(frame) = kept else { return frames::error("ConsumerTooSlow") };
+        if first_seq == FIRST_SEQ { frame.clone() } else { numbered(frame, seq) }
+    };
+    Script::kept(first_seq, length, make, move || first_seq + lock(&keeping.moment).first)
+}
+
+/// A frame under another number.
+fn numbered(frame: &Bytes, seq: u64) -> Bytes {
+    let at = peek(frame).seq_at.expect("every event has a number") + 1;
+    let mut frame = frame.to_vec();
+    frame[at..at + 8].copy_from_slice(&seq.to_be_bytes());
+    frame.into()
+}
+
+fn listing(world: &World) -> Vec<Value> {
+    let one = |did: &str| {
+        let (rev, head) = world.head(did)?;
+        Some(json!({"did": did, "head": head.to_string(), "rev": rev, "active": true}))
+    };
+    world.dids().filter_map(one).collect()
+}
+
+/// What the directory and a relay know: everything.
+struct Everywhere {
+    stage: Arc<Stage>,
+}
+
+/// What one host knows: its own accounts.
+struct Host {
+    stage: Arc<Stage>,
+    number: usize,
+}
+
+impl Stage {
+    fn document(&self, did: &str) -> Option<Value> {
+        let endpoints = lock(&self.endpoints).clone();
+        lock(&self.moment).world.document(did, |host| endpoints.get(host).cloned().unwrap_or_default())
+    }
+
+    fn handle(&self, handle: &str) -> Option<String> {
+        lock(&self.moment).world.resolve(handle).map(str::to_owned)
+    }
+
+    fn repo(&self, did: &str, host: Option<usize>) -> Option<RepoAnswer> {
+        let moment = lock(&self.moment);
+        let own = moment.world.host(did)?;
+        if host.is_some_and(|host| host != own) {
+            return None;
+        }
+        moment.world.export(did).map(RepoAnswer::Car)
+    }
+}
+
+impl Source for Everywhere {
+    fn document(&self, did: &str) -> Option<Value> {
+        self.stage.document(did)
+    }
+
+    fn handle(&self, handle: &str) -> Option<String> {
+        self.stage.handle(handle)
+    }
+
+    fn repo(&self, did: &str) -> Option<RepoAnswer> {
+        self.stage.repo(did, None)
+    }
+}
+
+impl Source for Host {
+    fn document(&self, _did: &str) -> Option<Value> {
+        None
+    }
+
+    fn handle(&self, handle: &str) -> Option<String> {
+        self.stage.handle(handle)
+    }
+
+    fn repo(&self, did: &str) -> Option<RepoAnswer> {
+        self.stage.repo(did, Some(self.number))
+    }
+}
+
+impl std::fmt::Debug for Everywhere {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the world")
+    }
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "host {}", self.number)
+    }
+}

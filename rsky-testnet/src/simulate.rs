@@ -1,0 +1,103 @@
+//! The command that serves a world.
+
+use std::num::NonZeroU32;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use rsky_testnet::network::world::{Mix, Serving, WorldNetwork, WorldOptions};
+
+/// What a world is made of.
+#[derive(Args)]
+pub(crate) struct WorldArguments {
+    /// The same seed and options give the same world, byte for byte.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Accounts; one of ten signs up while the world runs.
+    #[arg(long, default_value_t = 200)]
+    accounts: usize,
+    /// Events before the relay's stream begins: what a backfill finds.
+    #[arg(long, default_value_t = 5_000)]
+    history: u64,
+    /// Events of the relay's stream.
+    #[arg(long, default_value_t = 20_000)]
+    live: u64,
+    /// How many of the last events of the history the stream repeats.
+    #[arg(long, default_value_t = 100)]
+    overlap: u64,
+    /// Frames of the labeler.
+    #[arg(long, default_value_t = 200)]
+    labels: u64,
+    /// Hosts (PDSes) that share the accounts.
+    #[arg(long, default_value_t = 3)]
+    hosts: usize,
+    /// Accounts that are deleted by the last events.
+    #[arg(long, default_value_t = 1)]
+    departures: usize,
+    /// Proportions: as on the production network, or with what is rare there happening often.
+    #[arg(long, value_enum, default_value_t = MixName::Natural)]
+    mix: MixName,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum MixName {
+    Natural,
+    Dense,
+}
+
+impl WorldArguments {
+    fn options(&self) -> WorldOptions {
+        WorldOptions {
+            seed: self.seed,
+            accounts: self.accounts,
+            history: self.history,
+            live: self.live,
+            overlap: self.overlap,
+            labels: self.labels,
+            hosts: self.hosts,
+            departures: self.departures,
+            mix: match self.mix {
+                MixName::Natural => Mix::Natural,
+                MixName::Dense => Mix::Dense,
+            },
+        }
+    }
+}
+
+/// How it is served.
+#[derive(Args)]
+pub(crate) struct SimulateArguments {
+    #[command(flatten)]
+    world: WorldArguments,
+    /// Port of 127.0.0.1 for the relay, the directory, handles and the labeler; a free one when 0. Hosts and further relays
+    /// have free ports.
+    #[arg(long, default_value_t = 0)]
+    port: u16,
+    /// Frames a second for every subscriber; as fast as they are read when absent.
+    #[arg(long)]
+    rate: Option<NonZeroU32>,
+    /// Frames that relays keep, some 3 KB of memory each. An older cursor is answered with OutdatedCursor, one of the future
+    /// with FutureCursor, and who falls behind with ConsumerTooSlow.
+    #[arg(long, default_value_t = 100_000)]
+    retention: usize,
+    /// Relays with the same events, under numbers of their own.
+    #[arg(long, default_value_t = 1)]
+    relays: usize,
+}
+
+/// Serves a world; prints the address of the first relay, then those of the others.
+///
+/// # Errors
+/// A port is taken.
+pub(crate) async fn simulate(arguments: &SimulateArguments) -> Result<WorldNetwork> {
+    let serving = Serving {
+        port: arguments.port,
+        rate: arguments.rate,
+        retention: arguments.retention,
+        relays: arguments.relays,
+    };
+    let network = WorldNetwork::start(arguments.world.options(), serving).await?;
+    for relay in network.relays() {
+        println!("{}", relay.url());
+    }
+    Ok(network)
+}
