@@ -15,6 +15,8 @@ pub mod servers;
 
 pub mod daemon;
 
+pub mod oracle;
+
 pub mod service_manager;
 
 pub mod streams;

@@ -28,6 +28,11 @@ struct Arguments {
 enum Command {
     /// Serve a world made from a seed: accounts, repositories, relays, hosts, directory, handles, labeler.
     Simulate(simulate::SimulateArguments),
+    /// Tell whether a database holds what must have become of a world; ends with 1 when it does not.
+    ///
+    /// The world's history must have been indexed before its stream was read, repository by repository as listed
+    /// (BACKFILLER_CONCURRENCY=1), and everything must have drained.
+    Oracle(simulate::OracleArguments),
     /// Serve a recorded corpus folder, gzip-compressed or not.
     Replay {
         /// The folder, with firehose.frames and labels.frames.
@@ -101,6 +106,9 @@ async fn main() -> Result<()> {
             end().await;
             world.stop().await
         }
+        Command::Oracle(arguments) => {
+            tokio::task::spawn_blocking(move || simulate::compare(&arguments)).await.context("compare")?
+        }
         command => {
             let network = network(command).await?.start().await?;
             println!("{}", network.url());
@@ -139,6 +147,6 @@ async fn network(command: Command) -> Result<NetworkBuilder> {
             }
             builder
         }
-        Command::Simulate(_) => anyhow::bail!("not a network of fixed frames"),
+        Command::Simulate(_) | Command::Oracle(_) => anyhow::bail!("not a network of fixed frames"),
     })
 }

@@ -1,10 +1,11 @@
-//! The command that serves a world.
+//! The commands about worlds: to serve one, and to tell whether a database holds what must have become of it.
 
 use std::num::NonZeroU32;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use rsky_testnet::network::world::{Mix, Serving, WorldNetwork, WorldOptions};
+use rsky_testnet::oracle::{self, Telling};
 
 /// What a world is made of.
 #[derive(Args)]
@@ -100,4 +101,43 @@ pub(crate) async fn simulate(arguments: &SimulateArguments) -> Result<WorldNetwo
         println!("{}", relay.url());
     }
     Ok(network)
+}
+
+/// Which database, and what was done.
+#[derive(Args)]
+pub(crate) struct OracleArguments {
+    #[command(flatten)]
+    world: WorldArguments,
+    /// The database: postgres://…
+    #[arg(long, value_name = "URL")]
+    postgres: String,
+    /// What INDEXER_NOTIFICATIONS was.
+    #[arg(long, value_enum, default_value_t = TellingName::Reference)]
+    notifications: TellingName,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum TellingName {
+    Reference,
+    Live,
+    Off,
+}
+
+/// Compares a database with what must have become of a world, and prints every table that differs.
+///
+/// # Errors
+/// A row differs, or the database cannot be read.
+pub(crate) fn compare(arguments: &OracleArguments) -> Result<()> {
+    let telling = match arguments.notifications {
+        TellingName::Reference => Telling::Reference,
+        TellingName::Live => Telling::Live,
+        TellingName::Off => Telling::Off,
+    };
+    let expected = oracle::expected(&arguments.world.options(), telling, None)?;
+    let differences = oracle::compare(&arguments.postgres, &expected)?;
+    println!("{differences}");
+    if !differences.is_empty() {
+        bail!("{} tables differ", differences.tables.len());
+    }
+    Ok(())
 }

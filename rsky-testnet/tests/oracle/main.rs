@@ -1,4 +1,4 @@
-//! The simulated world.
+//! The simulated world, and the oracle that says what must become of it.
 #![allow(
     unreachable_pub,
     clippy::unwrap_used,
@@ -9,4 +9,6 @@
     clippy::print_stdout
 )]
 
+mod pipeline;
+mod whole_pipeline;
 mod worlds;

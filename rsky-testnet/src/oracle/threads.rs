@@ -1,0 +1,72 @@
+//! What came before that by which it is judged (DECISIONS 13).
+
+use super::state::State;
+
+impl State {
+    /// A post has come: replies that waited for it are judged in full, and those that waited for these; quotes that were
+    /// stored before it are judged by its gate.
+    pub(super) fn post_came(&mut self, uri: &str) {
+        let indexed = self.posts.get(uri).map(|post| post.indexed.clone()).unwrap_or_default();
+        let mut mended = vec![uri.to_owned()];
+        while let Some(above) = mended.pop() {
+            let replies: Vec<String> = self.by_parent.get(&above).into_iter().flatten().cloned().collect();
+            for reply in replies {
+                // What is wrong for another reason stays as it was judged.
+                if !self.posts.get(&reply).is_some_and(|post| post.invalid) || self.is_still_invalid(&reply) {
+                    continue;
+                }
+                self.judge_reply(&reply);
+                if self.posts.get(&reply).is_some_and(|post| post.told) {
+                    self.tell_of_post(&reply);
+                }
+                mended.push(reply);
+            }
+        }
+        let quotes: Vec<String> = self.by_quoted.get(uri).into_iter().flatten().cloned().collect();
+        for quote in quotes {
+            if self.posts.get(&quote).is_some_and(|post| post.indexed < indexed) {
+                self.judge_quote_again(&quote);
+            }
+        }
+    }
+
+    /// A thread gate has come: it judges the replies that were stored before their root, and those that have overtaken it
+    /// by their own time.
+    pub(super) fn thread_gate_came(&mut self, gate: &str, root: &str) {
+        let Some(since) = self.posts.get(root).map(|post| post.indexed.clone()) else { return };
+        let time = self.typed.get(gate).map(|row| row.indexed.clone()).unwrap_or_default();
+        let replies: Vec<String> = self.by_root.get(root).into_iter().flatten().cloned().collect();
+        for reply in replies {
+            let Some(post) = self.posts.get(&reply) else { continue };
+            if post.invalid || (post.indexed >= since && post.indexed <= time) {
+                continue;
+            }
+            let gated = self.is_gated(&post.creator, root);
+            if let Some(post) = self.posts.get_mut(&reply) {
+                post.gated = gated;
+                if gated {
+                    self.notices.retain(|notice| notice.uri != reply || notice.reason != "reply");
+                }
+            }
+        }
+    }
+
+    /// A post gate has come: it judges the quotes that were stored before their post, and those that have overtaken it.
+    pub(super) fn post_gate_came(&mut self, gate: &str, quoted: &str) {
+        let Some(since) = self.posts.get(quoted).map(|post| post.indexed.clone()) else { return };
+        let time = self.typed.get(gate).map(|row| row.indexed.clone()).unwrap_or_default();
+        let quotes: Vec<String> = self.by_quoted.get(quoted).into_iter().flatten().cloned().collect();
+        for quote in quotes {
+            if self.posts.get(&quote).is_some_and(|post| post.indexed < since || post.indexed > time) {
+                self.judge_quote_again(&quote);
+            }
+        }
+    }
+
+    fn judge_quote_again(&mut self, quote: &str) {
+        self.judge_quote(quote);
+        if self.posts.get(quote).is_some_and(|post| post.detached) {
+            self.notices.retain(|notice| notice.uri != quote || notice.reason != "quote");
+        }
+    }
+}
