@@ -9,6 +9,7 @@ use rsky_common::net::Outbound;
 use rsky_common::postgres::PostgresSettings;
 use rsky_common::runtime::daemon::Startup;
 use rsky_common::runtime::memory_plan::{Knob, Planned, Report};
+use rsky_common::wire::names;
 use url::Url;
 
 use crate::sizes::{FIRST_BYTES, KEPT_DOCUMENT, MAX_ENTRY_BYTES, MOST_DOCUMENT, MOST_PAYLOAD};
@@ -218,7 +219,7 @@ impl Config {
     /// The set of repositories that are put off.
     pub fn delayed_key(&self) -> String {
         let [_, stream] = &self.streams;
-        format!("{stream}:delayed")
+        names::put_off_key(stream)
     }
 
     /// The set of accounts that are to be compared with the AppView once more.

@@ -252,6 +252,22 @@ impl Host {
         }
     }
 
+    /// What is wrong with it, for people; `None`: nothing.
+    pub fn trouble(&self, now: Instant) -> Option<String> {
+        let seconds = |duration: Duration| format!("{} s", duration.as_secs());
+        let until = self.waits_until(now).map(|until| seconds(until.saturating_duration_since(now)));
+        let again = until.map(|wait| format!("; asked again in {wait}")).unwrap_or_default();
+        match self.state(now) {
+            HostState::Fine => None,
+            HostState::Limited => Some(format!("{} at a time{again}", self.allowed())),
+            HostState::SetAside => {
+                let since = self.failing_since.map(|since| seconds(now.saturating_duration_since(since)));
+                let since = since.map(|since| format!(" for {since}")).unwrap_or_default();
+                Some(format!("failed {} times in a row{since}{again}", self.failures))
+            }
+        }
+    }
+
     /// Whether forgetting it changes nothing.
     pub fn is_idle(&self, now: Instant) -> bool {
         self.has_no_work() && self.state(now) == HostState::Fine

@@ -50,6 +50,7 @@ pub mod troubles;
 
 pub mod tools;
 
+mod board;
 pub mod metrics;
 pub mod observed;
 pub mod report;

@@ -151,6 +151,11 @@ impl Lines {
         states
     }
 
+    /// All hosts.
+    pub fn all(&self) -> impl Iterator<Item = (&Key, &Host)> {
+        self.hosts.iter()
+    }
+
     /// When the next of those that may not be asked now may be.
     pub fn next_time(&self) -> Option<Instant> {
         self.timed.first().map(|(time, _)| *time)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use rsky_common::admin::{Admin, Health, Readiness, Status};
+use rsky_common::admin::{Admin, Health, Readiness, Status, StreamNames};
 use rsky_common::identity::{DidResolver, DocumentCache, ResolverConfig};
 use rsky_common::net;
 use rsky_common::postgres::PostgresServer;
@@ -23,6 +23,7 @@ use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::NAME;
+use crate::board;
 use crate::config::Config;
 use crate::delayed::Delayed;
 use crate::dispatch::Dispatcher;
@@ -56,7 +57,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Something that waiting does not cure: a port in use, a refused password.
 pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     let server = RedisServer::new(&config.common.redis_url)?;
-    let mut pages = Admin::new(NAME, VERSION, &context);
+    let mut pages = Admin::new(NAME, VERSION, Config::variables(), &context);
     let (health, status) = (pages.health.clone(), pages.status.clone());
     let registry = &mut pages.registry;
     let metrics = Metrics::register(registry);
@@ -203,12 +204,12 @@ fn spawn_stages(
     };
     stages.spawn("intake", intake.run());
 
-    let others = [names::FIREHOSE_LIVE, names::LABEL_LIVE].map(str::to_owned);
-    let watched: Vec<String> =
-        config.streams.iter().cloned().chain([config.output.clone()]).chain(others).collect();
-    let (redis_status, pages, gates) = (link("redis status"), status.clone(), vec![gate.clone()]);
-    let watching = overview::watch_with_gates(redis_status, watched, pages, figures, gates);
+    let [priority, repos] = config.streams.clone();
+    let watched = StreamNames { repos, priority, backfill: config.output.clone(), ..StreamNames::default() };
+    let (redis_status, gates) = (link("redis status"), vec![gate.clone()]);
+    let watching = overview::watch(redis_status, watched, status.clone(), figures, gates);
     stages.spawn("status pages", async move { Ok(watching.await?) });
+    board::show(status, metrics, observed.clone(), gate.clone());
     report::on_pages(status, config, metrics, observed.clone(), gate);
     let link = server.link("report", Readiness::unheard(), &finish);
     stages

@@ -11,6 +11,7 @@ use rsky_common::runtime::Planned as _;
 use rsky_common::runtime::backoff::sleep_or_stop;
 use rsky_common::runtime::memory_plan::Report;
 use rsky_common::runtime::{Service, Standstill};
+use rsky_common::wire::names;
 use serde_json::{Map, json};
 use tokio_util::sync::CancellationToken;
 
@@ -22,13 +23,11 @@ use crate::observed::Observed;
 const EVERY: Duration = Duration::from_secs(3);
 /// How long the dispatcher, which looks around every second, may do nothing without a reason.
 const STANDSTILL: Duration = Duration::from_secs(120);
-/// Age from which a report is that of a process that has ended.
-pub const STALE_MS: u64 = 30_000;
 
 /// The key of the reports: a hash by consumer name.
 pub fn key(config: &Config) -> String {
     let [_, stream] = &config.streams;
-    format!("{stream}:backfillers")
+    names::reports_key(stream)
 }
 
 /// Facts about this process, from memory.

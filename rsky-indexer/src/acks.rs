@@ -75,6 +75,13 @@ impl Source {
         let since = oldest.map_or(read_until, |oldest| oldest.min(read_until));
         now_ms.saturating_sub(since) as f64 / 1000.0
     }
+
+    /// Entries that are indexed and wait beside the lanes: for a handle, or on purpose for the moment when their account may
+    /// be asked about again.
+    pub fn beside_the_lanes(&self) -> usize {
+        let in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        in_flight.values().filter(|indexed| **indexed).count()
+    }
 }
 
 /// Reads `<ms>-<n>`. Redis writes nothing else; anything else would share one place, which delays it until the next

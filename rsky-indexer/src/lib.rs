@@ -51,6 +51,7 @@ pub mod schema;
 pub mod acks;
 pub mod settle;
 
+mod board;
 pub mod check_records;
 pub mod dead_letters;
 pub mod index_repo;

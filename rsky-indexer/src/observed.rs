@@ -76,6 +76,11 @@ impl Observed {
         }
     }
 
+    /// The streams that are read.
+    pub fn sources(&self) -> Vec<Arc<Source>> {
+        locked(&self.sources).clone()
+    }
+
     /// A stream is read from now on.
     pub fn add(&self, source: &Arc<Source>) {
         locked(&self.sources).push(Arc::clone(source));

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rsky_common::admin::{Admin, Health, Readiness, Status};
+use rsky_common::admin::{Admin, Health, Readiness, Status, StreamNames};
 use rsky_common::clock::now_ms;
 use rsky_common::postgres::{PostgresServer, refusal};
 use rsky_common::redis::consumer::Consumer;
@@ -27,6 +27,7 @@ use tracing::{info, warn};
 
 use crate::acks::{Acks, Source};
 use crate::aside::Telling;
+use crate::board;
 use crate::config::{Config, Mode};
 use crate::connections::Connections;
 use crate::database::{self, Inspected};
@@ -65,7 +66,7 @@ const STANDSTILL: Duration = Duration::from_secs(900);
 pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     let server = RedisServer::new(&config.common.redis_url)?;
     let database = database::server(&config.database)?;
-    let mut pages = Admin::new(NAME, VERSION, &context);
+    let mut pages = Admin::new(NAME, VERSION, Config::variables(), &context);
     let (health, status) = (pages.health.clone(), pages.status.clone());
     let registry = &mut pages.registry;
     let metrics = Metrics::register(registry);
@@ -169,7 +170,6 @@ impl Daemon {
     fn spawn_stages(&self, stages: &mut Stages, found: &Inspected) -> anyhow::Result<()> {
         let config = &self.config;
         let mut lanes: Vec<(Progress, Readiness)> = Vec::new();
-        let mut watched: Vec<String> = Vec::new();
         if config.mode != Mode::Label {
             let handover = self.spawn_handles(stages, found)?;
             let supply = Supply::default();
@@ -180,7 +180,6 @@ impl Daemon {
                 let source = self.source(stream, &config.group, &self.metrics.events);
                 let feed = self.feed(pages.clone(), supply.share());
                 self.spawn_reader::<Events>(stages, source, feed, handover.clone());
-                watched.push(stream.clone());
             }
         }
         if config.mode != Mode::Stream {
@@ -190,13 +189,12 @@ impl Daemon {
             let source = self.source(&config.label_stream, &config.label_group, &self.metrics.labels);
             let feed = self.feed(pages, supply.share());
             self.spawn_reader::<Labels>(stages, source, feed, None);
-            watched.push(config.label_stream.clone());
         }
-        watched.extend([names::REPO_BACKFILL.to_owned(), names::REPO_BACKFILL_PRIORITY.to_owned()]);
         let link = self.server.link("status pages", self.health.part("redis status"), &self.stop);
         let (status, figures) = (self.status.clone(), self.observed.figures.clone());
-        stages
-            .spawn("status pages", async move { Ok(overview::watch(link, watched, status, figures).await?) });
+        let watching = overview::watch(link, self.stream_names(), status, figures, Vec::new());
+        stages.spawn("status pages", async move { Ok(watching.await?) });
+        board::show(&self.status, &self.metrics, self.observed.clone());
         self.watched(lanes.iter().map(|(progress, _)| progress.clone()).collect());
         stages.spawn("watch over lanes", progress::watch(lanes, self.stop.clone()));
         let (observed, connections) = (self.observed.clone(), self.connections.clone());
@@ -221,6 +219,18 @@ impl Daemon {
             "indexing"
         );
         Ok(())
+    }
+
+    /// The streams as they are configured: the first event stream is that of live events.
+    fn stream_names(&self) -> StreamNames {
+        let mut names = StreamNames { labels: self.config.label_stream.clone(), ..StreamNames::default() };
+        if let [live, others @ ..] = self.config.streams.as_slice() {
+            names.live.clone_from(live);
+            if let [backfill, ..] = others {
+                names.backfill.clone_from(backfill);
+            }
+        }
+        names
     }
 
     /// A lane that commits nothing for [`STANDSTILL`] stands still, unless readiness names another reason: rows held by

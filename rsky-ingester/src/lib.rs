@@ -38,6 +38,7 @@ pub mod cursor_keys;
 pub mod place;
 pub mod sequence;
 
+mod board;
 pub mod budgets;
 pub mod lag;
 pub mod memory_bound;

@@ -8,14 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rsky_common::admin::{Admin, Health, Readiness, Status};
+use rsky_common::admin::{Admin, Health, Readiness, Status, StreamNames};
 use rsky_common::redis::startup::{StartupError, check_eviction};
 use rsky_common::redis::{CursorWriter, Gate, LinkError, RedisFigures, RedisServer, StreamWriter, overview};
 use rsky_common::runtime::Planned as _;
 use rsky_common::runtime::memory::MemoryProbe;
 use rsky_common::runtime::memory_plan::Report;
 use rsky_common::runtime::{CancellationToken, Context, Service, Stages, Standstill};
-use rsky_common::wire::names;
 use serde_json::json;
 
 use crate::budgets::Budgets;
@@ -31,7 +30,7 @@ use crate::source::{Kind, Source};
 use crate::source_metrics::SourceMetrics;
 use crate::subscription::Subscription;
 use crate::{NAME, VERSION};
-use crate::{http, report};
+use crate::{board, http, report, variables};
 
 /// How long writers go on trying after the wish to stop, when Redis does not answer.
 const LAST_WRITE: Duration = Duration::from_secs(3);
@@ -68,7 +67,7 @@ struct Shared {
 /// What waiting does not cure: an admin port in use, a Redis that evicts, a refused password.
 pub async fn run(config: Config, context: Context) -> anyhow::Result<()> {
     let server = RedisServer::new(&config.common.redis_url)?;
-    let mut pages = Admin::new(NAME, VERSION, &context);
+    let mut pages = Admin::new(NAME, VERSION, variables::all(), &context);
     let registry = &mut pages.registry;
     let metrics = Metrics::register(registry);
     let probe = Arc::new(MemoryProbe::detect());
@@ -161,10 +160,10 @@ impl Shared {
     }
 
     fn describe(&self, probe: &Arc<MemoryProbe>) {
-        let (gates, budgets, probe) = (self.gates(), self.budgets.clone(), Arc::clone(probe));
-        let sources = self.sources.clone();
+        let (budgets, sources) = (self.budgets.clone(), self.sources.clone());
+        board::show(&self.status, self.gates(), budgets.clone(), &sources, Arc::clone(probe));
+        let probe = Arc::clone(probe);
         self.status.put("memory_plan", self.config.memory_plan.as_ref().map_or(json!(null), Report::json));
-        self.status.source("gates", move || json!(gates.iter().map(Gate::status).collect::<Vec<_>>()));
         self.status.source("in_memory", move || {
             json!({ "frames": sources.frames(), "used_bytes": budgets.bytes(), "limit_bytes": budgets.total() })
         });
@@ -227,18 +226,15 @@ impl Shared {
             "log of memory",
             report::watch_memory(self.budgets.clone(), self.sources.clone(), self.stop.clone()),
         );
-        let streams = [&config.firehose, &config.labels, &config.repos, &config.priority];
-        let written = streams.into_iter().map(|stream| stream.name.clone());
-        // That one is the backfiller's; dashboards look for it here.
-        let streams = written.chain([names::FIREHOSE_BACKFILL.to_owned()]).collect();
+        let names = StreamNames {
+            live: config.firehose.name.clone(),
+            labels: config.labels.name.clone(),
+            repos: config.repos.name.clone(),
+            priority: config.priority.name.clone(),
+            ..StreamNames::default()
+        };
         let link = self.server.link("pages", Readiness::unheard(), &self.stop);
-        let watch = overview::watch_with_gates(
-            link,
-            streams,
-            self.status.clone(),
-            self.figures.clone(),
-            self.gates(),
-        );
+        let watch = overview::watch(link, names, self.status.clone(), self.figures.clone(), self.gates());
         stages.spawn("pages", async move { watch.await.context("look at the streams") });
     }
 

@@ -1,5 +1,6 @@
 //! One source: a host and what is read from it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -39,6 +40,7 @@ pub struct Source {
     state: Mutex<State>,
     lag: Mutex<Lag>,
     done: Rounds,
+    frames: AtomicU64,
 }
 
 /// What the pages say about a source.
@@ -69,6 +71,7 @@ impl Source {
             state: Mutex::default(),
             lag: Mutex::default(),
             done: Rounds::default(),
+            frames: AtomicU64::new(0),
         })
     }
 
@@ -138,7 +141,17 @@ impl Source {
 
     /// Frames were read.
     pub fn read(&self, frames: usize) {
-        self.with_lag(|lag, now| lag.read(u64::try_from(frames).unwrap_or(u64::MAX), now));
+        let frames = u64::try_from(frames).unwrap_or(u64::MAX);
+        self.frames.fetch_add(frames, Ordering::Relaxed);
+        self.with_lag(|lag, now| lag.read(frames, now));
+    }
+
+    /// Frames read since the start; of a listing, repositories queued.
+    pub fn taken_in(&self) -> u64 {
+        match self.kind {
+            Kind::Listing => self.state.lock().unwrap_or_else(PoisonError::into_inner).entries,
+            Kind::Firehose | Kind::Labels => self.frames.load(Ordering::Relaxed),
+        }
     }
 
     /// Frames were written, the newest event at an age in seconds, or dropped.

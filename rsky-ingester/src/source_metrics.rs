@@ -6,7 +6,7 @@ use rsky_common::admin::Registry;
 
 use crate::budgets::Budgets;
 use crate::metrics::declared;
-use crate::source::Source;
+use crate::source::{Kind, Source};
 
 /// The sources that are read. Cloning gives another handle to the same list.
 #[derive(Clone, Debug)]
@@ -40,6 +40,17 @@ impl SourceMetrics {
 }
 
 impl SourceMetrics {
+    /// What the sources of a kind have taken in since the start.
+    pub fn taken_in(&self, kind: Kind) -> u64 {
+        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        sources.iter().filter(|source| source.kind == kind).map(|source| source.taken_in()).sum()
+    }
+
+    /// The sources.
+    pub fn all(&self) -> Vec<Arc<Source>> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Registers what is read from the sources when it is asked for; `memory_bound`: most memory the process takes, in
     /// bytes.
     pub fn register(&self, registry: &mut Registry, memory_bound: u64) {

@@ -24,7 +24,8 @@ pub struct Metrics {
     outcomes: Counters,
     /// Repositories that are done with.
     pub processed: Counter,
-    failed: Counter,
+    /// Tries that failed.
+    pub failed: Counter,
     /// Repositories that became dead letters.
     pub dead: Counter,
     dead_by_reason: Counters,

@@ -7,11 +7,12 @@ use std::time::Duration;
 use clap::Args;
 use redis::Value;
 use rsky_common::clock::now_ms;
+use rsky_common::wire::names::REPORT_STALE_MS;
 
 use super::Redis;
 use crate::config::Config;
 use crate::hosts::HostState;
-use crate::report::{STALE_MS, key};
+use crate::report::key;
 
 /// Shows the queue.
 #[derive(Debug, Args)]
@@ -73,7 +74,7 @@ async fn reports(config: &Config, redis: &mut Redis, out: &mut impl Write) -> an
         let report: serde_json::Value = serde_json::from_str(&report).unwrap_or_default();
         let number = |path: &str| report.pointer(path).and_then(serde_json::Value::as_u64).unwrap_or(0);
         let age = now_ms().saturating_sub(number("/at"));
-        if age > STALE_MS {
+        if age > REPORT_STALE_MS {
             writeln!(out, "backfiller {consumer}: not heard of for {} s", age / 1000)?;
             continue;
         }

@@ -1,13 +1,20 @@
 //! The admin port of a daemon: metrics for machines, health for supervisors, pages for people.
 
+mod backfill;
+mod board;
 mod health;
 mod healthcheck;
 mod metrics;
 mod page;
+pub mod samples;
+pub mod seen;
 mod server;
 mod status;
 mod text;
+mod verdict;
+mod view;
 
+pub use board::{Board, Bound, HostTrouble, Hosts, Lag, Level, Note, StreamNames};
 pub use health::{Health, Readiness, STARTING};
 pub use healthcheck::healthcheck;
 pub use metrics::{

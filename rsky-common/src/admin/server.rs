@@ -12,11 +12,15 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use prometheus_client::encoding::prometheus_text;
 use prometheus_client::registry::Registry;
-use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::{Health, Status, metrics::registry, page};
+use super::metrics::registry;
+use super::samples::{EVERY, Samples};
+use super::view::View;
+use super::{Health, Status, page};
+use crate::config::{Environment, Shown, Variable, shown};
 use crate::runtime::memory::resident_bytes;
 use crate::runtime::vitals::Vitals;
 use crate::runtime::{Context, Stages};
@@ -36,6 +40,8 @@ pub struct Admin {
     pub status: Status,
     /// Whether the work moves.
     pub vitals: Vitals,
+    /// The settings, without anything secret.
+    pub settings: Vec<Shown>,
 }
 
 struct Shared {
@@ -45,8 +51,16 @@ struct Shared {
 
 impl Admin {
     /// The pages of a daemon whose parts and sections are still to come.
-    pub fn new(name: &'static str, version: &'static str, context: &Context) -> Self {
+    ///
+    /// `variables` are the settings that are shown, as the process's environment has them.
+    pub fn new<'v>(
+        name: &'static str,
+        version: &'static str,
+        variables: impl IntoIterator<Item = &'v Variable>,
+        context: &Context,
+    ) -> Self {
         let (health, vitals) = (Health::new(), context.service.vitals().clone());
+        let settings = shown(variables, &Environment::of_process());
         Self {
             name,
             version,
@@ -54,6 +68,7 @@ impl Admin {
             health,
             status: Status::new(),
             vitals,
+            settings,
         }
     }
 
@@ -80,7 +95,9 @@ impl Admin {
         Ok(listener)
     }
 
+    /// Serves until `stop`, and takes samples for the plots meanwhile.
     async fn serve(self, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
+        let samples = self.status.samples.clone();
         let shared = Arc::new(Shared { admin: self, started: Instant::now() });
         let router = Router::new()
             .route("/metrics", get(metrics))
@@ -92,6 +109,7 @@ impl Admin {
         // Open scrapes are not waited for: the future is dropped with their connections.
         tokio::select! {
             () = stop.cancelled() => Ok(()),
+            () = take_samples(samples) => Ok(()),
             served = axum::serve(listener, router) => served.context("serve the admin pages"),
         }
     }
@@ -126,27 +144,43 @@ fn told(reasons: Vec<(String, String)>, fine: &'static str) -> Response {
 }
 
 async fn status(State(shared): State<Arc<Shared>>) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], shared.status().to_string()).into_response()
+    ([(header::CONTENT_TYPE, "application/json")], shared.view().json().to_string()).into_response()
 }
 
-async fn front(State(shared): State<Arc<Shared>>) -> Html<String> {
-    Html(page::render(shared.admin.name, &shared.status()))
+async fn front(State(shared): State<Arc<Shared>>) -> Response {
+    let headers = [(header::CONTENT_SECURITY_POLICY, page::policy()), (header::CACHE_CONTROL, "no-store")];
+    (headers, Html(page::render(&shared.view()))).into_response()
+}
+
+/// Without end. A sample is read from memory; one that comes late is taken late, and leaves a gap.
+async fn take_samples(samples: Samples) {
+    let mut ticks = tokio::time::interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        samples.take(Instant::now());
+    }
 }
 
 impl Shared {
-    fn status(&self) -> Value {
-        let reasons = self.admin.health.reasons();
+    fn view(&self) -> View {
+        let (admin, status) = (&self.admin, &self.admin.status);
         let own = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let mut status = serde_json::Map::new();
-        status.insert("daemon".to_owned(), json!(self.admin.name));
-        status.insert("version".to_owned(), json!(self.admin.version));
-        status.insert("uptime_seconds".to_owned(), json!(self.started.elapsed().as_secs()));
-        status.insert("resident_memory_bytes".to_owned(), json!(resident_bytes(&own)));
-        status.insert("ready".to_owned(), json!(reasons.is_empty()));
-        let reasons: serde_json::Map<_, _> =
-            reasons.into_iter().map(|(part, why)| (part, json!(why))).collect();
-        status.insert("not_ready".to_owned(), reasons.into());
-        status.extend(self.admin.status.read());
-        Value::Object(status)
+        let view = View {
+            name: admin.name,
+            version: admin.version,
+            uptime_seconds: self.started.elapsed().as_secs(),
+            resident_bytes: resident_bytes(&own),
+            not_ready: admin.health.reasons(),
+            standing_still: admin.vitals.standing_still(Instant::now()),
+            board: status.read_board(),
+            names: status.names(),
+            seen: status.last_seen().map(|seen| seen.facts),
+            histories: status.samples.read(),
+            settings: admin.settings.clone(),
+            sections: status.read(),
+            now_ms: 0,
+        };
+        view.bounded()
     }
 }

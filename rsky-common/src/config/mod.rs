@@ -9,6 +9,7 @@ mod host_name;
 mod identity;
 mod secret;
 mod settings;
+mod shown;
 mod size;
 mod variable;
 
@@ -21,5 +22,6 @@ pub use host_name::host_name;
 pub use identity::{ALLOW_PRIVATE_ADDRESSES, PLC_URL};
 pub use secret::Secret;
 pub use settings::{ConfigError, Settings};
+pub use shown::{Shown, shown};
 pub use size::parse_size;
 pub use variable::{Variable, help};

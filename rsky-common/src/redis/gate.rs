@@ -119,6 +119,8 @@ pub struct GateStatus {
     pub length: Option<u64>,
     /// Why it is shut; `None`: open.
     pub shut: Option<Shut>,
+    /// Seconds it has been shut now.
+    pub shut_for_seconds: Option<f64>,
     /// Seconds it has been shut in all.
     pub shut_seconds: f64,
     /// How often it shut.
@@ -238,13 +240,14 @@ impl Gate {
     /// A look at the gate.
     pub fn status(&self) -> GateStatus {
         let state = self.state();
-        let now_shut = state.shut_since.map_or(Duration::ZERO, |since| since.elapsed());
+        let now_shut = state.shut_since.map(|since| since.elapsed());
         GateStatus {
             stream: self.stream.to_string(),
             mark: self.config.mark,
             length: state.length.map(|(length, _)| length),
             shut: state.shut,
-            shut_seconds: (state.shut_before + now_shut).as_secs_f64(),
+            shut_for_seconds: now_shut.map(|now_shut| now_shut.as_secs_f64()),
+            shut_seconds: (state.shut_before + now_shut.unwrap_or_default()).as_secs_f64(),
             times_shut: state.changes,
         }
     }

@@ -43,6 +43,19 @@ pub fn dead_letter_stream(stream: &str) -> String {
     format!("{stream}_dlq")
 }
 
+/// The sorted set of the repositories of a stream that were put off.
+pub fn put_off_key(repos: &str) -> String {
+    format!("{repos}:delayed")
+}
+
+/// The hash, by consumer, of what the backfillers of a stream report of themselves.
+pub fn reports_key(repos: &str) -> String {
+    format!("{repos}:backfillers")
+}
+
+/// Age in milliseconds from which such a report is that of a process that has ended.
+pub const REPORT_STALE_MS: u64 = 30_000;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -156,7 +156,8 @@ pub struct Metrics {
     outcomes: Counters,
     claimed: Counters,
     retries: Counters,
-    rows: Counter,
+    /// Rows that were written.
+    pub rows: Counter,
     /// Entries per batch.
     pub batch_entries: Histogram,
     /// Seconds per batch.

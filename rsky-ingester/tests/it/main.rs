@@ -22,6 +22,7 @@ mod passes_over_bad_input;
 mod proxy;
 mod refuses_bad_configuration;
 mod shares_commits_between_relays;
+mod shows_the_pipeline;
 mod stands_alone;
 mod stays_within_memory;
 mod survives_redis;

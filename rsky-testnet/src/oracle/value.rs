@@ -127,8 +127,7 @@ pub(super) fn millis(time: &str) -> Option<i64> {
 }
 
 fn written(millis: i64) -> String {
-    u64::try_from(millis)
-        .map_or_else(|_| "1970-01-01T00:00:00.000Z".to_owned(), rsky_common::clock::iso)
+    u64::try_from(millis).map_or_else(|_| "1970-01-01T00:00:00.000Z".to_owned(), rsky_common::clock::iso)
 }
 
 #[cfg(test)]
