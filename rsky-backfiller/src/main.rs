@@ -1,14 +1,16 @@
 //! `backfiller`: whole repositories from their PDS into Redis Streams.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use rsky_backfiller::config::Config;
 use rsky_backfiller::metrics::DECLARED;
 use rsky_backfiller::pipeline;
 use rsky_backfiller::tools::{self, Tool};
 use rsky_common::admin::{healthcheck, print_document};
 use rsky_common::config::{self, Environment};
+use rsky_common::manual;
 use rsky_common::runtime::Planned as _;
 use rsky_common::runtime::{MemoryLimit, daemon};
 
@@ -33,6 +35,12 @@ enum Command {
     },
     /// Prints what /metrics tells: name, labels, unit, type and meaning of each metric, as Markdown.
     Metrics,
+    /// Writes manual pages and shell completions into a folder: for packages.
+    #[command(hide = true)]
+    Manual {
+        /// The folder, which is made.
+        folder: PathBuf,
+    },
     #[command(flatten)]
     Tool(Tool),
 }
@@ -44,6 +52,7 @@ fn main() -> ExitCode {
             return healthcheck(rsky_backfiller::NAME, Environment::of_process(), Config::port(), ready);
         }
         Some(Command::Metrics) => return print_document(rsky_backfiller::NAME, DECLARED),
+        Some(Command::Manual { folder }) => return manual::write(Cli::command(), &folder),
         Some(Command::Tool(tool)) => Some(tool),
         None => None,
     };

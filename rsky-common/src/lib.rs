@@ -31,6 +31,7 @@ pub mod redis;
 pub mod postgres;
 
 pub mod config;
+pub mod manual;
 
 pub mod runtime;
 

@@ -5,9 +5,10 @@ use std::io::{self, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use rsky_common::admin::{healthcheck, print_document};
 use rsky_common::config::{self, Environment};
+use rsky_common::manual;
 use rsky_common::runtime::Planned as _;
 use rsky_common::runtime::{MemoryLimit, daemon};
 use rsky_indexer::check_records::check_records;
@@ -56,6 +57,12 @@ enum Command {
     IndexRepo(IndexRepo),
     /// Prints what /metrics tells: name, labels, unit, type and meaning of each metric, as Markdown.
     Metrics,
+    /// Writes manual pages and shell completions into a folder: for packages.
+    #[command(hide = true)]
+    Manual {
+        /// The folder, which is made.
+        folder: PathBuf,
+    },
     /// Counts the counters of posts and profiles anew, and puts right those that are wrong.
     ///
     /// post_agg: likes, reposts, replies (without those that a thread gate hides) and quotes. profile_agg: followers,
@@ -78,6 +85,7 @@ fn main() -> ExitCode {
         Some(Command::Healthcheck { ready }) => {
             healthcheck(pipeline::NAME, Environment::of_process(), Config::port(), ready)
         }
+        Some(Command::Manual { folder }) => manual::write(Cli::command(), &folder),
         Some(Command::IndexRepo(command)) => index_repo::run(&command),
         Some(Command::Metrics) => print_document(pipeline::NAME, DECLARED),
         Some(Command::Recount(arguments)) => recount::command::run(arguments, Environment::of_process()),

@@ -1,10 +1,12 @@
 //! The `ingester` daemon.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use rsky_common::admin::{healthcheck, print_document};
 use rsky_common::config::{Environment, help};
+use rsky_common::manual;
 use rsky_common::runtime::Planned as _;
 use rsky_common::runtime::{MemoryLimit, daemon};
 use rsky_ingester::config::Config;
@@ -32,6 +34,12 @@ enum Command {
     },
     /// Prints what /metrics tells: name, labels, unit, type and meaning of each metric, as Markdown.
     Metrics,
+    /// Writes manual pages and shell completions into a folder: for packages.
+    #[command(hide = true)]
+    Manual {
+        /// The folder, which is made.
+        folder: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -40,6 +48,7 @@ fn main() -> ExitCode {
             return healthcheck(NAME, Environment::of_process(), &variables::METRICS_PORT, ready);
         }
         Some(Command::Metrics) => return print_document(NAME, DECLARED),
+        Some(Command::Manual { folder }) => return manual::write(Arguments::command(), &folder),
         None => {}
     }
     match Config::read(Environment::of_process()) {
