@@ -34,13 +34,21 @@ pub(crate) fn get(port: u16, path: &str) -> Result<String> {
 
 /// The sum of all samples of one metric, whatever their labels; `None` when the page has none.
 pub(crate) fn sum(page: &str, metric: &str) -> Option<f64> {
-    let values = page.lines().filter_map(|line| {
+    samples(page, metric).reduce(|sum, value| sum + value)
+}
+
+/// The largest sample of one metric, whatever its labels; `None` when the page has none.
+pub(crate) fn largest(page: &str, metric: &str) -> Option<f64> {
+    samples(page, metric).reduce(f64::max)
+}
+
+fn samples<'p>(page: &'p str, metric: &'p str) -> impl Iterator<Item = f64> + 'p {
+    page.lines().filter_map(move |line| {
         let rest = line.strip_prefix(metric)?;
         // A longer name that begins alike is another metric. Label values may hold blanks; the value comes last,
         // unless a timestamp follows, which none of our pages has.
         rest.starts_with(['{', ' ']).then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())?
-    });
-    values.fold(None, |total, value| Some(total.unwrap_or(0.0) + value))
+    })
 }
 
 #[cfg(test)]
@@ -54,7 +62,7 @@ mod tests {
                     in_total_other 100\nplain 2\n";
         assert_eq!(sum(page, "in_total"), Some(7.5));
         assert_eq!(sum(page, "plain"), Some(2.0));
-        assert_eq!(sum(page, "absent"), None);
+        assert_eq!((sum(page, "absent"), largest(page, "in_total")), (None, Some(4.5)));
     }
 
     fn answered(answer: &'static str) -> Result<String> {

@@ -1,7 +1,6 @@
 //! The pipeline's streams, seen from outside.
 
 use anyhow::{Context, Result};
-use rsky_common::clock::since_epoch;
 use rsky_testnet::servers::{RespClient, Value};
 
 /// Stream names of PIPELINE section 2.
@@ -30,15 +29,6 @@ pub(crate) fn pending(redis: &mut RespClient, stream: &str) -> Result<i64> {
 /// Members of a sorted set; 0 when it does not exist.
 pub(crate) fn put_off(redis: &mut RespClient, key: &str) -> Result<i64> {
     redis.command(&["ZCARD", key])?.as_int().context("ZCARD gave no number")
-}
-
-/// Age in seconds of the oldest entry, by the time in its id; 0 for an empty stream.
-pub(crate) fn oldest_seconds(redis: &mut RespClient, stream: &str) -> Result<f64> {
-    let first = redis.command(&["XRANGE", stream, "-", "+", "COUNT", "1"])?;
-    let Some(written) = first.items().first().and_then(|entry| id_millis(entry.items().first()?)) else {
-        return Ok(0.0);
-    };
-    Ok((since_epoch().as_secs_f64() - written / 1000.0).max(0.0))
 }
 
 /// Seconds between the writing of the first and the last entry.
@@ -82,7 +72,6 @@ mod tests {
         let mut redis = server.client().unwrap();
         assert_eq!(length(&mut redis, "s").unwrap(), 0);
         assert_eq!(pending(&mut redis, "s").unwrap(), 0);
-        assert_eq!(oldest_seconds(&mut redis, "s").unwrap(), 0.0);
         assert!(written_within(&mut redis, "s").is_err());
 
         redis.command(&["XADD", "s", "1000-0", "event", "{}"]).unwrap();
@@ -91,7 +80,6 @@ mod tests {
         redis.command(&["XREADGROUP", "GROUP", "g", "c", "COUNT", "1", "STREAMS", "s", ">"]).unwrap();
         assert_eq!(length(&mut redis, "s").unwrap(), 2);
         assert_eq!(pending(&mut redis, "s").unwrap(), 1);
-        assert!(oldest_seconds(&mut redis, "s").unwrap() > 1_000_000.0);
         assert_eq!(written_within(&mut redis, "s").unwrap(), 2.5);
 
         assert_eq!(cursor(&mut redis, "s", "h:1").unwrap(), None);

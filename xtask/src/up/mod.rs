@@ -15,6 +15,17 @@ use self::live::Live;
 use self::pipeline::Pipeline;
 use crate::interrupt;
 
+/// What to look at when a replay is over.
+const NEXT: &str = "
+next: cargo xtask up         the same, and it keeps running: then open the three pages above
+      docs/ARCHITECTURE.md   how an event travels
+      README.md              \"Running it for real\"";
+/// What to look at while it runs.
+const MEANWHILE: &str = "\
+Open the first address of each daemon in a browser: whether all is well, the pipeline as a
+picture, the last half hour. Ctrl-C ends it.
+";
+
 #[derive(Args)]
 pub(crate) struct Options {
     /// A relay to follow instead of the recorded network; may be given several times
@@ -41,6 +52,9 @@ pub(crate) struct Options {
 pub(crate) fn up(options: &Options) -> Result<()> {
     let mut pipeline = Pipeline::start(options)?;
     println!("{}", pipeline.addresses());
+    if !options.once {
+        println!("{MEANWHILE}");
+    }
     let outcome = follow(&mut pipeline, options);
     let ended_by_signal = outcome.as_ref().is_err_and(|error| error.is::<interrupt::Interrupted>());
     let stopped = pipeline.stop();
@@ -65,7 +79,7 @@ fn follow(pipeline: &mut Pipeline, options: &Options) -> Result<()> {
         let state = Drained::look(pipeline)?;
         if state.is_complete() {
             println!("\ndrained after {} s\n{}", started.elapsed().as_secs(), pipeline.row_counts()?);
-            println!("{}", state.note());
+            println!("{}\n{}", state.note(), NEXT);
             return Ok(());
         }
         if started.elapsed() > Duration::from_secs(options.limit) {

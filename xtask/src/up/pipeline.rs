@@ -92,7 +92,7 @@ impl Pipeline {
         let mut lines = vec![String::new()];
         for daemon in [&self.ingester, &self.backfiller, &self.indexer] {
             let base = format!("http://127.0.0.1:{}", daemon.admin);
-            lines.push(format!("{:<11} {base}/   (also /status, /metrics, /healthz, /readyz)", daemon.name));
+            lines.push(format!("{:<11} {base}/   (/status /metrics)", daemon.name));
         }
         if let Some(testnet) = &self.testnet {
             lines.push(format!("network     {}   (simulated)", testnet.url()));
@@ -177,6 +177,9 @@ fn settings(
             // to wait a minute for it.
             ("BACKFILLER_RETRY_INITIAL_BACKOFF_MS", "500".to_owned()),
             ("BACKFILLER_RETRY_MAX_BACKOFF_MS", "2000".to_owned()),
+            // Identity events that one account sent over days come within a second here, and would wait a minute for each
+            // other.
+            ("INDEXER_IDENTITY_INTERVAL_SECS", "0".to_owned()),
         ]),
         None => {
             settings.push(("INGESTER_RELAY_HOSTS", options.relay.join(",")));
