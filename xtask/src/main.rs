@@ -8,6 +8,7 @@ mod admin;
 mod bench;
 mod daemons;
 mod deploy_check;
+mod dist;
 mod docs;
 mod interrupt;
 mod procfs;
@@ -38,6 +39,8 @@ enum Command {
     DeployCheck(deploy_check::Options),
     /// Write the parts of docs/ that are made from the code
     Docs,
+    /// Make a tarball and a Debian package
+    Dist(dist::Options),
     /// Measure release binaries beside the limit of what they stand on
     Bench(bench::Options),
 }
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test_command::test(&options),
         Command::DeployCheck(options) => deploy_check::deploy_check(&options),
         Command::Docs => docs::docs(),
+        Command::Dist(options) => dist::dist(&options),
         Command::Bench(options) => bench::bench(&options),
     };
     match outcome {
