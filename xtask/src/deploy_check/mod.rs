@@ -4,9 +4,11 @@
 //! pulled from a registry of images: official names are stood in for by Debian's packages, so what is proven is our files, our
 //! images and the wiring, and not the official images. Everything is kept under `target/deploy-check`.
 
+mod browser;
 mod containers;
 mod engine;
 mod nspawn;
+mod package;
 mod queries;
 mod root;
 mod stand_ins;
@@ -31,7 +33,7 @@ const LIMIT: Duration = Duration::from_secs(900);
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Only the steps whose names begin so (units, systemd, prometheus, compose, stack)
+    /// Only the steps whose names begin so (units, compose, prometheus, pages, package, systemd, stack)
     #[arg(value_name = "STEP")]
     only: Vec<String>,
     /// Take the binaries in this folder instead of building them in release mode
@@ -55,6 +57,8 @@ const STEPS: &[Step] = &[
     ("units-accounts", |_| units::accounts()),
     ("compose", |_| containers::compose_file()),
     ("prometheus", |_| containers::promtool()),
+    ("pages", |_| browser::pages()),
+    ("package", package::installed),
     ("systemd", nspawn::booted),
     ("stack", containers::stack),
 ];

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use clap::Args;
 
-use self::drained::Drained;
+pub(crate) use self::drained::Drained;
 use self::live::Live;
-use self::pipeline::Pipeline;
+pub(crate) use self::pipeline::Pipeline;
 use crate::interrupt;
 
 /// What to look at when a replay is over.
@@ -43,6 +43,13 @@ pub(crate) struct Options {
     /// With --once: how long draining may take
     #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "once")]
     pub(crate) limit: u64,
+}
+
+impl Options {
+    /// Those of a replay of the recording of the repository.
+    pub(crate) fn replay() -> Self {
+        Self { relay: Vec::new(), labeler: None, once: true, corpus: None, limit: 300 }
+    }
 }
 
 /// Runs the pipeline until Ctrl-C, or with `--once` until it has drained.

@@ -87,6 +87,11 @@ impl Pipeline {
         outcome.and(self.redis.stop()).and(self.postgres.stop_fast())
     }
 
+    /// Takes Redis away from the daemons.
+    pub(crate) fn end_redis(&mut self) -> Result<()> {
+        self.redis.stop()
+    }
+
     /// What to open in a browser, and where the rest is.
     pub(crate) fn addresses(&self) -> String {
         let mut lines = vec![String::new()];
