@@ -44,8 +44,9 @@ pub(super) fn judge(view: &View) -> Verdict {
     notes.extend(view.board.bounds.iter().filter_map(nearly_full));
     match &view.seen {
         Some(Ok(facts)) => streams(view, facts, &mut notes),
-        Some(Err(why)) => notes.push(Note::new(Level::Bad, "Redis", why)),
-        None => {}
+        // Whoever waits for Redis has said so.
+        Some(Err(why)) if view.not_ready.is_empty() => notes.push(Note::new(Level::Bad, "Redis", why)),
+        Some(Err(_)) | None => {}
     }
     notes.sort_by_key(|note| std::cmp::Reverse(note.level));
     Verdict { level: notes.first().map_or(Level::Fine, |note| note.level), notes }
@@ -85,7 +86,9 @@ fn behind(lag: &Lag) -> Option<Note> {
 
 fn gates(view: &View, notes: &mut Vec<Note>) {
     for gate in &view.board.gates {
-        let Some(shut) = gate.shut else { continue };
+        let Some(shut) = gate.shut.filter(|shut| *shut != Shut::Redis || view.not_ready.is_empty()) else {
+            continue;
+        };
         let level = match shut {
             Shut::Length { .. } if view.names.fills_as_a_rule(&gate.stream) => Level::Info,
             Shut::Length { .. } => Level::Look,
@@ -141,7 +144,8 @@ fn dead_letters(view: &View, name: &str, stream: &StreamFacts, dead: u64) -> Not
     let more = before.map_or(0.0, |before| dead as f64 - f64::from(before));
     let letters = stream.letters.as_ref().ok();
     let mostly = letters.and_then(|letters| letters.by_reason.first());
-    let mut text = format!("{} dead letters", number(dead as f64));
+    let letters_are = if dead == 1 { "dead letter" } else { "dead letters" };
+    let mut text = format!("{} {letters_are}", number(dead as f64));
     if let Some((reason, _)) = mostly {
         text.push_str(&format!(", mostly {}", reason.replace('_', " ")));
     }

@@ -103,6 +103,7 @@ fn what_is_wrong_is_said_once_and_the_worst_first() {
     view.board.gates = vec![
         gate("firehose_live", Some(Shut::Length { len: 1000, mark: 1000 })),
         gate("repo_backfill", Some(Shut::Length { len: 1000, mark: 1000 })),
+        gate("label_live", Some(Shut::Redis)),
     ];
     view.board.lags = vec![
         Lag { of: "near".into(), seconds: Some(119.0), note: None },
