@@ -4,15 +4,13 @@ use std::fs;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
+use rsky_common::admin::OF_EVERY_DAEMON;
 
 use crate::steps::{cargo, workspace};
 
 /// The daemons, by package and binary.
 const DAEMONS: [(&str, &str); 3] =
     [("rsky-ingester", "ingester"), ("rsky-backfiller", "backfiller"), ("rsky-indexer", "indexer")];
-
-/// Where what every daemon tells begins in what a daemon prints.
-const OF_EVERY_DAEMON: &str = "## Every daemon\n";
 
 /// What stands before the tables.
 const ABOUT: &str = "\

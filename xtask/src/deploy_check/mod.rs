@@ -7,6 +7,8 @@
 mod browser;
 mod containers;
 mod engine;
+#[cfg(test)]
+mod names;
 mod nspawn;
 mod package;
 mod queries;
