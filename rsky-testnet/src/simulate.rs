@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use rsky_testnet::network::world::{Mix, Serving, WorldNetwork, WorldOptions};
-use rsky_testnet::oracle::{self, Telling};
+use rsky_testnet::oracle::{self, Outcome, Telling};
 
 /// What a world is made of.
 #[derive(Args)]
@@ -133,7 +133,7 @@ pub(crate) fn compare(arguments: &OracleArguments) -> Result<()> {
         TellingName::Live => Telling::Live,
         TellingName::Off => Telling::Off,
     };
-    let expected = oracle::expected(&arguments.world.options(), telling, None)?;
+    let expected = Outcome::new(&arguments.world.options(), telling, None)?.tables();
     let differences = oracle::compare(&arguments.postgres, &expected)?;
     println!("{differences}");
     if !differences.is_empty() {

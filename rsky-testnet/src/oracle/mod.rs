@@ -7,7 +7,7 @@
 //! of it in `questions.rs`.
 //!
 //! The outcome of a backfill depends on the order in which its repositories come ([`Backfilled`]); that of one indexer
-//! is the outcome of its streams' order. [`expected`] takes a world's history first, then its stream.
+//! is the outcome of its streams' order. An [`Outcome`] is that of a world's history first, then of its stream.
 
 mod compare;
 mod model;
@@ -32,6 +32,7 @@ use self::model::At;
 use self::state::State;
 use crate::network::cbor_in::decode;
 use crate::network::world::{Action, Event, Operation, What, World, WorldOptions, labels};
+use crate::servers::Session;
 
 /// Who is told by the indexer (`INDEXER_NOTIFICATIONS`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,37 +83,68 @@ impl Backfilled {
     }
 }
 
-/// What every table must hold when a world has been indexed: its history in the order of `backfilled` (or repository by
-/// repository as listed, at unknown times), then everything its stream has, and its labels.
-///
-/// # Errors
-/// `backfilled` is not all of the history, or not only that.
-pub fn expected(
-    options: &WorldOptions,
-    telling: Telling,
-    backfilled: Option<&[Backfilled]>,
-) -> Result<Tables> {
-    let mut world = World::new(options.clone());
-    let mut streamed = Vec::new();
-    while world.number() < options.history {
-        let Some(event) = world.step() else { break };
-        if event.number >= world.first_streamed() {
-            streamed.push(event);
+/// What must have become of a world that was indexed.
+pub struct Outcome {
+    state: State,
+    world: World,
+}
+
+impl Outcome {
+    /// The history in the order of `backfilled` (or repository by repository as listed, at unknown times), then everything
+    /// the stream has, and the labels.
+    ///
+    /// # Errors
+    /// `backfilled` is not all of the history, or not only that.
+    pub fn new(options: &WorldOptions, telling: Telling, backfilled: Option<&[Backfilled]>) -> Result<Self> {
+        let mut world = World::new(options.clone());
+        let mut streamed = Vec::new();
+        while world.number() < options.history {
+            let Some(event) = world.step() else { break };
+            if event.number >= world.first_streamed() {
+                streamed.push(event);
+            }
         }
+        let mut state = State::default();
+        match backfilled {
+            Some(backfilled) => take_history(&mut state, &world, backfilled)?,
+            None => take_history(&mut state, &world, &listed(&world))?,
+        }
+        for label in labels(&world).iter().flatten() {
+            state.label(label);
+        }
+        streamed.into_iter().for_each(|event| take(&mut state, &world, &event, telling));
+        while let Some(event) = world.step() {
+            take(&mut state, &world, &event, telling);
+        }
+        Ok(Self { state, world })
     }
-    let mut state = State::default();
-    match backfilled {
-        Some(backfilled) => take_history(&mut state, &world, backfilled)?,
-        None => take_history(&mut state, &world, &listed(&world))?,
+
+    /// What every table must hold.
+    pub fn tables(&self) -> Tables {
+        self.state.tables(|did| self.world.handle(did).map(str::to_owned))
     }
-    for label in labels(&world).iter().flatten() {
-        state.label(label);
+
+    /// After an indexer was killed: replies that their gate would judge otherwise now, since a follow or a list item came
+    /// after them, and those that a gate came after, may have been asked about anew (docs/COMPATIBILITY.md, "What depends on who was first"). For these, and
+    /// no others, what the database holds is taken as right; how many were taken over.
+    ///
+    /// # Errors
+    /// The database cannot be asked.
+    pub fn allow_for_kills(&mut self, session: &mut Session) -> Result<usize> {
+        let mut taken = 0;
+        for uri in self.state.open() {
+            let flag =
+                format!(r#"SELECT coalesce("violatesThreadGate", false) FROM post WHERE uri = '{uri}'"#);
+            let held = session.rows(&flag)?;
+            if let (Some(post), [held]) = (self.state.posts.get_mut(&uri), held.as_slice())
+                && post.gated != (held == "t")
+            {
+                post.gated = held == "t";
+                taken += 1;
+            }
+        }
+        Ok(taken)
     }
-    streamed.into_iter().for_each(|event| take(&mut state, &world, &event, telling));
-    while let Some(event) = world.step() {
-        take(&mut state, &world, &event, telling);
-    }
-    Ok(state.tables(|did| world.handle(did).map(str::to_owned)))
 }
 
 /// A history repository by repository, each at a time that nobody knows but that is later than that of the one before.

@@ -74,15 +74,15 @@ impl State {
         self.duplicates.retain(|uri, duplicate| !uri.starts_with(&own) && !duplicate.of.starts_with(&own));
         self.records.retain(|_, stored| stored.did != did);
         self.notices.retain(|notice| notice.author != did && notice.to != did);
-        // What others wrote about it is still counted, but for quotes, which went with what they quote; a row without any of
-        // that goes.
+        // What others wrote about it is still counted; a row without any of that goes.
         let posts: Vec<String> = self.counted.keys().filter(|uri| uri.starts_with(&own)).cloned().collect();
         for uri in posts {
-            let [likes, replies, reposts, _] = self.counters(&uri);
-            if likes + replies + reposts == 0 {
+            // Quotes have gone with what they quoted, if it was there.
+            if self.quotes.values().all(|quote| quote.subject != uri) {
+                self.counted.insert(uri.clone(), 0);
+            }
+            if self.counters(&uri).iter().all(|count| *count == 0) {
                 self.counted.remove(&uri);
-            } else {
-                self.counted.insert(uri, 0);
             }
         }
         if self.profile_counters(did).iter().all(|count| *count == 0) {

@@ -42,6 +42,8 @@ impl State {
             embedded: quoted.and_then(|(_, embed)| reference(member(embed, "record"))),
             invalid: false,
             gated: false,
+            judged_by: None,
+            gate_came_later: false,
             detached: false,
             thread_gate: None,
             post_gate: None,
@@ -120,11 +122,35 @@ impl State {
         let Some(post) = self.posts.get(uri) else { return };
         let (Some(root), Some(parent)) = (post.root(), post.parent()) else { return };
         let (invalid, parent) = (self.is_invalid(root, parent), parent.to_owned());
-        let gated = self.is_gated(&post.creator, root);
+        self.judge_by_gate(uri);
         if let Some(post) = self.posts.get_mut(uri) {
-            (post.invalid, post.gated) = (invalid, gated);
+            post.invalid = invalid;
         }
         self.touch(&parent);
+    }
+
+    /// Judges a reply by the gate of its thread as it is now; whether it is kept out.
+    pub(super) fn judge_by_gate(&mut self, uri: &str) -> bool {
+        let Some(post) = self.posts.get(uri) else { return false };
+        let Some(root) = post.root() else { return false };
+        let gate = root.replace("/app.bsky.feed.post/", "/app.bsky.feed.threadgate/");
+        let gate = self.record(&gate).cloned();
+        let gated = self.is_gated(gate.as_ref(), &post.creator, root);
+        if let Some(post) = self.posts.get_mut(uri) {
+            (post.gated, post.judged_by) = (gated, gate);
+        }
+        gated
+    }
+
+    /// Replies that an indexer which is killed before it has looked a second time may judge anew: the same gate would judge
+    /// them otherwise now, since a follow or a list item came or went after them, or a gate came after them.
+    pub(super) fn open(&self) -> Vec<String> {
+        let otherwise = |post: &Post, root: &str| {
+            self.is_gated(post.judged_by.as_ref(), &post.creator, root) != post.gated
+        };
+        let open =
+            |post: &&Post| post.root().is_some_and(|root| post.gate_came_later || otherwise(post, root));
+        self.posts.iter().filter(|(_, post)| open(post)).map(|(uri, _)| uri.clone()).collect()
     }
 
     /// Whether a reply would be flagged if it came now.
@@ -144,14 +170,13 @@ impl State {
         text(answered, &["reply", "root", "uri"]) != Some(root)
     }
 
-    /// Whether the gate of a thread keeps somebody out.
-    pub(super) fn is_gated(&self, replier: &str, root: &str) -> bool {
+    /// Whether a gate keeps somebody out of a thread.
+    fn is_gated(&self, gate: Option<&Cbor>, replier: &str, root: &str) -> bool {
         let owner = host(root);
         if replier == owner {
             return false;
         }
-        let gate = root.replace("/app.bsky.feed.post/", "/app.bsky.feed.threadgate/");
-        let Some(rules) = self.record(&gate).and_then(allowed) else { return false };
+        let Some(rules) = gate.and_then(allowed) else { return false };
         let rules_of = |name: &str| {
             let kind_of = format!("app.bsky.feed.threadgate#{name}");
             rules.iter().filter(|rule| kind(rule) == kind_of).collect::<Vec<_>>()

@@ -41,6 +41,10 @@ pub(super) struct Post {
     pub(super) embedded: Option<(String, String)>,
     pub(super) invalid: bool,
     pub(super) gated: bool,
+    /// The gate that it was judged by.
+    pub(super) judged_by: Option<Cbor>,
+    /// Whether a gate came that did not judge it.
+    pub(super) gate_came_later: bool,
     pub(super) detached: bool,
     pub(super) thread_gate: Option<bool>,
     pub(super) post_gate: Option<bool>,

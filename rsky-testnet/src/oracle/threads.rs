@@ -37,16 +37,14 @@ impl State {
         let time = self.typed.get(gate).map(|row| row.indexed.clone()).unwrap_or_default();
         let replies: Vec<String> = self.by_root.get(root).into_iter().flatten().cloned().collect();
         for reply in replies {
-            let Some(post) = self.posts.get(&reply) else { continue };
+            let Some(post) = self.posts.get_mut(&reply) else { continue };
             if post.invalid || (post.indexed >= since && post.indexed <= time) {
+                // Unless an indexer is killed and looks at it once more.
+                post.gate_came_later = true;
                 continue;
             }
-            let gated = self.is_gated(&post.creator, root);
-            if let Some(post) = self.posts.get_mut(&reply) {
-                post.gated = gated;
-                if gated {
-                    self.notices.retain(|notice| notice.uri != reply || notice.reason != "reply");
-                }
+            if self.judge_by_gate(&reply) {
+                self.notices.retain(|notice| notice.uri != reply || notice.reason != "reply");
             }
         }
     }

@@ -206,9 +206,9 @@ mod tests {
         let mut rng = Rng::new(7);
         let (mut tree, mut keys) = (Tree::default(), BTreeMap::new());
         let mut known: HashMap<Cid, Vec<u8>> = HashMap::new();
-        for round in 0..3000_usize {
-            let key = format!("app.bsky.feed.like/{:04}", rng.below(400));
-            let dies = keys.contains_key(&key) && (round > 2500 || rng.below(3) > 0);
+        for round in 0..900_usize {
+            let key = format!("app.bsky.feed.like/{:04}", rng.below(150));
+            let dies = keys.contains_key(&key) && (round > 750 || rng.below(3) > 0);
             if dies {
                 keys.remove(&key);
                 tree.remove(&key);
