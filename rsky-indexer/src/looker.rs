@@ -81,7 +81,7 @@ impl Looker {
                 Ok(looked) => {
                     for (at, Looked(claims)) in looked {
                         if let Some(entry) = entries.get_mut(at) {
-                            entry.claims.extend(&claims);
+                            entry.claims.join(&claims);
                         }
                     }
                     break Answer::Given;

@@ -12,8 +12,13 @@ use super::posts::refs::{self, ThreadRefs, Threads};
 use crate::collections::{Notifies, PartsKind, subject_columns};
 use crate::text::at_uri::AtUri;
 
+/// Most keys of a change that are told apart. What touches more (a record that a batch replaces again and again with always
+/// another content, an answer to such) is a barrier: everything before it runs before it, everything after it after it. So
+/// the keys of a batch are no more than so many times its changes.
+pub(super) const MOST_TOLD_APART: usize = 256;
+
 /// What a change does to a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Touch {
     /// It decides something by what is there.
     Read,
@@ -127,6 +132,7 @@ impl Keys {
         let reply = ThreadRefs::of(change, content);
         let root = reply.map_or(change.uri.as_str(), |reply| reply.root);
         keys.push((self.thread(root), Touch::OneOf));
+        self.add_quoting(&change.uri, fresh, threads, keys);
         // What waits for it is judged when it comes, whoever wrote that.
         if threads.is_answered(&change.uri) {
             keys.push((self.thread(root), if fresh { Touch::Read } else { Touch::Own }));
@@ -165,9 +171,18 @@ impl Keys {
                 keys.extend(related.map(|did| (self.rules(&did), Touch::Read)));
             }
             PartsKind::ThreadGate => {}
-            _ => keys.push((self.quoted(&post), Touch::Add)),
+            _ => {
+                keys.push((self.quoted(&post), Touch::Add));
+                self.add_quoting(&post, fresh, threads, keys);
+            }
         }
         keys.push((self.uri(&post), Touch::Read));
+    }
+
+    /// What judges the quotes of a post says also whom these tell, as what judges them as answers does.
+    fn add_quoting(&self, post: &str, fresh: bool, threads: &Threads<'_>, keys: &mut Vec<Key>) {
+        let touch = if fresh { Touch::OneOf } else { Touch::Own };
+        keys.extend(threads.quoting(post).map(|root| (self.thread(root), touch)));
     }
 
     /// All posts of a thread: read by what judges those that came before it. Whether a post is a valid reply depends on

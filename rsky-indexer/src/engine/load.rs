@@ -161,27 +161,34 @@ pub(super) async fn load<'c>(
             uris.push(&change.uri);
         }
     }
-    if uris.is_empty() {
-        return Ok(known);
+    if !uris.is_empty() {
+        load_records(connection, statements, &uris, &mut known).await?;
     }
-    let sql = match rev {
+    if rev == RevMode::Nullable && !uris.is_empty() {
+        load_unrecorded(connection, statements, changes, &mut known).await?;
+    }
+    load_replaced(connection, statements, changes, &mut known).await?;
+    Ok(known)
+}
+
+/// Rows of `record`.
+async fn load_records(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    uris: &[&str],
+    known: &mut Known<'_>,
+) -> Result<(), sqlx::Error> {
+    let sql = match known.rev {
         RevMode::None => "SELECT uri, cid, NULL::text FROM record WHERE uri = ANY($1)",
         RevMode::NotNull | RevMode::Nullable => "SELECT uri, cid, rev FROM record WHERE uri = ANY($1)",
     };
-    for row in statements.query(sql).bind(&uris).fetch_all(&mut *connection).await? {
+    for row in statements.query(sql).bind(uris).fetch_all(&mut *connection).await? {
         let rev: Option<String> = row.try_get(2)?;
         let stored =
             Stored { cid: row.try_get::<String, _>(1)?.into(), rev: rev.map(Cow::Owned), recorded: true };
         known.records.insert(row.try_get::<String, _>(0)?.into(), stored);
     }
-    if rev == RevMode::Nullable {
-        load_unrecorded(connection, statements, changes, &mut known).await?;
-    }
-    if known.records.is_empty() {
-        return Ok(known);
-    }
-    load_replaced(connection, statements, changes, &mut known).await?;
-    Ok(known)
+    Ok(())
 }
 
 /// Typed rows without a record.
@@ -220,9 +227,16 @@ async fn load_replaced(
     let mut by_table: HashMap<&'static str, (&'static crate::collections::Table, Vec<&str>)> =
         HashMap::default();
     let mut replaced: Vec<&str> = Vec::new();
+    let mut absent: HashSet<&str> = HashSet::default();
     for change in changes {
         let Some(table) = change.collection.table else { continue };
-        let Some(stored) = known.records.get(change.uri.as_str()) else { continue };
+        let Some(stored) = known.records.get(change.uri.as_str()) else {
+            // It may have been there before, and what stood behind it then moves up when it comes and goes again.
+            if change.collection.has_key() && !matches!(change.action, Action::Create(_)) {
+                absent.insert(&change.uri);
+            }
+            continue;
+        };
         // Such a create may bring back a row that is missing, but its key is the one it has itself.
         let same = matches!(&change.action, Action::Create(content) if content.cid == stored.cid);
         if same || table.duplicate_key.is_empty() {
@@ -242,13 +256,14 @@ async fn load_replaced(
     let without_rows: Vec<&str> =
         replaced.iter().copied().filter(|uri| !known.duplicate_keys.contains_key(*uri)).collect();
     let waiting = duplicates::in_waiting(connection, statements, &without_rows).await?;
-    let in_front: Vec<&str> = replaced.into_iter().chain(waiting.values().map(String::as_str)).collect();
+    let in_front: Vec<&str> =
+        replaced.into_iter().chain(absent).chain(waiting.values().map(String::as_str)).collect();
     // No more of them can move up than the batch has changes.
     let most = changes.len().saturating_add(1);
     known.behind_it = duplicates::keys_behind(connection, statements, &in_front, most).await?;
     for (uri, holder) in &waiting {
         if let Some(keys) = known.behind_it.get(holder).cloned() {
-            known.behind_it.insert(uri.clone(), keys);
+            known.behind_it.entry(uri.clone()).or_default().extend(keys);
         }
     }
     Ok(())

@@ -19,7 +19,7 @@ use std::ops::Range;
 use foldhash::{HashMap, HashSet};
 
 use super::change::{Action, Change};
-use super::keys::{Key, Keys, Touch};
+use super::keys::{Key, Keys, MOST_TOLD_APART, Touch};
 use super::load::Known;
 use super::posts::refs::Threads;
 
@@ -128,6 +128,10 @@ struct Planner {
     collection_free_from: HashMap<u64, usize>,
     /// The first wave that anything of an author's collection may be in: set by a barrier.
     barrier: HashMap<u64, usize>,
+    /// The first wave that anything may be in: set by a change with more keys than are told apart.
+    floor: usize,
+    /// The first wave after any change seen so far.
+    top: usize,
 }
 
 impl Planner {
@@ -147,13 +151,27 @@ impl Planner {
         if !fresh {
             keys.extend(self.keys.of_known(change, known, threads));
         }
+        if is_repeated || keys.len() - from > MOST_TOLD_APART {
+            let mut own = keys.split_off(from);
+            own.sort_unstable();
+            own.dedup();
+            keys.append(&mut own);
+        }
+        let is_crowded = keys.len() - from > MOST_TOLD_APART;
+        if is_crowded {
+            keys.truncate(from);
+        }
 
         let scope = if self.has_barriers { self.keys.scope(change) } else { 0 };
         let barrier = self.has_barriers && known.has_duplicates(&change.uri);
-        let mut wave = self.barrier.get(&scope).copied().unwrap_or(0);
+        let mut wave = self.barrier.get(&scope).copied().unwrap_or(0).max(self.floor);
         let own = keys.get(from..).unwrap_or_default();
         for (key, touch) in own {
             wave = wave.max(self.uses.get(key).copied().unwrap_or_default().first(*touch, fresh));
+        }
+        if is_crowded {
+            wave = wave.max(self.top);
+            self.floor = wave + 1;
         }
         if barrier {
             wave = wave.max(self.collection_free_from.get(&scope).copied().unwrap_or(0));
@@ -168,6 +186,7 @@ impl Planner {
             let free = self.collection_free_from.entry(scope).or_insert(0);
             *free = (*free).max(wave + 1);
         }
+        self.top = self.top.max(wave + 1);
         Placed { wave, is_repeated }
     }
 }

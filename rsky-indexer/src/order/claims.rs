@@ -7,7 +7,7 @@
 //! | `scope` of an author's collection | all its records that can say the same; alone by those that replace or delete one, since another may move up. One that comes does so beside others that come where the stored version is looked up ([`look`]), or when it is set aside |
 //! | `thread` of a root | the posts of the thread, replaced and deleted ones, too; alone by its gate, and by a post that earlier replies wait for |
 //! | `quoted` of a post | the quotes of it, the post and its post gate |
-//! | `reposted` of a post | its reposts; alone by the post when it is replaced or deleted, since the items in feeds go with it |
+//! | `reposted` of a post | its reposts; alone by the post, since the items in feeds go with it when it is replaced, deleted, or comes again |
 //! | `follow` of two DIDs, `listed` of a DID | follows and list items; read by replies in somebody else's thread |
 //! | `rules` of a DID | the follows by it and of it, and the items of its lists; read by who judges earlier replies, of authors that are not known beforehand, where the thread's gate asks for them |
 //! | `status` of a DID | all its records; alone by account and identity events and profiles, since a deletion takes what was written before, and by the end of a repository |
@@ -38,44 +38,74 @@ pub enum Touch {
     OneByOne,
 }
 
+/// Most claims of an entry that are told apart. Mostly there are a dozen; what needs more (a post of which very many versions
+/// are on their way, an answer to such) claims everything, so that claims take memory and time by the number of entries.
+pub const MOST: usize = 256;
+
 /// The claims of one entry.
 #[derive(Debug, Clone, Default)]
-pub struct Claims(Vec<(u64, Touch)>);
+pub struct Claims {
+    keys: Vec<(u64, Touch)>,
+    is_everything: bool,
+}
 
 impl Claims {
     /// These.
     pub fn of(claims: Vec<(u64, Touch)>) -> Self {
-        Self(claims)
+        Self { keys: claims, is_everything: false }
     }
 
     /// None yet, with room for some.
     fn with_room(room: usize) -> Self {
-        Self(Vec::with_capacity(room))
+        Self::of(Vec::with_capacity(room))
     }
 
-    /// One more.
+    /// One more; everything, if that is one too many.
     pub fn push(&mut self, key: u64, touch: Touch) {
-        self.0.push((key, touch));
+        if self.keys.len() < MOST {
+            self.keys.push((key, touch));
+        } else if !self.keys.contains(&(key, touch)) {
+            self.is_everything = true;
+        }
     }
 
     /// Those of another entry, too.
-    pub fn extend(&mut self, other: &[(u64, Touch)]) {
-        self.0.extend_from_slice(other);
+    pub fn extend(&mut self, other: impl IntoIterator<Item = (u64, Touch)>) {
+        for (key, touch) in other {
+            self.push(key, touch);
+        }
     }
 
-    /// Those of an entry that is set aside.
+    /// What another entry claims, too.
+    pub fn join(&mut self, other: &Self) {
+        self.extend(other.keys.iter().copied());
+        self.is_everything |= other.is_everything;
+    }
+
+    /// Whatever there is.
+    pub fn push_everything(&mut self) {
+        self.is_everything = true;
+    }
+
+    /// Whether no other entry may be written at the same time.
+    pub fn is_everything(&self) -> bool {
+        self.is_everything
+    }
+
+    /// Those of an entry that is set aside. One that claims everything keeps back what it has said itself, so that it does
+    /// not stop all others.
     #[must_use]
     pub fn of_set_aside(&self) -> Self {
-        let narrowed = self.0.iter().map(|(key, touch)| match touch {
+        let narrowed = self.keys.iter().map(|(key, touch)| match touch {
             Touch::OneByOne => (*key, Touch::Add),
             other => (*key, *other),
         });
-        Self(narrowed.collect())
+        Self::of(narrowed.collect())
     }
 
-    /// All of them.
+    /// All of them that are told apart.
     pub fn iter(&self) -> std::slice::Iter<'_, (u64, Touch)> {
-        self.0.iter()
+        self.keys.iter()
     }
 }
 
@@ -153,7 +183,7 @@ impl Keys {
     /// What an entry claims by what it says itself.
     pub fn of_work(&self, work: &Work, rules: Rules) -> Claims {
         let is_post = |change: &Change| change.collection.parts == PartsKind::Post;
-        let mut claims = Claims::with_room(if work.change.as_ref().is_some_and(is_post) { 13 } else { 5 });
+        let mut claims = Claims::with_room(if work.change.as_ref().is_some_and(is_post) { 14 } else { 5 });
         if let Some(account) = &work.account
             && account.what != News::Commit
         {
@@ -205,9 +235,8 @@ impl Keys {
 
     fn add_post(&self, change: &Change, claims: &mut Claims) {
         claims.push(self.quoted(&change.uri), Touch::Own);
-        if !matches!(change.action, Action::Create(_)) {
-            claims.push(self.reposted(&change.uri), Touch::Own);
-        }
+        // One that comes again after it was deleted takes them along, too.
+        claims.push(self.reposted(&change.uri), Touch::Own);
         let Some(content) = change.content() else { return };
         claims.push(self.thread(refs::root_of(change, content)), Touch::Add);
         if let Some(ThreadRefs { root, parent }) = ThreadRefs::of(change, content) {
@@ -254,7 +283,7 @@ impl Keys {
                 if let Some([first, second]) = change.duplicate_key().as_deref() {
                     // Of a follow: author and subject; of a list item: list and subject.
                     if change.collection.nsid == refs::FOLLOW {
-                        claims.extend(&self.of_follow(first, second));
+                        claims.extend(self.of_follow(first, second));
                     } else {
                         claims.push(self.listed(second), Touch::Own);
                     }

@@ -5,8 +5,8 @@
 //! An entry joins the registry of what is on its way before the database is asked about it. So an earlier version of its
 //! record is either in the registry then, or has committed and is seen by the query.
 //!
-//! Indexes used: the primary keys of the typed tables and `post_embed_record`, `post`'s on `"replyParent"`, and
-//! `duplicate_record`'s on `"duplicateOf"`.
+//! Indexes used: the primary keys of the typed tables and `post_embed_record`, `post`'s on `"replyParent"`, `quote`'s on
+//! `subject`, and `duplicate_record`'s on `"duplicateOf"`.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
@@ -15,12 +15,12 @@ use std::sync::Arc;
 use foldhash::{HashMap, HashSet};
 use sqlx::{PgConnection, Row as _};
 
-use super::claims::{Claims, Keys, Touch, is_looked_at, may_tell};
+use super::claims::{self, Claims, Keys, Touch, is_looked_at, may_tell};
 use crate::collections::PartsKind;
 use crate::engine::above::{StoredParents, load_above, reach};
 use crate::engine::refs::{self, ThreadRefs};
 use crate::engine::{
-    Change, EngineError, Notifications, Statements, Work, begin, end, in_waiting, keys_behind,
+    Action, Change, EngineError, Notifications, Statements, Work, begin, end, in_waiting, keys_behind,
 };
 
 /// What an entry makes others claim that come after it, while it is on its way.
@@ -32,6 +32,8 @@ pub struct Registry {
     awaited: HashMap<u64, u32>,
     /// By the key of a post: what its thread gates on their way look at, `rules` keys of accounts.
     related: HashMap<u64, Vec<Vec<u64>>>,
+    /// By the key of a post: the threads in which the quotes of it on their way answer.
+    quoting: HashMap<u64, VecDeque<u64>>,
     /// What the posts on their way answer. A look at the database keeps what it was when it began.
     answers: Arc<Answers>,
     /// Counts the answers that were entered.
@@ -60,6 +62,7 @@ pub struct Registered {
     scope: Option<u64>,
     awaits: Option<u64>,
     gates: Option<u64>,
+    quotes: Option<u64>,
     /// Which of the answers in the registry is its own.
     answer: Option<u64>,
     /// Whether replies to it were on their way before it.
@@ -68,7 +71,10 @@ pub struct Registered {
 
 /// What a look at the database found for an entry.
 #[derive(Debug, Default)]
-pub struct Looked(pub Vec<(u64, Touch)>);
+pub struct Looked(pub Claims);
+
+/// Most versions of a record on their way whose claims are told apart.
+const MOST_VERSIONS: usize = 64;
 
 impl Registry {
     /// An entry joins: `claims` gets what the versions on their way make it claim.
@@ -84,6 +90,9 @@ impl Registry {
             self.related.entry(post).or_default().push(rules);
             registered.gates = Some(post);
         }
+        if change.collection.parts == PartsKind::PostGate {
+            self.judge_quotes(keys.record(&refs::post_of_gate(change)), claims);
+        }
         if !is_looked_at(change) {
             return registered;
         }
@@ -96,8 +105,12 @@ impl Registry {
             }
             Entry::Occupied(mut occupied) => {
                 let versions = occupied.get_mut();
-                let before = [&versions.first].into_iter().chain(&versions.later);
-                before.flatten().flatten().for_each(|(key, touch)| claims.push(*key, *touch));
+                if versions.later.len() < MOST_VERSIONS {
+                    let before = [&versions.first].into_iter().chain(&versions.later);
+                    claims.extend(before.flatten().flatten().copied());
+                } else {
+                    claims.push_everything();
+                }
                 versions.later.push_back(left);
             }
         }
@@ -109,8 +122,15 @@ impl Registry {
             // It judges them, whoever wrote them.
             let root = refs::root_of(change, content);
             claims.push(keys.thread(root), Touch::Own);
-            self.related_to(keys.record(root)).for_each(|rules| claims.push(rules, Touch::Read));
+            claims.extend(self.related_to(keys.record(root)).map(|rules| (rules, Touch::Read)));
             registered.is_awaited = true;
+        }
+        self.judge_quotes(record, claims);
+        let quoted = content.parts.post().and_then(|parts| parts.record.as_ref());
+        if let (Some(quoted), Some(ThreadRefs { root, .. })) = (quoted, ThreadRefs::of(change, content)) {
+            let quoted = keys.record(&quoted.uri);
+            self.quoting.entry(quoted).or_default().push_back(keys.thread(root));
+            registered.quotes = Some(quoted);
         }
         if let Some(ThreadRefs { parent, .. }) = ThreadRefs::of(change, content) {
             let awaits = keys.record(parent);
@@ -147,6 +167,15 @@ impl Registry {
                 self.related.remove(&post);
             }
         }
+        if let Some(quoted) = registered.quotes
+            && let Entry::Occupied(mut quoting) = self.quoting.entry(quoted)
+        {
+            // So are the quotes of one post.
+            quoting.get_mut().pop_front();
+            if quoting.get().is_empty() {
+                quoting.remove();
+            }
+        }
         if let Some(awaits) = registered.awaits {
             one_less(&mut self.awaited, awaits);
         }
@@ -160,9 +189,15 @@ impl Registry {
         }
     }
 
-    /// What the gates on their way of a thread look at, by its root's key.
+    /// What the gates on their way of a thread look at, by its root's key; not more than is told apart, and one more.
     fn related_to(&self, root: u64) -> impl Iterator<Item = u64> {
-        self.related.get(&root).into_iter().flatten().flatten().copied()
+        self.related.get(&root).into_iter().flatten().flatten().copied().take(claims::MOST + 1)
+    }
+
+    /// Who judges the quotes of a post has a say in whom they tell, as those have who judge them as answers.
+    fn judge_quotes(&self, post: u64, claims: &mut Claims) {
+        let threads = self.quoting.get(&post).into_iter().flatten().take(claims::MOST + 1);
+        claims.extend(threads.map(|thread| (*thread, Touch::Add)));
     }
 
     /// The question to the database about these entries.
@@ -179,6 +214,11 @@ impl Registry {
             if let Some((post, accounts)) = refs::gate_by_relations(change) {
                 question.gates.push((at, post, accounts.iter().map(|did| keys.rules(did)).collect()));
             }
+            if mode == Notifications::Live
+                && let Some(post) = judges_quotes_of(change)
+            {
+                question.quoted.push((at, post));
+            }
             let (Some(record), Some(table)) = (registered.record, change.collection.table) else { continue };
             let post = change.content().filter(|_| change.collection.parts == PartsKind::Post);
             let thread = post.map(|content| {
@@ -188,6 +228,9 @@ impl Registry {
             });
             question.places.push(Place { record, at, scope: registered.scope, thread });
             question.tables.entry(table.name).or_default().push(change.uri.clone());
+            if registered.scope.is_some() && !matches!(change.action, Action::Create(_)) {
+                question.taking_away.push((table.name, change.uri.clone()));
+            }
             let reply = post.and_then(|content| ThreadRefs::of(change, content));
             if let Some(reply) = reply.filter(|_| may_tell(mode, change)) {
                 question.tellers.push((at, reply.parent.to_owned()));
@@ -197,6 +240,16 @@ impl Registry {
             question.answers = Arc::clone(&self.answers);
         }
         question
+    }
+}
+
+/// The post whose quotes a change may judge.
+fn judges_quotes_of(change: &Change) -> Option<String> {
+    change.content()?;
+    match change.collection.parts {
+        PartsKind::Post => Some(change.uri.clone()),
+        PartsKind::PostGate => Some(refs::post_of_gate(change)),
+        PartsKind::None | PartsKind::ThreadGate => None,
     }
 }
 
@@ -241,6 +294,10 @@ pub struct Question {
     places: Vec<Place>,
     /// Gates that look at follows or lists: their posts, and what they look at.
     gates: Vec<(usize, String, Vec<u64>)>,
+    /// Entries that judge the quotes of a post, if that may be heard of.
+    quoted: Vec<(usize, String)>,
+    /// Records that are replaced or deleted, by table: others may stand behind them, though they are not stored yet.
+    taking_away: Vec<(&'static str, String)>,
     /// Entries on their way, at most so many of which can take a record away from in front of others.
     most_before: usize,
     /// Replies that may tell those above them: the post that each answers.
@@ -294,6 +351,11 @@ const AWAITED: &str = r#"SELECT v.uri FROM unnest($1::text[]) AS v(uri)
 const ANSWERED: &str = r#"SELECT v.uri FROM unnest($1::text[]) AS v(uri)
     WHERE EXISTS (SELECT FROM post c WHERE c."replyParent" = v.uri)"#;
 
+/// The threads in which the quotes of posts answer: uri, root.
+const QUOTING: &str = r#"SELECT v.uri, w.root FROM unnest($1::text[]) AS v(uri)
+    CROSS JOIN LATERAL (SELECT c."replyRoot" AS root FROM quote q JOIN post c ON c.uri = q.uri
+        WHERE q.subject = v.uri AND c."replyRoot" IS NOT NULL LIMIT $2) w"#;
+
 /// What is found of one uri.
 struct Stored {
     table: &'static str,
@@ -304,7 +366,7 @@ struct Stored {
 impl Question {
     /// Whether there is nothing to ask.
     pub fn is_empty(&self) -> bool {
-        self.tables.is_empty() && self.gates.is_empty()
+        self.tables.is_empty() && self.gates.is_empty() && self.quoted.is_empty()
     }
 
     /// Asks; returns what each of the entries claims by it, by their place.
@@ -319,7 +381,7 @@ impl Question {
     ) -> Result<Vec<(usize, Looked)>, EngineError> {
         begin(connection, statements).await?;
         let read = self.read(connection, statements, keys).await;
-        let Read { mut stored, waiting, behind, awaited, related, answered, parents } =
+        let Read { mut stored, waiting, behind, awaited, related, answered, quoting, parents } =
             end(connection, read.map_err(EngineError::from)).await?;
         let mut found: HashMap<usize, Looked> = HashMap::default();
         // Mostly nothing is stored, and nobody asks.
@@ -331,37 +393,46 @@ impl Question {
             values: [None, None],
         };
         stored.extend(waiting.iter().map(waits));
+        // Nor has it one that is yet to come in front of what another of its name has left behind.
+        let left_behind = self.taking_away.iter().filter(|(_, uri)| behind.contains_key(uri));
+        stored.extend(left_behind.map(|(table, uri)| Stored {
+            table,
+            uri: uri.clone(),
+            values: [None, None],
+        }));
         for place in self.places.iter().filter(|_| !stored.is_empty()) {
             places.entry(place.record).or_default().push(place);
         }
         for Stored { table, uri, values: [first, second] } in stored {
-            let mut claims: Vec<(u64, Touch)> = Vec::new();
+            let mut claims = Claims::default();
             match (table, first, second) {
                 ("post", Some(root), shown) => {
-                    claims.push((keys.thread(&root), Touch::Add));
-                    claims.push((keys.reposted(&uri), Touch::Own));
+                    claims.push(keys.thread(&root), Touch::Add);
+                    claims.push(keys.reposted(&uri), Touch::Own);
                     claims.extend(shown.map(|shown| (keys.quoted(&shown), Touch::Own)));
                 }
                 ("follow", Some(creator), Some(subject)) => {
                     claims.extend(keys.of_follow(&creator, &subject));
                 }
-                ("list_item", Some(subject), _) => claims.push((keys.listed(&subject), Touch::Own)),
-                ("repost", Some(subject), _) => claims.push((keys.reposted(&subject), Touch::Add)),
+                ("list_item", Some(subject), _) => claims.push(keys.listed(&subject), Touch::Own),
+                ("repost", Some(subject), _) => claims.push(keys.reposted(&subject), Touch::Add),
                 _ => {}
             }
             // When it goes, one of those behind it moves up, which may say something else.
-            let in_front = waiting.get(&uri).map_or(&uri, |(_, in_front)| in_front);
-            for key in behind.get(in_front).into_iter().flatten() {
+            let in_front = waiting.get(&uri).map(|(_, in_front)| in_front);
+            for key in
+                [Some(&uri), in_front].into_iter().flatten().filter_map(|uri| behind.get(uri)).flatten()
+            {
                 match (table, key.as_slice()) {
                     ("follow", [creator, subject]) => claims.extend(keys.of_follow(creator, subject)),
-                    ("list_item", [_, subject]) => claims.push((keys.listed(subject), Touch::Own)),
-                    ("repost", [_, subject]) => claims.push((keys.reposted(subject), Touch::Add)),
+                    ("list_item", [_, subject]) => claims.push(keys.listed(subject), Touch::Own),
+                    ("repost", [_, subject]) => claims.push(keys.reposted(subject), Touch::Add),
                     _ => {}
                 }
             }
             for place in places.get(&keys.record(&uri)).into_iter().flatten() {
                 let looked = found.entry(place.at).or_default();
-                looked.0.extend_from_slice(&claims);
+                looked.0.join(&claims);
                 looked.0.extend(place.scope.map(|scope| (scope, Touch::Own)));
             }
         }
@@ -373,7 +444,7 @@ impl Question {
             }
             let looked = found.entry(place.at).or_default();
             if is_awaited {
-                looked.0.push((keys.thread(&thread.root), Touch::Own));
+                looked.0.push(keys.thread(&thread.root), Touch::Own);
             }
             looked.0.extend(thread.related.iter().map(|rules| (*rules, Touch::Read)));
             let stored = related.get(&thread.root).into_iter().flatten();
@@ -382,6 +453,14 @@ impl Question {
         for (at, post, rules) in &self.gates {
             if answered.contains(post) {
                 found.entry(*at).or_default().0.extend(rules.iter().map(|rules| (*rules, Touch::Read)));
+            }
+        }
+        for (at, post) in &self.quoted {
+            let Some(roots) = quoting.get(post) else { continue };
+            let looked = found.entry(*at).or_default();
+            looked.0.extend(roots.iter().map(|root| (keys.thread(root), Touch::Add)));
+            if roots.len() > claims::MOST {
+                looked.0.push_everything();
             }
         }
         for (at, nearest) in &self.tellers {
@@ -424,6 +503,7 @@ impl Question {
             .filter(|stored| with_keys(&stored.table))
             .map(|stored| stored.uri.as_str())
             .chain(waiting.values().map(|(_, in_front)| in_front.as_str()))
+            .chain(storable(self.taking_away.iter().map(|(_, uri)| uri.as_str())))
             .collect();
         let in_front: Vec<&str> = in_front.into_iter().collect();
         let behind = keys_behind(connection, statements, &in_front, self.most_before).await?;
@@ -448,11 +528,20 @@ impl Question {
                 answered.insert(row.try_get(0)?);
             }
         }
+        let mut quoting: HashMap<String, Vec<String>> = HashMap::default();
+        if !self.quoted.is_empty() {
+            let posts: HashSet<&str> = self.quoted.iter().map(|(_, post)| post.as_str()).collect();
+            let most = i64::try_from(claims::MOST + 1).unwrap_or(i64::MAX);
+            let query = statements.query(QUOTING).bind(storable(posts.into_iter())).bind(most);
+            for row in query.fetch_all(&mut *connection).await? {
+                quoting.entry(row.try_get(0)?).or_default().push(row.try_get(1)?);
+            }
+        }
         let nearest: HashSet<&str> = self.tellers.iter().map(|(_, nearest)| nearest.as_str()).collect();
         let nearest: Vec<&str> = nearest.into_iter().collect();
         let on_their_way = |uri: &str| self.on_their_way(keys, uri);
         let parents = load_above(connection, statements, &nearest, on_their_way).await?;
-        Ok(Read { stored, waiting, behind, awaited, related, answered, parents })
+        Ok(Read { stored, waiting, behind, awaited, related, answered, quoting, parents })
     }
 
     /// What the versions of a post answer that were on their way when the question was made.
@@ -480,5 +569,7 @@ struct Read {
     related: HashMap<String, Vec<String>>,
     /// Posts with replies, of those with a gate that comes.
     answered: HashSet<String>,
+    /// By posts whose quotes may be judged: the roots of the threads in which these answer, once more than is told apart.
+    quoting: HashMap<String, Vec<String>>,
     parents: StoredParents,
 }

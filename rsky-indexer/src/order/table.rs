@@ -35,16 +35,25 @@ struct Uses {
 
 /// The claims of a set of entries.
 #[derive(Debug, Default)]
-pub struct Table(HashMap<u64, Uses, BuildHasherDefault<AsItIs>>);
+pub struct Table {
+    keys: HashMap<u64, Uses, BuildHasherDefault<AsItIs>>,
+    /// How many entries claim everything.
+    everything: u32,
+}
 
 impl Table {
     /// Whether an entry with these claims depends on one of the set, or one of the set on it.
     pub fn conflicts(&self, claims: &Claims) -> bool {
-        !self.0.is_empty() && claims.iter().any(|(key, touch)| self.stands_against(*key, *touch))
+        if self.is_empty() {
+            return false;
+        }
+        self.everything > 0
+            || claims.is_everything()
+            || claims.iter().any(|(key, touch)| self.stands_against(*key, *touch))
     }
 
     fn stands_against(&self, key: u64, touch: Touch) -> bool {
-        let Some(uses) = self.0.get(&key) else { return false };
+        let Some(uses) = self.keys.get(&key) else { return false };
         match touch {
             Touch::Read => uses.adds > 0 || uses.owns > 0,
             Touch::Add => uses.reads > 0 || uses.owns > 0,
@@ -56,8 +65,9 @@ impl Table {
 
     /// An entry joins the set.
     pub fn add(&mut self, claims: &Claims) {
+        self.everything = self.everything.saturating_add(u32::from(claims.is_everything()));
         for (key, touch) in claims.iter() {
-            let uses = self.0.entry(*key).or_default();
+            let uses = self.keys.entry(*key).or_default();
             let count = uses.of(*touch);
             *count = count.saturating_add(1);
         }
@@ -65,24 +75,26 @@ impl Table {
 
     /// An entry leaves the set.
     pub fn remove(&mut self, claims: &Claims) {
+        self.everything = self.everything.saturating_sub(u32::from(claims.is_everything()));
         for (key, touch) in claims.iter() {
-            let Some(uses) = self.0.get_mut(key) else { continue };
+            let Some(uses) = self.keys.get_mut(key) else { continue };
             let count = uses.of(*touch);
             *count = count.saturating_sub(1);
             if uses.reads == 0 && uses.adds == 0 && uses.owns == 0 {
-                self.0.remove(key);
+                self.keys.remove(key);
             }
         }
     }
 
     /// Empties the set; its memory stays for the next.
     pub fn clear(&mut self) {
-        self.0.clear();
+        self.keys.clear();
+        self.everything = 0;
     }
 
     /// Whether nothing is claimed.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.everything == 0 && self.keys.is_empty()
     }
 }
 
@@ -122,6 +134,27 @@ mod tests {
         ] {
             assert_eq!(table.conflicts(&claims(&[(key, touch)])), conflicts, "{key} {touch:?}");
         }
+    }
+
+    #[test]
+    fn who_claims_too_much_claims_everything() {
+        let most = u64::try_from(crate::order::claims::MOST).unwrap();
+        let mut many = Claims::default();
+        many.extend((0..most).map(|key| (key, Touch::Read)));
+        many.push(0, Touch::Read);
+        let other = claims(&[(u64::MAX, Touch::Read)]);
+        let mut table = Table::default();
+        table.add(&many);
+        assert!(!table.conflicts(&other));
+        table.remove(&many);
+        many.push(most, Touch::Read);
+        table.add(&many);
+        assert!(table.conflicts(&other) && table.conflicts(&Claims::default()));
+        table.remove(&many);
+        assert!(!table.conflicts(&many) && table.is_empty());
+        table.add(&other);
+        assert!(table.conflicts(&many) && !table.conflicts(&many.of_set_aside()));
+        assert_eq!(many.iter().len(), crate::order::claims::MOST);
     }
 
     #[test]

@@ -386,10 +386,10 @@ pub fn mute_threads(db: &Db, worlds: usize) {
 const TELLERS: usize = 3;
 
 /// The rows that the entries make one at a time, each in a transaction of its own.
-pub async fn apply_one_by_one(db: &Db, stream: &Stream) {
+pub async fn apply_one_by_one(db: &Db, stream: &Stream, notifications: Notifications) {
     let tell = |teller: usize| async move {
         let mut connection = PgConnection::connect(db.url()).await.unwrap();
-        let statements = statements(&mut connection).await.with_notifications(Notifications::Live);
+        let statements = statements(&mut connection).await.with_notifications(notifications);
         let edition = statements.schema().lexicons();
         for (_, payload) in stream.entries.iter().filter(|(world, _)| world % TELLERS == teller) {
             match intake::read_in(edition, payload) {

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use rsky_indexer::engine::Notifications;
 use rsky_testnet::servers::{Generation, Redis};
 
 use crate::histories::{Content, Stream, all_rows, apply_one_by_one, differences, mute_threads, world_of};
@@ -99,7 +100,7 @@ fn check(generation: Generation, setups: &[Setup], at_once: usize) {
         let reference = Db::of(generation, "histories_one_by_one");
         mute_threads(&reference, worlds);
         let expected = block_on(async {
-            apply_one_by_one(&reference, &stream).await;
+            apply_one_by_one(&reference, &stream, Notifications::Live).await;
             all_rows(&reference).await
         });
         for setup in turns.by_ref().take(at_once) {

@@ -41,10 +41,12 @@ mod backfill_order;
 mod behind_a_pooler;
 mod histories_at_any_concurrency;
 mod interrupted_look;
+mod left_quotes;
 mod narrow_claims;
 mod one_slow_row;
 mod outcome_of_stream_order;
 mod processes_side_by_side;
+mod third_records;
 
 mod connections_are_shared;
 mod dead_letters_by_hand;

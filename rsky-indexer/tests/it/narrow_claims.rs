@@ -1,6 +1,7 @@
 //! Small histories in which one entry depends on another by way of a third: what they end in does not depend on how many
 //! lanes there are, nor on which entries share a batch.
 
+use rsky_indexer::engine::Notifications;
 use rsky_testnet::servers::{Generation, Redis};
 use serde_json::{Value, json};
 
@@ -16,8 +17,8 @@ use crate::support::Db;
 const COPIES: usize = 2;
 
 /// A history, told of accounts of its own. What comes first is indexed before the rest is in the stream.
-struct Tale<'s> {
-    scribe: &'s mut Scribe,
+pub struct Tale<'s> {
+    pub scribe: &'s mut Scribe,
     world: usize,
     first: Vec<String>,
     then: Vec<String>,
@@ -25,45 +26,45 @@ struct Tale<'s> {
 }
 
 impl Tale<'_> {
-    fn did(&self, account: char) -> String {
+    pub fn did(&self, account: char) -> String {
         format!("did:plc:w{}a{account}", self.world)
     }
 
-    fn post_of(&self, account: char, rkey: &str) -> String {
+    pub fn post_of(&self, account: char, rkey: &str) -> String {
         uri(&self.did(account), POST, rkey)
     }
 
-    fn list(&self) -> String {
+    pub fn list(&self) -> String {
         uri(&self.did('a'), LIST, "l")
     }
 
-    fn push(&mut self, entry: String) {
+    pub fn push(&mut self, entry: String) {
         let part = if self.is_first { &mut self.first } else { &mut self.then };
         part.push(entry);
     }
 
     /// All that was told so far is indexed before what follows is in the stream.
-    fn then(&mut self) {
+    pub fn then(&mut self) {
         self.is_first = false;
     }
 
-    fn create(&mut self, account: char, collection: &str, rkey: &str, record: Value) {
+    pub fn create(&mut self, account: char, collection: &str, rkey: &str, record: Value) {
         let entry = self.scribe.create(&self.did(account), collection, rkey, record);
         self.push(entry);
     }
 
-    fn update(&mut self, account: char, collection: &str, rkey: &str, record: Value) {
+    pub fn update(&mut self, account: char, collection: &str, rkey: &str, record: Value) {
         let entry = self.scribe.update(&self.did(account), collection, rkey, record);
         self.push(entry);
     }
 
-    fn delete(&mut self, account: char, collection: &str, rkey: &str) {
+    pub fn delete(&mut self, account: char, collection: &str, rkey: &str) {
         let entry = self.scribe.delete(&self.did(account), collection, rkey);
         self.push(entry);
     }
 
     /// A record of an older commit than what is known, from a backfill.
-    fn create_late(&mut self, account: char, collection: &str, rkey: &str, record: Value) {
+    pub fn create_late(&mut self, account: char, collection: &str, rkey: &str, record: Value) {
         self.scribe.set_backfilled(true);
         self.scribe.set_late(100_000);
         self.create(account, collection, rkey, record);
@@ -72,31 +73,31 @@ impl Tale<'_> {
     }
 
     /// The post that it is about.
-    fn root(&mut self) {
+    pub fn root(&mut self) {
         self.create('a', POST, "p", post("root"));
     }
 
-    fn gate(&self, rules: &[&str]) -> Value {
+    pub fn gate(&self, rules: &[&str]) -> Value {
         thread_gate(&self.post_of('a', "p"), rules)
     }
 
     /// Somebody answers a post in the thread.
-    fn answer(&mut self, account: char, rkey: &str, parent: (char, &str)) {
+    pub fn answer(&mut self, account: char, rkey: &str, parent: (char, &str)) {
         let record = reply(&self.post_of('a', "p"), &self.post_of(parent.0, parent.1));
         self.create(account, POST, rkey, record);
     }
 
-    fn follow(&mut self, account: char, rkey: &str, whom: char) {
+    pub fn follow(&mut self, account: char, rkey: &str, whom: char) {
         let record = about(&self.did(whom));
         self.create(account, FOLLOW, rkey, record);
     }
 
-    fn refollow(&mut self, account: char, rkey: &str, whom: char) {
+    pub fn refollow(&mut self, account: char, rkey: &str, whom: char) {
         let record = about(&self.did(whom));
         self.update(account, FOLLOW, rkey, record);
     }
 
-    fn put_on_list(&mut self, rkey: &str, whom: char) {
+    pub fn put_on_list(&mut self, rkey: &str, whom: char) {
         let record = list_item(&self.list(), &self.did(whom));
         self.create('a', LIST_ITEM, rkey, record);
     }
@@ -492,7 +493,7 @@ fn one_above_goes_behind_one_on_its_way(tale: &mut Tale<'_>) {
     tale.delete('c', POST, "c");
 }
 
-type Teller = fn(&mut Tale<'_>);
+pub type Teller = fn(&mut Tale<'_>);
 
 const TALES: &[(&str, Teller)] = &[
     ("the owner answers and the gate goes", the_owner_answers_and_the_gate_goes),
@@ -528,17 +529,17 @@ const TALES: &[(&str, Teller)] = &[
 ];
 
 /// The entries of all tales, by world: what comes first, and the rest.
-fn tell_all() -> [Vec<(usize, String)>; 2] {
+fn tell_all(tales: &[(&str, Teller)]) -> [Vec<(usize, String)>; 2] {
     let mut scribe = Scribe::live();
     scribe.skip(200_000);
     let (mut first, mut then) = (Vec::new(), Vec::new());
     let mut side_by_side: Vec<(usize, std::vec::IntoIter<String>)> = Vec::new();
-    for (world, (_, tell)) in (0..COPIES).flat_map(|_| TALES).enumerate() {
+    for (world, (_, tell)) in (0..COPIES).flat_map(|_| tales).enumerate() {
         let mut tale =
             Tale { scribe: &mut scribe, world, first: Vec::new(), then: Vec::new(), is_first: true };
         tell(&mut tale);
         first.extend(tale.first.into_iter().map(|entry| (world, entry)));
-        if world < TALES.len() * (COPIES / 2) {
+        if world < tales.len() * (COPIES / 2) {
             then.extend(tale.then.into_iter().map(|entry| (world, entry)));
         } else {
             side_by_side.push((world, tale.then.into_iter()));
@@ -558,14 +559,15 @@ fn tell_to_process(
     generation: Generation,
     parts: &[Vec<(usize, String)>],
     (lanes, batch): (usize, usize),
+    notifications: Notifications,
 ) -> Db {
     let (redis, db) = (Redis::start().unwrap(), Db::of(generation, "narrow_claims"));
-    mute_threads(&db, TALES.len() * COPIES);
+    mute_threads(&db, worlds_of(parts));
     let (lanes, batch) = (lanes.to_string(), batch.to_string());
     let settings = [
         ("INDEXER_CONCURRENCY", lanes.as_str()),
         ("INDEXER_BATCH_SIZE", &batch),
-        ("INDEXER_NOTIFICATIONS", "live"),
+        ("INDEXER_NOTIFICATIONS", if notifications == Notifications::Live { "live" } else { "reference" }),
     ];
     let mut indexer = None;
     for part in parts {
@@ -577,13 +579,23 @@ fn tell_to_process(
     db
 }
 
+/// How many worlds the entries are of.
+fn worlds_of(parts: &[Vec<(usize, String)>]) -> usize {
+    parts.iter().flatten().map(|(world, _)| world + 1).max().unwrap_or(0)
+}
+
 fn check(generation: Generation) {
-    let parts = tell_all();
+    check_tales(generation, TALES, Notifications::Live);
+}
+
+/// Tells tales to processes that are set up in several ways, and holds what comes out to one entry at a time.
+pub fn check_tales(generation: Generation, tales: &[(&str, Teller)], notifications: Notifications) {
+    let parts = tell_all(tales);
     let stream = Stream { entries: parts.iter().flatten().cloned().collect() };
     let reference = Db::of(generation, "narrow_claims_one_by_one");
-    mute_threads(&reference, TALES.len() * COPIES);
+    mute_threads(&reference, worlds_of(&parts));
     let expected = block_on(async {
-        apply_one_by_one(&reference, &stream).await;
+        apply_one_by_one(&reference, &stream, notifications).await;
         all_rows(&reference).await
     });
     let whole = [stream.entries.clone()];
@@ -595,10 +607,10 @@ fn check(generation: Generation) {
         ((9, 7), &parts[..]),
         ((9, 7), &whole[..]),
     ] {
-        let db = tell_to_process(generation, parts, setting);
+        let db = tell_to_process(generation, parts, setting, notifications);
         let unlike = differences(&expected, &block_on(all_rows(&db)));
-        for (number, (name, _)) in TALES.iter().enumerate() {
-            let of_tale = |row: &&String| world_of(row).is_some_and(|world| world % TALES.len() == number);
+        for (number, (name, _)) in tales.iter().enumerate() {
+            let of_tale = |row: &&String| world_of(row).is_some_and(|world| world % tales.len() == number);
             let rows: Vec<&String> = unlike.iter().filter(of_tale).collect();
             if let Some(first) = rows.first() {
                 let world = world_of(first);

@@ -200,8 +200,9 @@ const OF_THREADS: &str = r#"WITH RECURSIVE w(uri, root, time) AS (
 /// The quotes of some posts that a gate may say something about.
 const QUOTES: &str = r#"SELECT q.uri FROM unnest($1::text[], $3::text[]) AS v(post, gate) JOIN quote q ON q.subject = v.post
     JOIN post c ON c.uri = q.uri
-    WHERE c."violatesEmbeddingRules" OR v.gate IS NULL
-        OR EXISTS (SELECT FROM record r WHERE r.uri = v.gate AND r.json <> '') LIMIT $2"#;
+    WHERE (c."violatesEmbeddingRules" OR v.gate IS NULL
+        OR EXISTS (SELECT FROM record r WHERE r.uri = v.gate AND r.json <> '')) AND c.uri > $4
+    ORDER BY c.uri LIMIT $2"#;
 
 /// The quotes of some posts that came before the post, and those that claim to have come after the gate.
 const OF_QUOTED: &str = r#"SELECT q.uri FROM unnest($1::text[], $3::text[], $4::text[]) AS g(post, time, post_time)
@@ -263,13 +264,18 @@ async fn load_with(
         let query = if by_page { query.bind(after) } else { query };
         take(query.fetch_all(&mut *connection).await?, false)?;
     }
-    if !seeds.quoted.is_empty() && is_first {
+    let mut quotes: HashSet<String> = HashSet::default();
+    if !seeds.quoted.is_empty() {
         // Whether a gate that comes now is there, the database cannot tell.
         let stored = |post: &str| refs::gate(post, refs::POST_GATE).map(|(_, gate)| gate).unwrap_or_default();
         let gates: Vec<Option<String>> =
             seeds.quoted.iter().map(|post| (!seeds.gated.contains(post)).then(|| stored(post))).collect();
-        let query = statements.query(QUOTES).bind(&seeds.quoted).bind(limit).bind(gates);
-        take(query.fetch_all(&mut *connection).await?, false)?;
+        let query = statements.query(QUOTES).bind(&seeds.quoted).bind(limit).bind(gates).bind(after);
+        let rows = query.fetch_all(&mut *connection).await?;
+        for row in &rows {
+            quotes.insert(row.try_get(0)?);
+        }
+        take(rows, false)?;
     }
     for (sql, gates) in [(OF_THREADS, &seeds.thread_gates), (OF_QUOTED, &seeds.post_gates)] {
         if gates.is_empty() {
@@ -303,10 +309,22 @@ async fn load_with(
     if found.posts.len() < uris.len() && lock == Lock::SkipHeld {
         let there = statements.query("SELECT uri FROM post WHERE uri = ANY($1)").bind(&uris);
         let locked: HashSet<&str> = found.posts.iter().map(|post| post.uri.as_str()).collect();
+        let mut held_quotes: Vec<String> = Vec::new();
         for row in there.fetch_all(&mut *connection).await? {
             let uri: String = row.try_get(0)?;
-            if !locked.contains(uri.as_str()) {
-                found.held.push(uri);
+            if locked.contains(uri.as_str()) {
+                continue;
+            }
+            let list = if quotes.contains(&uri) { &mut held_quotes } else { &mut found.held };
+            list.push(uri);
+        }
+        if !held_quotes.is_empty() {
+            // Nobody would find them once the post is there: they are waited for, or the post has to wait.
+            let sql = format!(
+                "SELECT {COLUMNS} FROM post c WHERE c.uri = ANY($1) ORDER BY c.uri FOR NO KEY UPDATE OF c"
+            );
+            for row in statements.query(&sql).bind(&held_quotes).fetch_all(&mut *connection).await? {
+                found.posts.push(post_of(&row)?);
             }
         }
     }

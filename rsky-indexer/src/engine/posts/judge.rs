@@ -33,6 +33,7 @@ pub(in crate::engine) struct Verdicts<'c> {
     parents: HashMap<String, Option<String>>,
     view: View,
     new_gates: Vec<(Gate, PartsKind)>,
+    more_quotes: Vec<String>,
 }
 
 /// Earlier posts that have lost a flag because of a post that came.
@@ -113,6 +114,11 @@ impl<'c> Verdicts<'c> {
         self.view.judged_by_gates.iter().map(String::as_str)
     }
 
+    /// Posts that came alone and have more quotes than are judged at a time.
+    pub(in crate::engine) fn more_quotes(&self) -> &[String] {
+        &self.more_quotes
+    }
+
     /// The gates that are new.
     pub(in crate::engine) fn new_gates(&self) -> &[(Gate, PartsKind)] {
         &self.new_gates
@@ -170,9 +176,13 @@ pub(in crate::engine) async fn judge<'c>(
     let mut earlier = EarlierPosts::default();
     if !seeds.is_empty() {
         let found = earlier::load(connection, statements, &seeds).await?;
-        // What is held by others, and what is more than a page where there is nothing else, is left for the second look.
+        // Replies that are held by others, and what is more than a page where there is nothing else, are left for the second
+        // look.
         if found.more && !rules.alone {
             return Err(EngineError::TooMuch);
+        }
+        if found.more {
+            verdicts.more_quotes.clone_from(&seeds.quoted);
         }
         // What the wave writes anew is not what is stored.
         let is_stored = |post: &Earlier| !times.contains_key(post.uri.as_str());

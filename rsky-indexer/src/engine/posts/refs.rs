@@ -10,6 +10,7 @@ use super::earlier;
 use crate::collections::parts::{Parts, ThreadGate};
 use crate::collections::{PartsKind, post_columns};
 use crate::engine::change::{Action, Change, Content};
+use crate::engine::keys::MOST_TOLD_APART;
 use crate::engine::load::Known;
 use crate::engine::notifications::{Notifications, may_notify};
 use crate::engine::sql::Statements;
@@ -135,6 +136,8 @@ pub(in crate::engine) struct Threads<'c> {
     answered: HashSet<Cow<'c, str>>,
     /// Posts that have quotes, or are quoted in the batch before they come.
     quoted: HashSet<Cow<'c, str>>,
+    /// By a post whose quotes the batch may judge: the threads in which these answer, by their roots; empty if nobody is told.
+    quoting: HashMap<String, HashSet<Cow<'c, str>>>,
     /// Posts with a thread gate in the batch that have replies.
     gated: HashSet<String>,
     /// By root of an answered post: the accounts whose follows or lists the gates of the thread look at, those that are
@@ -178,6 +181,48 @@ impl<'c> Threads<'c> {
     /// Whether a post may have quotes that came before it.
     pub(in crate::engine) fn is_quoted(&self, uri: &str) -> bool {
         self.quoted.contains(uri)
+    }
+
+    /// The threads in which quotes of a post answer, by their roots.
+    pub(in crate::engine) fn quoting(&self, post: &str) -> impl Iterator<Item = &str> {
+        self.quoting.get(post).into_iter().flatten().map(Cow::as_ref)
+    }
+
+    /// Finds the threads in which the quotes answer that the batch may judge. Who judges such a post as a quote and who judges it
+    /// as an answer both have a say in whom it tells.
+    async fn load_quoting(
+        &mut self,
+        connection: &mut PgConnection,
+        statements: &Statements,
+        changes: &[&'c Change],
+    ) -> Result<(), sqlx::Error> {
+        let mut posts: HashSet<String> = HashSet::default();
+        for change in changes {
+            let Some(content) = change.content() else { continue };
+            match change.collection.parts {
+                PartsKind::Post => posts.insert(change.uri.clone()),
+                PartsKind::PostGate => posts.insert(post_of_gate(change)),
+                PartsKind::None | PartsKind::ThreadGate => continue,
+            };
+            let quoted = content.parts.post().and_then(|parts| parts.record.as_ref());
+            if let (Some(quoted), Some(ThreadRefs { root, .. })) = (quoted, ThreadRefs::of(change, content)) {
+                self.quoting.entry(quoted.uri.clone()).or_default().insert(root.into());
+            }
+        }
+        self.quoting.retain(|post, _| posts.contains(post));
+        let posts: Vec<String> = posts.into_iter().collect();
+        if posts.is_empty() {
+            return Ok(());
+        }
+        let sql = r#"SELECT v.uri, w.root FROM unnest($1::text[]) AS v(uri)
+            CROSS JOIN LATERAL (SELECT c."replyRoot" AS root FROM quote q JOIN post c ON c.uri = q.uri
+                WHERE q.subject = v.uri AND c."replyRoot" IS NOT NULL LIMIT $2) w"#;
+        let most = i64::try_from(MOST_TOLD_APART + 1).unwrap_or(i64::MAX);
+        for row in statements.query(sql).bind(posts).bind(most).fetch_all(connection).await? {
+            let root: String = row.try_get(1)?;
+            self.quoting.entry(row.try_get(0)?).or_default().insert(root.into());
+        }
+        Ok(())
     }
 
     /// Finds the posts that others may wait for.
@@ -293,6 +338,9 @@ pub(in crate::engine) async fn load_threads<'c>(
     let mut threads = Threads::default();
     threads.load_above(connection, statements, changes, known).await?;
     threads.load_waited_for(connection, statements, changes, known).await?;
+    if statements.notifications() == Notifications::Live {
+        threads.load_quoting(connection, statements, changes).await?;
+    }
     let replaced = |change: &&&Change| {
         change.collection.parts == PartsKind::Post
             && known.stored(&change.uri).is_some_and(

@@ -43,6 +43,8 @@ pub(in crate::engine) struct Unseen<'c> {
     looked_at: HashSet<String>,
     /// Earlier posts that were judged by gates, in the batch or before it.
     judged_by_gates: HashSet<String>,
+    /// Posts that came alone and have more quotes than are judged at a time.
+    more_quotes: Vec<String>,
 }
 
 impl<'c> Unseen<'c> {
@@ -88,6 +90,7 @@ impl<'c> Unseen<'c> {
         self.new_gates.extend(verdicts.new_gates().iter().cloned());
         self.judged_by_gates.extend(verdicts.judged_by_gates().map(str::to_owned));
         self.looked_at.extend(verdicts.looked_at().map(str::to_owned));
+        self.more_quotes.extend_from_slice(verdicts.more_quotes());
         let lost_it = |post: &&&Earlier| post.flags.invalid_reply_root != Some(true);
         let changed = verdicts.changed();
         self.made_sound.extend(changed.iter().filter(lost_it).map(|post| post.uri.clone()));
@@ -122,6 +125,10 @@ struct Look {
     tells: bool,
     /// Judged by gates already, and not to be again.
     judged_by_gates: HashSet<String>,
+    /// Posts whose quotes are judged, since they have come.
+    quoted: Vec<String>,
+    /// Posts that have come before; it is not known whether their quotes have been judged since.
+    quoted_again: Vec<String>,
 }
 
 /// Replies that are flagged though what they answer is there and sound.
@@ -188,10 +195,18 @@ async fn look_over(
                 gates.push((Gate { post, time: time.clone(), post_time: None }, kind, true));
             }
         }
+        if unseen.more_quotes.contains(&change.uri) {
+            look.quoted.push(change.uri.clone());
+        }
         if flagged.contains(&change.uri) || !gates.is_empty() {
             look.seeds.posts.push(change.uri.clone());
         }
         look.gates.append(&mut gates);
+    }
+    let (_, quoted_again) = earlier::waited_for(connection, statements, &unseen.posts_again).await?;
+    others.quoted_again.extend(quoted_again);
+    for look in [&mut live, &mut others] {
+        look.seeds.quoted = look.quoted.iter().chain(&look.quoted_again).cloned().collect();
     }
     // A post that came after its gate has judged what waited for it.
     let new_gates: Vec<&(Gate, PartsKind)> = unseen
@@ -376,6 +391,12 @@ impl Look {
         for parent in parents.iter().filter(|parent| view.is_sound(parent)).cloned().collect::<Vec<_>>() {
             sound.extend(view.judge_answers(&parent));
         }
+        let mut allowed: Vec<(String, &str)> = Vec::new();
+        for post in &self.quoted {
+            let quotes = view.judge_quotes(post);
+            allowed.extend(quotes.into_iter().map(|quote| (quote, post.as_str())));
+        }
+        self.quoted_again.iter().for_each(|post| view.judge_quotes_again(post));
         let changed = view.earlier.changed();
         let mut deltas = Deltas::default();
         page.rows = earlier::write(connection, statements, &changed, &mut deltas).await?;
@@ -384,6 +405,10 @@ impl Look {
         if self.tells && statements.notifications() == Notifications::Live {
             let sound = sound.iter().filter_map(|uri| view.earlier.get(uri));
             self.tell(connection, statements, &view, sound.collect()).await?;
+            let quotes = allowed.iter().filter_map(|(uri, post)| Some((view.earlier.get(uri)?, *post)));
+            let words: Vec<Word<'_>> =
+                quotes.flat_map(|(quote, post)| notifications::words_of_quote(quote, post)).collect();
+            notifications::say(connection, statements, &words).await?;
         }
         deltas.write(connection, statements).await?;
         page.mended = sound;

@@ -315,6 +315,15 @@ impl View {
         self.judge_quotes_that(post, |_| true)
     }
 
+    /// A post has come before, and it is not known whether its quotes have been judged since: those that are older than it
+    /// are, as far as none is allowed again.
+    pub(super) fn judge_quotes_again(&mut self, post: &str) {
+        let Some(post_time) = self.post_time(post) else { return };
+        let is_judged =
+            |quote: &Earlier| quote.time < post_time && quote.flags.violates_embedding_rules != Some(true);
+        self.judge_quotes_that(post, is_judged);
+    }
+
     fn judge_quotes_that(&mut self, post: &str, is_judged: impl Fn(&Earlier) -> bool) -> Vec<String> {
         let mut sound = Vec::new();
         for uri in self.earlier.quotes(post) {
