@@ -40,6 +40,8 @@ pub(super) struct Known {
     pub(super) documents: HashMap<String, Value>,
     pub(super) handles: HashMap<String, String>,
     pub(super) repos: HashMap<String, RepoAnswer>,
+    /// By `at://` uri.
+    pub(super) records: HashMap<String, (String, Value)>,
 }
 
 #[derive(Default)]
@@ -86,6 +88,14 @@ impl Directory {
     /// Sets what getRepo answers for `did`.
     pub fn set_repo(&self, did: &str, answer: RepoAnswer) {
         self.write(|state| drop(state.known.repos.insert(did.to_owned(), answer)));
+    }
+
+    /// Sets what getRecord answers for a uri: the record's CID and value; `None`: that it is not there.
+    pub fn set_record(&self, uri: &str, record: Option<(String, Value)>) {
+        self.write(|state| match record {
+            Some(record) => drop(state.known.records.insert(uri.to_owned(), record)),
+            None => drop(state.known.records.remove(uri)),
+        });
     }
 
     /// Answers every look-up of a document or a handle with this HTTP status; `None` ends that.
@@ -162,6 +172,10 @@ impl Directory {
     pub(super) fn repo(&self, did: &str) -> Option<RepoAnswer> {
         let told = self.read(|state| state.known.repos.get(did).cloned());
         told.or_else(|| self.source.as_ref()?.repo(did))
+    }
+
+    pub(super) fn record(&self, uri: &str) -> Option<(String, Value)> {
+        self.read(|state| state.known.records.get(uri).cloned())
     }
 
     fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {

@@ -49,6 +49,7 @@ pub(super) fn router(context: Context) -> Router {
         .route("/xrpc/com.atproto.sync.listRepos", get(list_repos))
         .route("/xrpc/com.atproto.sync.getRepo", get(get_repo))
         .route("/xrpc/com.atproto.sync.getLatestCommit", get(get_latest_commit))
+        .route("/xrpc/com.atproto.repo.getRecord", get(get_record))
         .route("/xrpc/com.atproto.identity.resolveHandle", get(resolve_handle))
         .route("/.well-known/atproto-did", get(well_known_did))
         .route("/.well-known/did.json", get(did_web))
@@ -100,6 +101,23 @@ async fn get_latest_commit(State(context): State<Context>, request: Request<Body
         ),
         Some(RepoAnswer::Error { status, body }) => json_response(status, &body),
         None => error(400, "RepoNotFound", &format!("Could not find repo for DID: {did}")),
+    }
+}
+
+/// One record of a repository that is there.
+async fn get_record(State(context): State<Context>, request: Request<Body>) -> Response<Body> {
+    let query = request.uri().query().unwrap_or_default();
+    let [did, collection, rkey] =
+        ["repo", "collection", "rkey"].map(|name| parameter(query, name).unwrap_or_default());
+    match context.directory.repo(&did) {
+        Some(RepoAnswer::Car(_)) => {}
+        Some(RepoAnswer::Error { status, body }) => return json_response(status, &body),
+        None => return error(400, "InvalidRequest", &format!("Could not find repo: {did}")),
+    }
+    let uri = format!("at://{did}/{collection}/{rkey}");
+    match context.directory.record(&uri) {
+        Some((cid, value)) => json_response(200, &json!({ "uri": uri, "cid": cid, "value": value })),
+        None => error(400, "RecordNotFound", &format!("Could not locate record: {uri}")),
     }
 }
 
