@@ -59,6 +59,7 @@ pub mod metrics;
 pub mod observed;
 pub mod progress;
 pub mod recount;
+pub mod verify;
 
 #[cfg(test)]
 mod meter_tests;

@@ -18,6 +18,7 @@ use rsky_indexer::index_repo::{self, IndexRepo};
 use rsky_indexer::metrics::DECLARED;
 use rsky_indexer::pipeline;
 use rsky_indexer::recount;
+use rsky_indexer::verify::{self, Verify};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -71,6 +72,7 @@ enum Command {
     /// with which arguments to go on.
     #[command(after_long_help = config::help(recount::command::variables()))]
     Recount(recount::selection::Arguments),
+    Verify(Verify),
 }
 
 fn main() -> ExitCode {
@@ -89,6 +91,7 @@ fn main() -> ExitCode {
         Some(Command::IndexRepo(command)) => index_repo::run(&command),
         Some(Command::Metrics) => print_document(pipeline::NAME, DECLARED),
         Some(Command::Recount(arguments)) => recount::command::run(arguments, Environment::of_process()),
+        Some(Command::Verify(command)) => verify::run(&command, Environment::of_process()),
         None => run(),
     }
 }

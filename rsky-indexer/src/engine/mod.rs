@@ -44,7 +44,7 @@ pub use doubt::may_be_refused;
 pub(crate) use duplicates::{in_waiting, keys_behind};
 pub use needs::rows_of;
 pub use notifications::Notifications;
-pub(crate) use posts::{above, refs};
+pub(crate) use posts::{UNDESERVED, above, refs};
 pub use sql::Statements;
 
 use crate::metrics::{Phase, Watch};

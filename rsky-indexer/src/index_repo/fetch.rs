@@ -13,11 +13,11 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use url::Url;
 
-use super::account::Account;
+use super::account::{Account, NotGivenOut};
 use super::report::printable;
 use super::repository::{Repository, receive};
 
-pub(super) const USER_AGENT: &str = concat!("rsky-indexer/", env!("CARGO_PKG_VERSION"));
+pub(crate) const USER_AGENT: &str = concat!("rsky-indexer/", env!("CARGO_PKG_VERSION"));
 /// Less than this within the stall time is no progress.
 const PROGRESS: usize = 1024;
 /// Bytes of an error's body that are looked at.
@@ -30,20 +30,20 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// What a download may take.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(crate) struct Limits {
     /// Until the answer begins.
-    pub(super) answer: Duration,
+    pub(crate) answer: Duration,
     /// Without progress.
-    pub(super) stall: Duration,
+    pub(crate) stall: Duration,
     /// In all, tries together.
-    pub(super) total: Duration,
+    pub(crate) total: Duration,
     /// Of the repository.
-    pub(super) bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 /// Fetches repositories.
 #[derive(Debug)]
-pub(super) struct Fetcher {
+pub(crate) struct Fetcher {
     client: Client,
     outbound: Outbound,
     limits: Limits,
@@ -61,7 +61,7 @@ enum Failure {
 impl Fetcher {
     /// # Errors
     /// The TLS library cannot be set up.
-    pub(super) fn new(outbound: Outbound, limits: Limits, store: StoreLimits) -> anyhow::Result<Self> {
+    pub(crate) fn new(outbound: Outbound, limits: Limits, store: StoreLimits) -> anyhow::Result<Self> {
         let client = net::build(outbound.client().user_agent(USER_AGENT))?;
         Ok(Self { client, outbound, limits, store })
     }
@@ -70,7 +70,7 @@ impl Fetcher {
     ///
     /// # Errors
     /// The PDS does not give it, and what it said; or it is no CAR.
-    pub(super) async fn fetch(&self, account: &Account) -> anyhow::Result<Repository> {
+    pub(crate) async fn fetch(&self, account: &Account) -> anyhow::Result<Repository> {
         // Any path of the PDS is discarded, as in the reference (PIPELINE 6.5).
         let mut url = account.pds.join("/xrpc/com.atproto.sync.getRepo").context("the URL of the PDS")?;
         self.outbound.check(&url).with_context(|| format!("the PDS {}", account.pds))?;
@@ -134,7 +134,8 @@ impl Fetcher {
         };
         // What has come by then is what there is to look at.
         let _in_time = timeout(self.limits.stall, read).await.is_ok();
-        let error = anyhow!("{}", describe(status, &body));
+        let (said, is_about_account) = describe(status, &body);
+        let error = if is_about_account { NotGivenOut(said).into() } else { anyhow!(said) };
         // Those that the reference's retryXrpc tries again.
         match status.as_u16() {
             408 | 425 | 429 | 500 | 502 | 503 | 504 | 522 | 524 => Failure::Passing(error),
@@ -174,8 +175,8 @@ impl Fetcher {
     }
 }
 
-/// For people: what an XRPC error means for the repository, and the host's words.
-fn describe(status: StatusCode, body: &[u8]) -> String {
+/// For people: what an XRPC error means for the repository, and the host's words; and whether it is about the account.
+fn describe(status: StatusCode, body: &[u8]) -> (String, bool) {
     #[derive(Deserialize, Default)]
     #[serde(default)]
     struct XrpcError {
@@ -183,18 +184,18 @@ fn describe(status: StatusCode, body: &[u8]) -> String {
         message: String,
     }
     let said: XrpcError = serde_json::from_slice(body).unwrap_or_default();
-    let meaning = match said.error.as_str() {
-        "RepoNotFound" | "AccountNotFound" => "the PDS does not have it",
-        "RepoDeactivated" | "AccountDeactivated" => "the account is deactivated",
-        "RepoSuspended" | "AccountSuspended" => "the account is suspended",
+    let (meaning, is_about_account) = match said.error.as_str() {
+        "RepoNotFound" | "AccountNotFound" => ("the PDS does not have it", true),
+        "RepoDeactivated" | "AccountDeactivated" => ("the account is deactivated", true),
+        "RepoSuspended" | "AccountSuspended" => ("the account is suspended", true),
         "RepoTakendown" | "RepoTakenDown" | "AccountTakedown" | "AccountTakenDown" => {
-            "the account is taken down"
+            ("the account is taken down", true)
         }
-        _ if status.is_redirection() => "the PDS sends us elsewhere",
-        _ => "the PDS does not give it",
+        _ if status.is_redirection() => ("the PDS sends us elsewhere", false),
+        _ => ("the PDS does not give it", false),
     };
     let words = printable(format!("HTTP {} {} {}", status.as_u16(), said.error, said.message).trim_end());
-    format!("{meaning} ({words})")
+    (format!("{meaning} ({words})"), is_about_account)
 }
 
 #[cfg(test)]
@@ -204,12 +205,14 @@ mod tests {
     #[test]
     fn errors_are_told_with_the_hosts_words() {
         let body = br#"{"error":"RepoTakendown","message":"Repo has been \u001btaken down"}"#;
-        let said = describe(StatusCode::BAD_REQUEST, body);
+        let (said, is_about_account) = describe(StatusCode::BAD_REQUEST, body);
+        assert!(is_about_account);
         assert!(
             said.starts_with("the account is taken down (HTTP 400 RepoTakendown Repo has been "),
             "{said}"
         );
         assert!(!said.contains('\u{1b}'), "{said}");
-        assert_eq!(describe(StatusCode::BAD_GATEWAY, b"<html>"), "the PDS does not give it (HTTP 502)");
+        let gateway = describe(StatusCode::BAD_GATEWAY, b"<html>");
+        assert_eq!(gateway, ("the PDS does not give it (HTTP 502)".to_owned(), false));
     }
 }

@@ -13,10 +13,12 @@ const MOST: usize = 300;
 
 /// What became of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     Created,
     Updated,
     Deleted,
+    /// The tables had it, but for a row that was missing.
+    Completed,
     Unchanged,
     /// The database has something of a later commit: it stays.
     Newer,
@@ -26,10 +28,11 @@ pub(super) enum Outcome {
     Refused,
 }
 
-const OUTCOMES: [(Outcome, &str); 7] = [
+const OUTCOMES: [(Outcome, &str); 8] = [
     (Outcome::Created, "created"),
     (Outcome::Updated, "updated"),
     (Outcome::Deleted, "deleted"),
+    (Outcome::Completed, "completed"),
     (Outcome::Unchanged, "unchanged"),
     (Outcome::Newer, "newer in the database"),
     (Outcome::Skipped, "skipped"),
@@ -38,15 +41,15 @@ const OUTCOMES: [(Outcome, &str); 7] = [
 
 /// Counts by collection and outcome; collections are those of the indexer, so they are few.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     counts: BTreeMap<String, BTreeMap<Outcome, u64>>,
     /// Records of collections that are not indexed.
-    pub(super) without_rule: u64,
+    pub(crate) without_rule: u64,
 }
 
 impl Tally {
     /// Counts the record at `collection/rkey`.
-    pub(super) fn count(&mut self, path: &str, outcome: Outcome) {
+    pub(crate) fn count(&mut self, path: &str, outcome: Outcome) {
         let collection = path.split('/').next().unwrap_or_default();
         if !self.counts.contains_key(collection) {
             self.counts.insert(collection.to_owned(), BTreeMap::new());
@@ -66,36 +69,64 @@ impl Tally {
         }
     }
 
-    fn total(&self, outcome: Outcome) -> u64 {
+    pub(crate) fn total(&self, outcome: Outcome) -> u64 {
         self.counts.values().filter_map(|counts| counts.get(&outcome)).sum()
     }
 }
 
+/// What is told of each record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// A line for each that would change; nothing is changed.
+    DryRun,
+    /// A line for each that changes.
+    Lines,
+    /// Only what cannot be indexed.
+    Counts,
+    /// Nothing: what differs is kept, for who asked.
+    Kept,
+}
+
+/// Most records that are kept by name.
+const MOST_KEPT: usize = 10_000;
+
 /// The report of one run.
 #[derive(Debug)]
-pub(super) struct Report {
+pub(crate) struct Report {
     head: String,
-    dry_run: bool,
-    lines: bool,
+    style: Style,
     tally: Tally,
+    /// What differs, with [`Style::Kept`]; the first [`MOST_KEPT`].
+    pub(crate) kept: BTreeMap<String, Outcome>,
 }
 
 impl Report {
-    pub(super) fn new(account: &Account, repository: &Repository, dry_run: bool, verbose: bool) -> Self {
+    pub(crate) fn new(account: &Account, repository: &Repository, style: Style) -> Self {
         let Account { did, pds, .. } = account;
         let Repository { rev, bytes, .. } = repository;
         let head = format!("{did} at {rev}, {bytes} bytes from {pds}");
-        Self { head, dry_run, lines: verbose || dry_run, tally: Tally::default() }
+        Self { head, style, tally: Tally::default(), kept: BTreeMap::new() }
+    }
+
+    /// The counts.
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// Counts a record, and tells of it: always if it could not be indexed, otherwise if that is wanted.
     #[expect(clippy::print_stderr, reason = "a command for people; nothing is logged here")]
-    pub(super) fn note(&mut self, path: &str, outcome: Outcome, reason: &str) {
+    pub(crate) fn note(&mut self, path: &str, outcome: Outcome, reason: &str) {
         self.tally.count(path, outcome);
         match outcome {
+            Outcome::Created | Outcome::Updated | Outcome::Deleted | Outcome::Refused
+                if self.style == Style::Kept && self.kept.len() < MOST_KEPT =>
+            {
+                self.kept.insert(path.to_owned(), outcome);
+            }
+            _ if self.style == Style::Kept => {}
             Outcome::Skipped | Outcome::Refused => eprintln!("skipped {path}: {}", printable(reason)),
-            _ if self.lines => {
-                let would = if self.dry_run { "would be " } else { "" };
+            _ if matches!(self.style, Style::DryRun | Style::Lines) => {
+                let would = if self.style == Style::DryRun { "would be " } else { "" };
                 // A reader that has seen enough keeps nothing from being applied.
                 drop(writeln!(io::stdout(), "{path} {would}{}", name(outcome)));
             }
@@ -105,18 +136,18 @@ impl Report {
 
     /// Tells that the database is waited for.
     #[expect(clippy::print_stderr, reason = "a command for people; nothing is logged here")]
-    pub(super) fn waits(&self, why: &str) {
+    pub(crate) fn waits(&self, why: &str) {
         eprintln!("waiting for the database: {}", printable(why));
     }
 
     /// Adds what needed nothing done.
-    pub(super) fn add(&mut self, tally: &Tally) {
+    pub(crate) fn add(&mut self, tally: &Tally) {
         self.tally.add(tally);
     }
 
     /// # Errors
     /// Of `out`.
-    pub(super) fn write(&self, out: &mut impl Write) -> io::Result<()> {
+    pub(crate) fn write(&self, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "{}", self.head)?;
         for (collection, counts) in &self.tally.counts {
             let parts: Vec<String> =
@@ -126,15 +157,19 @@ impl Report {
         if self.tally.without_rule > 0 {
             writeln!(out, "  {} of collections that are not indexed", self.tally.without_rule)?;
         }
+        let told = OUTCOMES.iter().filter(|(outcome, _)| {
+            // Only `verify --repair` asks for that.
+            *outcome != Outcome::Completed || self.tally.total(Outcome::Completed) > 0
+        });
         let parts: Vec<String> =
-            OUTCOMES.iter().map(|(outcome, name)| format!("{name} {}", self.tally.total(*outcome))).collect();
-        let would = if self.dry_run { "nothing was changed; it would be: " } else { "" };
+            told.map(|(outcome, name)| format!("{name} {}", self.tally.total(*outcome))).collect();
+        let would = if self.style == Style::DryRun { "nothing was changed; it would be: " } else { "" };
         writeln!(out, "{would}{}", parts.join(", "))
     }
 
     /// # Errors
     /// The database refused a record.
-    pub(super) fn verdict(&self) -> anyhow::Result<()> {
+    pub(crate) fn verdict(&self) -> anyhow::Result<()> {
         match self.tally.total(Outcome::Refused) {
             0 => Ok(()),
             refused => bail!("the database refused {refused} records; everything else was applied"),
@@ -147,7 +182,7 @@ fn name(outcome: Outcome) -> &'static str {
 }
 
 /// What others said, fit for a terminal: of bounded length, and without control characters.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().take(MOST).map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect()
 }
 
@@ -164,7 +199,7 @@ mod tests {
         other.count("a.b.c/3", Outcome::Created);
         other.count("a.b.d/1", Outcome::Deleted);
         tally.add(&other);
-        let mut report = Report { head: "h".to_owned(), dry_run: true, lines: false, tally };
+        let mut report = Report { head: "h".to_owned(), style: Style::DryRun, tally, kept: BTreeMap::new() };
         let mut out = Vec::new();
         report.write(&mut out).unwrap();
         assert_eq!(

@@ -13,32 +13,36 @@ use crate::engine::Notifications;
 
 /// What the command reads of its environment.
 #[derive(Debug)]
-pub(super) struct Settings {
-    pub(super) database: PostgresSettings,
-    pub(super) notifications: Notifications,
-    pub(super) plc: Option<Url>,
-    pub(super) handle_resolver: Option<Url>,
-    pub(super) outbound: Outbound,
+pub(crate) struct Settings {
+    pub(crate) database: PostgresSettings,
+    pub(crate) notifications: Notifications,
+    pub(crate) plc: Option<Url>,
+    pub(crate) handle_resolver: Option<Url>,
+    pub(crate) outbound: Outbound,
 }
 
 impl Settings {
     /// # Errors
     /// Every variable that is missing or malformed, in one error.
-    pub(super) fn read(environment: Environment) -> Result<Self, ConfigError> {
+    pub(crate) fn read(environment: Environment) -> Result<Self, ConfigError> {
         let mut settings = config::Settings::new(environment);
-        let s = &mut settings;
-        let read = Self {
+        let read = Self::of(&mut settings);
+        settings.finish(read)
+    }
+
+    /// The same as a part of other settings.
+    pub(crate) fn of(s: &mut config::Settings) -> Self {
+        Self {
             database: database(s),
             notifications: notifications(s),
             plc: s.http_url(&PLC_URL),
             handle_resolver: s.http_url(&HANDLE_RESOLVER_URL),
             outbound: Outbound { allow_private: s.flag(&ALLOW_PRIVATE_ADDRESSES) },
-        };
-        settings.finish(read)
+        }
     }
 
     /// The declarations, for `--help`.
-    pub(super) fn variables() -> [&'static Variable; 7] {
+    pub(crate) fn variables() -> [&'static Variable; 7] {
         [
             &DATABASE_URL,
             &DATABASE_SCHEMA,

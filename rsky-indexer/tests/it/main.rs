@@ -67,4 +67,5 @@ mod takes_over_from_the_dead;
 mod tells_how_it_stands;
 mod tells_what_is_declared;
 mod threads_as_if_sequential;
+mod verifies;
 mod whose_fault_it_is;

@@ -51,20 +51,36 @@ impl World {
         self.directory.set_repo(DID, RepoAnswer::Car(Bytes::from(car)));
     }
 
+    /// Serves a repository, and each of its records by itself.
+    pub fn publish(&self, records: &Records) {
+        self.serve(car(DID, records, 1));
+        for (path, record) in records {
+            let mut text = String::new();
+            record.write_json(&mut text);
+            let cid = cid_text(&repos::block_cid(&record.encode()));
+            let value = serde_json::from_str(&text).unwrap();
+            self.directory.set_record(&format!("at://{DID}/{path}"), Some((cid, value)));
+        }
+    }
+
     pub fn refuse(&self, status: u16, error: &str) {
         let body = json!({"error": error, "message": "said the host"});
         self.directory.set_repo(DID, RepoAnswer::Error { status, body });
     }
 
     pub fn run(&self, database_url: &str, arguments: &[&str]) -> Ran {
-        let arguments = [&["index-repo"], arguments].concat();
-        let environment = [
+        self.run_with(database_url, &[], &[&["index-repo"], arguments].concat())
+    }
+
+    /// Runs any command, with more settings.
+    pub fn run_with(&self, database_url: &str, settings: &[(&str, &str)], arguments: &[&str]) -> Ran {
+        let fixed = [
             ("DATABASE_URL", database_url),
             ("PLC_URL", self.url.as_str()),
             ("HANDLE_RESOLVER_URL", self.url.as_str()),
             ("ALLOW_PRIVATE_ADDRESSES", "true"),
         ];
-        run(&arguments, &environment, "")
+        run(arguments, &[&fixed[..], settings].concat(), "")
     }
 
     /// Runs it; it must go well. What it printed.

@@ -23,3 +23,5 @@ mod evaluate;
 mod view;
 
 pub(super) use judge::gated_post;
+
+pub(crate) use second_look::UNDESERVED;

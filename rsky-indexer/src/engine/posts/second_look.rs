@@ -132,7 +132,7 @@ struct Look {
 }
 
 /// Replies that are flagged though what they answer is there and sound.
-const UNDESERVED: &str = r#"SELECT c.uri FROM post c JOIN post p ON p.uri = c."replyParent" JOIN record r ON r.uri = p.uri
+pub(crate) const UNDESERVED: &str = r#"SELECT c.uri FROM post c JOIN post p ON p.uri = c."replyParent" JOIN record r ON r.uri = p.uri
     WHERE c.uri = ANY($1) AND c."invalidReplyRoot" AND r.json <> '' AND p."invalidReplyRoot" IS NOT TRUE
         AND CASE WHEN c."replyRoot" = p.uri THEN p."replyRoot" IS NULL ELSE p."replyRoot" = c."replyRoot" END"#;
 
