@@ -10,6 +10,7 @@
 //! | Postgres (with the feature of this name): connections, transactions | `postgres` |
 //! | the wall clock and the calendar | [`clock`] |
 //! | how a daemon is configured, starts, reports and stops | [`config`], [`runtime`], [`admin`] |
+//! | what a daemon stands on, looked at for people | [`doctor`] |
 
 pub mod clock;
 
@@ -36,3 +37,5 @@ pub mod manual;
 pub mod runtime;
 
 pub mod admin;
+
+pub mod doctor;

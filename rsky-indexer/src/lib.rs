@@ -54,6 +54,7 @@ pub mod settle;
 mod board;
 pub mod check_records;
 pub mod dead_letters;
+pub mod doctor;
 pub mod index_repo;
 pub mod metrics;
 pub mod observed;

@@ -14,6 +14,7 @@ use rsky_common::runtime::{MemoryLimit, daemon};
 use rsky_indexer::check_records::check_records;
 use rsky_indexer::config::Config;
 use rsky_indexer::dead_letters::{self, DeadLetters};
+use rsky_indexer::doctor;
 use rsky_indexer::index_repo::{self, IndexRepo};
 use rsky_indexer::metrics::DECLARED;
 use rsky_indexer::pipeline;
@@ -48,6 +49,11 @@ enum Command {
     /// They are kept in `<stream>_dlq`, oldest first, with the reason. Needs Redis and no Postgres.
     #[command(subcommand, after_long_help = config::help(dead_letters::variables()))]
     DeadLetters(DeadLetters),
+    /// Looks at what the indexer stands on: network, Redis and its groups, Postgres and its indexes, memory, clocks.
+    ///
+    /// One line each: fine, look, or BROKEN, and what to do. Changes nothing. Exit code 0: all is fine; 3: something should be
+    /// looked at; 1: something is broken; 64: the settings are not usable.
+    Doctor,
     /// Asks the running daemon how it is, at METRICS_HOST and METRICS_PORT. Exit code 0: its work moves or has a reason to
     /// wait.
     Healthcheck {
@@ -84,6 +90,7 @@ fn main() -> ExitCode {
             Err(error) => complain(&error.to_string()),
         },
         Some(Command::DeadLetters(what)) => dead_letters::run(&what, Environment::of_process()),
+        Some(Command::Doctor) => doctor::run(Environment::of_process()),
         Some(Command::Healthcheck { ready }) => {
             healthcheck(pipeline::NAME, Environment::of_process(), Config::port(), ready)
         }

@@ -6,6 +6,7 @@
 mod catalogue;
 mod compare;
 mod expected;
+pub mod indexes;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -231,4 +232,9 @@ impl fmt::Display for Schema {
         }
         Ok(())
     }
+}
+
+/// Every table that the indexer reads or writes, where it is there.
+pub(crate) fn tables(schema: &Schema) -> Vec<&'static str> {
+    expected::tables().into_iter().filter(|table| schema.has_table(table)).collect()
 }

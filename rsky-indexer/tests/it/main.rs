@@ -50,6 +50,7 @@ mod third_records;
 
 mod connections_are_shared;
 mod dead_letters_by_hand;
+mod doctors;
 mod drains_a_full_redis;
 mod drains_the_recording;
 mod outlives_postgres_outage;

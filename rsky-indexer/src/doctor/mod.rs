@@ -1,0 +1,84 @@
+//! `indexer doctor`: what the indexer stands on. What is common to the daemons is in `rsky_common::doctor`.
+
+mod postgres;
+
+use std::process::ExitCode;
+
+use rsky_common::config::Environment;
+use rsky_common::doctor::groups::Watched;
+use rsky_common::doctor::{self, Doctor, Finding, host, server};
+use rsky_common::net;
+use rsky_common::runtime::Planned as _;
+use rsky_common::runtime::{MemoryLimit, daemon};
+
+use crate::config::{Config, Mode};
+use crate::index_repo::fetch::USER_AGENT;
+use crate::pipeline::NAME;
+
+/// Runs the checks.
+pub fn run(environment: Environment) -> ExitCode {
+    match Config::read(environment) {
+        Ok(config) => {
+            let config = config.within(MemoryLimit::detect());
+            doctor::run(NAME, |doctor| Box::pin(look(config, doctor)))
+        }
+        Err(error) => daemon::refuse(NAME, &error),
+    }
+}
+
+async fn look(config: Config, mut doctor: Doctor) -> Doctor {
+    for notice in &config.notices {
+        doctor.note(&Finding::look("settings", notice.as_str(), "correct or remove it"));
+    }
+    doctor.note(&host::memory(config.memory_plan.as_ref()));
+    network(&config, &mut doctor).await;
+    let redis = server::look(&mut doctor, &config.common.redis_url, config.common.redis_allow_eviction).await;
+    if let Some(mut redis) = redis {
+        let events = config.streams.iter().filter(|_| config.mode != Mode::Label);
+        let events = events.map(|stream| (stream.as_str(), config.group.as_str()));
+        let labels = (config.mode != Mode::Stream)
+            .then_some((config.label_stream.as_str(), config.label_group.as_str()));
+        for (stream, group) in events.chain(labels) {
+            let watched = Watched {
+                stream,
+                group,
+                reader: NAME,
+                mark: None,
+                claim_idle: config.claim_idle,
+                letters: "indexer dead-letters list",
+            };
+            doctor.check(stream, watched.look(&mut redis)).await;
+        }
+    }
+    postgres::look(&config, &mut doctor).await;
+    doctor
+}
+
+/// HTTPS, and who is asked about accounts.
+async fn network(config: &Config, doctor: &mut Doctor) {
+    let client = match net::build(config.outbound.client().user_agent(USER_AGENT)) {
+        Ok(client) => client,
+        Err(error) => {
+            doctor.note(&Finding::broken(
+                "https",
+                error.to_string(),
+                "install root certificates (ca-certificates)",
+            ));
+            return;
+        }
+    };
+    doctor.note(&Finding::fine("https", "root certificates are there"));
+    if config.mode == Mode::Label || config.handle_concurrency == 0 {
+        doctor.note(&Finding::fine(
+            "accounts",
+            "handles are not resolved (INDEXER_HANDLE_CONCURRENCY=0, or labels only)",
+        ));
+        return;
+    }
+    if let Some(plc) = &config.plc {
+        doctor.check("plc", host::answers("plc", &client, plc.clone())).await;
+    }
+    if let Some(resolver) = &config.handle_resolver {
+        doctor.check("handles", host::answers("handles", &client, resolver.clone())).await;
+    }
+}
