@@ -241,8 +241,9 @@ impl Config {
 
     /// The declarations, for `--help` and for the warning about misspelt names.
     pub fn variables() -> Vec<&'static Variable> {
-        let shared = [&v::PLC_URL, &v::ALLOW_PRIVATE_ADDRESSES];
-        CommonConfig::VARIABLES.iter().copied().chain(v::ALL.iter().copied()).chain(shared).collect()
+        let queue = [&v::BACKFILLER_GROUP, &v::BACKFILLER_BACKFILL_STREAM, &v::BACKFILLER_PRIORITY_STREAM];
+        let own = v::ALL.iter().copied().chain([&v::PLC_URL, &v::ALLOW_PRIVATE_ADDRESSES]);
+        CommonConfig::VARIABLES.iter().copied().chain(queue).chain(own).collect()
     }
 }
 

@@ -1,7 +1,10 @@
 //! The environment variables of the backfiller. Names: DECISIONS, "Names the outside relies on", and PIPELINE 8.
 
 use rsky_common::config::Variable;
-pub(crate) use rsky_common::config::{ALLOW_PRIVATE_ADDRESSES, PLC_URL};
+pub(crate) use rsky_common::config::{
+    ALLOW_PRIVATE_ADDRESSES, BACKFILLER_BACKFILL_STREAM, BACKFILLER_GROUP, BACKFILLER_PRIORITY_STREAM,
+    PLC_URL,
+};
 use rsky_common::wire::names;
 
 macro_rules! variables {
@@ -21,10 +24,7 @@ macro_rules! variables {
 }
 
 variables! {
-    BACKFILLER_GROUP: "a group name", Some(names::REPO_BACKFILL_GROUP), "Consumer group on the repository streams. All backfillers share it.";
     BACKFILLER_CONSUMER: "a name, stable over restarts and different for every backfiller", None, "This process's name in the group. Unset: the host name.";
-    BACKFILLER_BACKFILL_STREAM: "a stream name", Some(names::REPO_BACKFILL), "Stream of the repositories to fetch. Delayed ones are in the sorted set <stream>:delayed.";
-    BACKFILLER_PRIORITY_STREAM: "a stream name", Some(names::REPO_BACKFILL_PRIORITY), "Stream that is read first.";
     BACKFILLER_FIREHOSE_STREAM: "a stream name", Some(names::FIREHOSE_BACKFILL), "Stream the records are written to.";
     BACKFILLER_FIREHOSE_STREAM_HIGH_WATER_MARK or "BACKFILLER_HIGH_WATER_MARK": "entries, 1 to 1000000000", Some("100000"), "Length of the output stream at which writing pauses.";
     BACKFILLER_CONCURRENCY: "repositories, 1 to 1000", Some("50"), "Repositories fetched at the same time. Each may take BACKFILLER_MEMORY_PER_REPO. Unset: fewer where memory is limited (the plan is logged at start), as are BACKFILLER_MEMORY_PER_REPO, BACKFILLER_QUEUE and BACKFILLER_DID_CACHE.";

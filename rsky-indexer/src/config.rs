@@ -67,14 +67,14 @@ pub(crate) const INDEXER_LABEL_STREAM: Variable = Variable {
     default: Some("label_live"),
     help: "The label stream.",
 };
-const INDEXER_GROUP: Variable = Variable {
+pub(crate) const INDEXER_GROUP: Variable = Variable {
     name: "INDEXER_GROUP",
     alias: None,
     expects: "a group name",
     default: Some("firehose_group"),
     help: "Consumer group on every event stream. All indexers of one database share it.",
 };
-const INDEXER_LABEL_GROUP: Variable = Variable {
+pub(crate) const INDEXER_LABEL_GROUP: Variable = Variable {
     name: "INDEXER_LABEL_GROUP",
     alias: None,
     expects: "a group name",
@@ -111,7 +111,7 @@ const INDEXER_MEMORY: Variable = Variable {
     help: "Most bytes of entries held between Redis and Postgres, each counted twice: as read, and taken apart. Reading pauses while it is used up. \
            Unset: less where memory is limited (the plan is logged at start).",
 };
-const INDEXER_CLAIM_IDLE_MS: Variable = Variable {
+pub(crate) const INDEXER_CLAIM_IDLE_MS: Variable = Variable {
     name: "INDEXER_CLAIM_IDLE_MS",
     alias: None,
     expects: "milliseconds, 100 to 86400000",

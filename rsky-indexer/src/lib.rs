@@ -56,6 +56,7 @@ pub mod check_records;
 pub mod dead_letters;
 pub mod doctor;
 pub mod index_repo;
+pub mod inspect;
 pub mod metrics;
 pub mod observed;
 pub mod progress;

@@ -16,6 +16,7 @@ use rsky_indexer::config::Config;
 use rsky_indexer::dead_letters::{self, DeadLetters};
 use rsky_indexer::doctor;
 use rsky_indexer::index_repo::{self, IndexRepo};
+use rsky_indexer::inspect::{self, Inspect};
 use rsky_indexer::metrics::DECLARED;
 use rsky_indexer::pipeline;
 use rsky_indexer::recount;
@@ -62,6 +63,7 @@ enum Command {
         ready: bool,
     },
     IndexRepo(IndexRepo),
+    Inspect(Inspect),
     /// Prints what /metrics tells: name, labels, unit, type and meaning of each metric, as Markdown.
     Metrics,
     /// Writes manual pages and shell completions into a folder: for packages.
@@ -96,6 +98,7 @@ fn main() -> ExitCode {
         }
         Some(Command::Manual { folder }) => manual::write(Cli::command(), &folder),
         Some(Command::IndexRepo(command)) => index_repo::run(&command),
+        Some(Command::Inspect(command)) => inspect::run(&command, Environment::of_process()),
         Some(Command::Metrics) => print_document(pipeline::NAME, DECLARED),
         Some(Command::Recount(arguments)) => recount::command::run(arguments, Environment::of_process()),
         Some(Command::Verify(command)) => verify::run(&command, Environment::of_process()),

@@ -7,6 +7,7 @@ mod common;
 mod environment;
 mod host_name;
 mod identity;
+mod queue;
 mod secret;
 mod settings;
 mod shown;
@@ -20,6 +21,7 @@ pub use common::{
 pub use environment::Environment;
 pub use host_name::host_name;
 pub use identity::{ALLOW_PRIVATE_ADDRESSES, PLC_URL};
+pub use queue::{BACKFILLER_BACKFILL_STREAM, BACKFILLER_GROUP, BACKFILLER_PRIORITY_STREAM};
 pub use secret::Secret;
 pub use settings::{ConfigError, Settings};
 pub use shown::{Shown, shown};

@@ -40,6 +40,7 @@ mod waits_for_the_directory;
 mod backfill_order;
 mod behind_a_pooler;
 mod histories_at_any_concurrency;
+mod inspects;
 mod interrupted_look;
 mod left_quotes;
 mod narrow_claims;
