@@ -54,6 +54,7 @@ mod dead_letters_by_hand;
 mod doctors;
 mod drains_a_full_redis;
 mod drains_the_recording;
+mod moves_over;
 mod outlives_postgres_outage;
 mod outlives_redis_outage;
 mod reads_pages;
