@@ -195,6 +195,11 @@ impl Config {
         Startup { notices, memory, ..Startup::new(NAME, VERSION, &self.common) }
     }
 
+    /// Warnings about the environment.
+    pub fn notices(&self) -> &[String] {
+        &self.notices
+    }
+
     /// The gate of a stream.
     pub fn gate(&self, stream: &Stream) -> GateConfig {
         GateConfig {

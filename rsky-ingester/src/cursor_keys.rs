@@ -7,7 +7,8 @@
 //! stopped. When there is neither, keys of other ways to write it are looked at: whoever adds a scheme to the
 //! configuration shall not lose the place.
 
-use redis::Cmd;
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, RedisResult};
 use rsky_common::redis::{CursorWriter, LinkError, Outcome};
 use rsky_common::wire::names;
 
@@ -53,6 +54,18 @@ impl CursorKeys {
     /// Keys that get the cursor's value as well.
     pub fn also(&self) -> Vec<String> {
         self.configured.iter().cloned().collect()
+    }
+
+    /// The key and the value from where reading goes on, as far as they are stored. Nothing is changed.
+    ///
+    /// # Errors
+    /// Redis'.
+    pub async fn stored(&self, redis: &mut MultiplexedConnection) -> RedisResult<Option<(String, String)>> {
+        let keys: Vec<&String> =
+            std::iter::once(&self.key).chain(&self.configured).chain(&self.others).collect();
+        let stored: Vec<Option<String>> = redis::cmd("MGET").arg(&keys).query_async(redis).await?;
+        let chosen = self.choose(&keys, &stored, Values::Numbers);
+        Ok(chosen.map(|(key, value)| (key.to_owned(), value.clone())))
     }
 
     /// Finds the place where reading stopped, whatever the key was called then, and puts it where it belongs.

@@ -15,6 +15,7 @@
 //! cursor is written only together with the entries it covers, so a crash re-reads and never skips.
 
 pub mod config;
+pub mod doctor;
 pub mod host;
 pub mod http;
 pub mod variables;

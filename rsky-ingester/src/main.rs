@@ -11,7 +11,7 @@ use rsky_common::runtime::Planned as _;
 use rsky_common::runtime::{MemoryLimit, daemon};
 use rsky_ingester::config::Config;
 use rsky_ingester::metrics::DECLARED;
-use rsky_ingester::{NAME, VERSION, pipeline, variables};
+use rsky_ingester::{NAME, VERSION, doctor, pipeline, variables};
 
 /// Writes what relays and labelers send into Redis Streams, and stops reading when the streams are full.
 ///
@@ -25,6 +25,11 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Looks at what the ingester stands on: network, relays and cursors, Redis and who reads what is written, memory, clocks.
+    ///
+    /// One line each: fine, look, or BROKEN, and what to do. Changes nothing. Exit code 0: all is fine; 3: something should be
+    /// looked at; 1: something is broken; 64: the settings are not usable.
+    Doctor,
     /// Asks the running daemon how it is, at METRICS_HOST and METRICS_PORT. Exit code 0: its work moves or has a reason to
     /// wait.
     Healthcheck {
@@ -47,6 +52,7 @@ fn main() -> ExitCode {
         Some(Command::Healthcheck { ready }) => {
             return healthcheck(NAME, Environment::of_process(), &variables::METRICS_PORT, ready);
         }
+        Some(Command::Doctor) => return doctor::run(Environment::of_process()),
         Some(Command::Metrics) => return print_document(NAME, DECLARED),
         Some(Command::Manual { folder }) => return manual::write(Arguments::command(), &folder),
         None => {}

@@ -10,7 +10,7 @@
 mod measure;
 mod oversized;
 mod reader;
-mod socket;
+pub(crate) mod socket;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -12,10 +12,10 @@ use super::CONNECT_TIMEOUT;
 use crate::VERSION;
 
 /// A WebSocket, with or without TLS.
-pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// Opens one; `None`: we stop.
-pub(super) async fn open(
+pub(crate) async fn open(
     url: &str,
     max_frame: usize,
     stop: &CancellationToken,

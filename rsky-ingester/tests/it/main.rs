@@ -11,6 +11,7 @@
 
 mod support;
 
+mod doctors;
 mod follows_new_sequences;
 mod forgets_with_redis;
 mod holds_back_at_the_mark;
