@@ -48,6 +48,7 @@ pub mod outcome;
 pub mod put_off;
 pub mod troubles;
 
+pub mod doctor;
 pub mod tools;
 
 mod board;

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use rsky_backfiller::config::Config;
 use rsky_backfiller::metrics::DECLARED;
-use rsky_backfiller::pipeline;
 use rsky_backfiller::tools::{self, Tool};
+use rsky_backfiller::{doctor, pipeline};
 use rsky_common::admin::{healthcheck, print_document};
 use rsky_common::config::{self, Environment};
 use rsky_common::manual;
@@ -26,6 +26,11 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Looks at what the backfiller stands on: network, Redis and its groups, files, the database, memory, clocks.
+    ///
+    /// One line each: fine, look, or BROKEN, and what to do. Changes nothing. Exit code 0: all is fine; 3: something should be
+    /// looked at; 1: something is broken; 64: the settings are not usable.
+    Doctor,
     /// Asks the running daemon how it is, at METRICS_HOST and METRICS_PORT. Exit code 0: its work moves or has a reason to
     /// wait.
     Healthcheck {
@@ -51,6 +56,7 @@ fn main() -> ExitCode {
         Some(Command::Healthcheck { ready }) => {
             return healthcheck(rsky_backfiller::NAME, Environment::of_process(), Config::port(), ready);
         }
+        Some(Command::Doctor) => return doctor::run(Environment::of_process()),
         Some(Command::Metrics) => return print_document(rsky_backfiller::NAME, DECLARED),
         Some(Command::Manual { folder }) => return manual::write(Cli::command(), &folder),
         Some(Command::Tool(tool)) => Some(tool),

@@ -12,6 +12,7 @@
 
 mod behind_a_pooler;
 mod deletes_what_is_gone;
+mod doctors;
 mod full_disk;
 mod hosts;
 mod kinds;
