@@ -1,11 +1,13 @@
-//! The two commands every developer needs, `cargo xtask up` and `cargo xtask test`, and `cargo xtask bench`.
+//! The two commands every developer needs, `cargo xtask up` and `cargo xtask test`, and those that measure and attack:
+//! `cargo xtask bench`, `cargo xtask chaos`, `cargo xtask deploy-check`.
 //!
-//! All three start private servers on free ports with their data under the build directory, and end them again,
+//! All start private servers on free ports with their data under the build directory, and end them again,
 //! also on failure and on Ctrl-C.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program talks to its terminal")]
 
 mod admin;
 mod bench;
+mod chaos;
 mod daemons;
 mod deploy_check;
 mod dist;
@@ -41,6 +43,8 @@ enum Command {
     Docs,
     /// Make a tarball and a Debian package
     Dist(dist::Options),
+    /// Run simulated worlds through the whole pipeline, with kills, and compare every row with an independent model
+    Chaos(chaos::Options),
     /// Measure release binaries beside the limit of what they stand on
     Bench(bench::Options),
 }
@@ -54,6 +58,7 @@ fn main() -> ExitCode {
         Command::DeployCheck(options) => deploy_check::deploy_check(&options),
         Command::Docs => docs::docs(),
         Command::Dist(options) => dist::dist(&options),
+        Command::Chaos(options) => chaos::chaos(&options),
         Command::Bench(options) => bench::bench(&options),
     };
     match outcome {
