@@ -7,7 +7,7 @@ mod table;
 mod words;
 
 pub(super) use table::{say, take_back, unverify};
-pub(super) use words::{TakenBack, Word, may_notify, words, words_of_reply};
+pub(super) use words::{TakenBack, Word, may_notify, words, words_of_quote, words_of_reply};
 
 /// When creates notify.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

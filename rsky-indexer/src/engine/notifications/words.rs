@@ -129,7 +129,7 @@ pub(in crate::engine) fn words_of_reply<'c>(reply: &Earlier, above: &[String]) -
 }
 
 /// What is said of an earlier quote that is found to be allowed: to the author of the quoted post.
-pub(super) fn words_of_quote<'c>(quote: &Earlier, post: &str) -> Vec<Word<'c>> {
+pub(in crate::engine) fn words_of_quote<'c>(quote: &Earlier, post: &str) -> Vec<Word<'c>> {
     let mut drafter = Drafter::default();
     if let Some(owner) = host(post).filter(|owner| *owner != quote.did) {
         drafter.push_earlier(None, quote, owner, "quote", post);
