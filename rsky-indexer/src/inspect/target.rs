@@ -22,10 +22,13 @@ impl Target {
     /// It is none of them.
     pub(super) fn parse(text: &str) -> anyhow::Result<Self> {
         let text = text.trim();
-        if !text.starts_with("at://") {
+        let Some(rest) = text.strip_prefix("at://") else {
             return Ok(Self { name: text.to_owned(), path: None });
-        }
-        let Some(uri) = AtUri::parse(text) else { bail!("{text:?} is not an at-uri") };
+        };
+        // Without a host the scheme would be read as one.
+        let Some(uri) = AtUri::parse(text).filter(|_| !rest.is_empty() && !rest.starts_with('/')) else {
+            bail!("{text:?} is not an at-uri")
+        };
         let (name, collection, rkey) = (uri.host().to_owned(), uri.collection(), uri.rkey());
         match (collection.is_empty(), rkey.is_empty()) {
             (true, _) => Ok(Self { name, path: None }),
@@ -58,6 +61,6 @@ mod tests {
         assert_eq!(parse("at://did:plc:a"), Some(("did:plc:a".to_owned(), None)));
         assert_eq!(parse("at://a.test/app.bsky.feed.post/3k"), Some(("a.test".to_owned(), path)));
         assert_eq!(parse("at://did:plc:a/app.bsky.feed.post"), None);
-        assert_eq!(parse("at://"), None);
+        assert_eq!((parse("at://"), parse("at:///app.bsky.feed.post/3k")), (None, None));
     }
 }
