@@ -1,6 +1,7 @@
 //! Writes a batch whatever is in it: waits out what passes, finds the entries that Postgres will never take, and sets those
 //! aside whose rows somebody else holds.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -142,7 +143,7 @@ impl Writer {
     /// Writes a batch in order. Everything that is neither refused, abandoned nor held has committed.
     pub async fn write_batch<E: Effect>(&mut self, batch: Batch<'_, E::Item>) -> Written {
         let mut written = Written::default();
-        let mut aside = Aside { claims: batch.claims, table: Table::default() };
+        let mut aside = Aside { claims: batch.claims, taken: BTreeSet::new() };
         let mut was_held = batch.was_held;
         // What was set aside before is known to fail, and so is what a batch is taken apart for.
         let mut tries = if was_held { 1 } else { self.max_attempts };
@@ -150,7 +151,8 @@ impl Writer {
         let mut parts = parts::<E>(batch.items, batch.claims);
         self.progress.moves();
         while let Some(mut part) = parts.pop_front() {
-            part.retain(|at| !aside.takes_along(*at, &mut written));
+            let mut before = Before::default();
+            part.retain(|at| !aside.takes_along(*at, &mut before, &mut written));
             let items: Vec<&E::Item> = part.iter().filter_map(|at| batch.items.get(*at).copied()).collect();
             if items.is_empty() {
                 continue;
@@ -164,9 +166,9 @@ impl Writer {
                     written.abandoned.extend(parts.drain(..).flatten());
                 }
                 Part::Held(held) => {
-                    let mut rest = Vec::new();
+                    let (mut rest, mut before) = (Vec::new(), Before::default());
                     for (at, rows) in part.into_iter().zip(held) {
-                        if aside.takes_along(at, &mut written) {
+                        if aside.takes_along(at, &mut before, &mut written) {
                             continue;
                         }
                         if rows.is_empty() {
@@ -345,24 +347,37 @@ async fn put_back<T>(lease: Lease, outcome: Result<Result<T, EngineError>, Elaps
     }
 }
 
-/// What is set aside, and what it claims.
+/// What is set aside.
 struct Aside<'b> {
+    /// Of each item of the batch.
     claims: &'b [&'b Claims],
+    taken: BTreeSet<usize>,
+}
+
+/// While a part is gone through in order: what those claim that are set aside and come before the item it has reached. What
+/// comes after it keeps no item back.
+#[derive(Default)]
+struct Before {
     table: Table,
+    reached: usize,
 }
 
 impl Aside<'_> {
     fn take(&mut self, at: usize, rows: Vec<Row>, written: &mut Written) {
-        if let Some(claims) = self.claims.get(at) {
-            self.table.add(&claims.of_set_aside());
-        }
+        self.taken.insert(at);
         written.held.push((at, rows));
     }
 
     /// Sets an item aside if it depends on one that is.
-    fn takes_along(&mut self, at: usize, written: &mut Written) -> bool {
-        let depends = !self.table.is_empty()
-            && self.claims.get(at).is_some_and(|claims| self.table.conflicts(&claims.of_set_aside()));
+    fn takes_along(&mut self, at: usize, before: &mut Before, written: &mut Written) -> bool {
+        for taken in self.taken.range(before.reached.min(at)..at) {
+            if let Some(claims) = self.claims.get(*taken) {
+                before.table.add(&claims.of_set_aside());
+            }
+        }
+        before.reached = at;
+        let depends = !before.table.is_empty()
+            && self.claims.get(at).is_some_and(|claims| before.table.conflicts(&claims.of_set_aside()));
         if depends {
             self.take(at, Vec::new(), written);
         }

@@ -310,7 +310,7 @@ fn who_is_told_by_it_stays_until_then() {
     ];
     add(&redis, LIVE, &before);
     let settings = [("INDEXER_CONCURRENCY", "3"), ("INDEXER_NOTIFICATIONS", "live")];
-    let indexer = Indexer::start(&redis.url(), db.url(), &settings);
+    let mut indexer = Indexer::start(&redis.url(), db.url(), &settings);
     wait_drained(&redis, LIVE);
     let [holder_of_b, holder_of_c] =
         [&b, &c].map(|uri| Holder::hold(&db, &format!("post_agg WHERE uri = '{uri}'")));
@@ -319,7 +319,9 @@ fn who_is_told_by_it_stays_until_then() {
     scribe.set_backfilled(false);
     let waiting =
         [scribe.create("did:plc:d", POST, "d", reply(&root, &b)), scribe.delete("did:plc:c", POST, "c")];
+    assert_eq!(indexer.terminate(), Some(0), "{}", indexer.log());
     add(&redis, LIVE, &[&[between.clone()][..], &waiting].concat());
+    indexer.restart();
     let others = events(64, OTHERS);
     let others_come_and_go = |number: usize, waiting: &[&str]| {
         let (from, to) = (number * OTHERS / 3, (number + 1) * OTHERS / 3);
