@@ -154,6 +154,9 @@ async fn delete_records(
         if uris.binary_search(&subject).is_err() {
             lost.quote(&subject, &cid);
         }
+        if is_own(&subject) {
+            counted.insert(subject);
+        }
     }
     for table in EMBEDS {
         if statements.schema().has_table(table) {

@@ -136,7 +136,8 @@ fn what_it_wrote_about_its_missing_posts_counts_no_more() {
                 post(by, &format!("q{rkey}"), json!({"embed": quote})),
             ]
         };
-        let payloads = [about(gone, "alone"), about(gone, "both"), about(other, "both")].concat();
+        let mut payloads = [about(gone, "alone"), about(gone, "both"), about(other, "both")].concat();
+        payloads.extend(about(gone, "quoted").into_iter().last());
         add(&redis, LIVE, &payloads);
         let _indexer = world.indexer(&redis.url(), db.url(), &[]);
         wait_drained(&redis, LIVE);
@@ -146,6 +147,7 @@ fn what_it_wrote_about_its_missing_posts_counts_no_more() {
         add(&redis, LIVE, &[account(gone, T0, Some("deleted"))]);
         wait_drained(&redis, LIVE);
         assert_eq!([counters(&db, &alone), counters(&db, &both)], ["", "1 1 1 1"], "{generation:?}");
+        assert_eq!(count(&db, "post_agg WHERE uri LIKE '%/quoted'"), 0, "{generation:?}");
         assert_no_dead_letters(&redis);
     }
 }
