@@ -351,11 +351,6 @@ const AWAITED: &str = r#"SELECT v.uri FROM unnest($1::text[]) AS v(uri)
 const ANSWERED: &str = r#"SELECT v.uri FROM unnest($1::text[]) AS v(uri)
     WHERE EXISTS (SELECT FROM post c WHERE c."replyParent" = v.uri)"#;
 
-/// The threads in which the quotes of posts answer: uri, root.
-const QUOTING: &str = r#"SELECT v.uri, w.root FROM unnest($1::text[]) AS v(uri)
-    CROSS JOIN LATERAL (SELECT c."replyRoot" AS root FROM quote q JOIN post c ON c.uri = q.uri
-        WHERE q.subject = v.uri AND c."replyRoot" IS NOT NULL LIMIT $2) w"#;
-
 /// What is found of one uri.
 struct Stored {
     table: &'static str,
@@ -529,13 +524,10 @@ impl Question {
             }
         }
         let mut quoting: HashMap<String, Vec<String>> = HashMap::default();
-        if !self.quoted.is_empty() {
-            let posts: HashSet<&str> = self.quoted.iter().map(|(_, post)| post.as_str()).collect();
-            let most = i64::try_from(claims::MOST + 1).unwrap_or(i64::MAX);
-            let query = statements.query(QUOTING).bind(storable(posts.into_iter())).bind(most);
-            for row in query.fetch_all(&mut *connection).await? {
-                quoting.entry(row.try_get(0)?).or_default().push(row.try_get(1)?);
-            }
+        let posts: HashSet<&str> = self.quoted.iter().map(|(_, post)| post.as_str()).collect();
+        let posts = storable(posts.into_iter());
+        for (post, root) in refs::threads_of_quotes(connection, statements, &posts, claims::MOST + 1).await? {
+            quoting.entry(post).or_default().push(root);
         }
         let nearest: HashSet<&str> = self.tellers.iter().map(|(_, nearest)| nearest.as_str()).collect();
         let nearest: Vec<&str> = nearest.into_iter().collect();

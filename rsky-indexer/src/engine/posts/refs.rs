@@ -116,6 +116,25 @@ pub(crate) async fn gated_by_relations(
     Ok(related)
 }
 
+/// The threads in which the stored quotes of these posts answer: (post, root), of each post so many quotes at most. Indexes
+/// used: `quote`'s on `subject`, `post_pkey`.
+pub(crate) async fn threads_of_quotes(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    posts: &[&str],
+    most: usize,
+) -> Result<Vec<(String, String)>, sqlx::Error> {
+    if posts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = r#"SELECT v.uri, w.root FROM unnest($1::text[]) AS v(uri)
+        CROSS JOIN LATERAL (SELECT c."replyRoot" AS root FROM quote q JOIN post c ON c.uri = q.uri
+            WHERE q.subject = v.uri AND c."replyRoot" IS NOT NULL LIMIT $2) w"#;
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let rows = statements.query(sql).bind(posts).bind(most).fetch_all(connection).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
 /// Whether a uri is that of a post.
 pub(crate) fn is_post(uri: &str) -> bool {
     AtUri::parse(uri).is_some_and(|uri| uri.collection() == POST)
@@ -210,17 +229,9 @@ impl<'c> Threads<'c> {
             }
         }
         self.quoting.retain(|post, _| posts.contains(post));
-        let posts: Vec<String> = posts.into_iter().collect();
-        if posts.is_empty() {
-            return Ok(());
-        }
-        let sql = r#"SELECT v.uri, w.root FROM unnest($1::text[]) AS v(uri)
-            CROSS JOIN LATERAL (SELECT c."replyRoot" AS root FROM quote q JOIN post c ON c.uri = q.uri
-                WHERE q.subject = v.uri AND c."replyRoot" IS NOT NULL LIMIT $2) w"#;
-        let most = i64::try_from(MOST_TOLD_APART + 1).unwrap_or(i64::MAX);
-        for row in statements.query(sql).bind(posts).bind(most).fetch_all(connection).await? {
-            let root: String = row.try_get(1)?;
-            self.quoting.entry(row.try_get(0)?).or_default().insert(root.into());
+        let posts: Vec<&str> = posts.iter().map(String::as_str).collect();
+        for (post, root) in threads_of_quotes(connection, statements, &posts, MOST_TOLD_APART + 1).await? {
+            self.quoting.entry(post).or_default().insert(root.into());
         }
         Ok(())
     }
