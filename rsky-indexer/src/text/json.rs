@@ -256,6 +256,15 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_the_nearest_that_there_are() {
+        let digits = "2".to_owned() + &"3".repeat(289);
+        for text in ["2.2337337337337337e+289", "9007199254740993", "1.7976931348623157e308", "5e-324", &digits] {
+            let json = Json::parse(text).unwrap();
+            assert_eq!(json, Json::Number(text.parse().unwrap()), "{text}");
+        }
+    }
+
+    #[test]
     fn a_repeated_key_keeps_its_first_place_and_its_last_value() {
         let json = Json::parse(r#"{"a":1,"b":2,"\u0061":3}"#).unwrap();
         assert_eq!(keys(&json), ["a", "b"]);
