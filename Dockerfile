@@ -12,8 +12,9 @@ COPY rsky-ingester/Cargo.toml rsky-ingester/
 COPY rsky-backfiller/Cargo.toml rsky-backfiller/
 COPY rsky-indexer/Cargo.toml rsky-indexer/
 COPY rsky-testnet/Cargo.toml rsky-testnet/
+COPY rsky-fuzz/Cargo.toml rsky-fuzz/
 COPY xtask/Cargo.toml xtask/
-RUN for member in rsky-common rsky-ingester rsky-backfiller rsky-indexer rsky-testnet xtask; do \
+RUN for member in rsky-common rsky-ingester rsky-backfiller rsky-indexer rsky-testnet rsky-fuzz xtask; do \
         mkdir -p "$member/src" && echo 'fn main() {}' > "$member/src/main.rs" && : > "$member/src/lib.rs" || exit 1; \
     done \
     && cargo build --release --locked --package rsky-ingester --package rsky-backfiller --package rsky-indexer

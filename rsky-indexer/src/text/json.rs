@@ -258,7 +258,9 @@ mod tests {
     #[test]
     fn numbers_are_the_nearest_that_there_are() {
         let digits = "2".to_owned() + &"3".repeat(289);
-        for text in ["2.2337337337337337e+289", "9007199254740993", "1.7976931348623157e308", "5e-324", &digits] {
+        for text in
+            ["2.2337337337337337e+289", "9007199254740993", "1.7976931348623157e308", "5e-324", &digits]
+        {
             let json = Json::parse(text).unwrap();
             assert_eq!(json, Json::Number(text.parse().unwrap()), "{text}");
         }

@@ -6,7 +6,7 @@
 //! and with it the place or the end, is noticed also after the end: the listing goes on from where Redis is.
 
 mod fetch;
-mod page;
+pub mod page;
 mod remembered;
 mod step_over;
 

@@ -26,25 +26,25 @@ const MOST_STATUS: usize = 256;
 
 /// A page: what is usable, and what is not.
 #[derive(Debug, Default)]
-pub(super) struct Page {
+pub struct Page {
     /// In the host's order.
-    pub(super) repos: Vec<Repo>,
+    pub repos: Vec<Repo>,
     /// Items that are not valid, with why.
-    pub(super) invalid: Vec<(String, String)>,
+    pub invalid: Vec<(String, String)>,
     /// Cursors after which a single repository could not be listed.
-    pub(super) passed_over: Vec<String>,
+    pub passed_over: Vec<String>,
     /// Where the next page begins; `None`: this is the last.
-    pub(super) cursor: Option<String>,
+    pub cursor: Option<String>,
 }
 
 /// A listed repository.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Repo {
-    pub(super) did: String,
+pub struct Repo {
+    pub did: String,
     /// Empty where the host gives none that is a TID: then nothing tells whether it was queued before.
-    pub(super) rev: String,
-    pub(super) status: Option<String>,
-    pub(super) active: Option<bool>,
+    pub rev: String,
+    pub status: Option<String>,
+    pub active: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -98,7 +98,7 @@ impl Page {
     ///
     /// # Errors
     /// The answer is no page at all.
-    pub(super) fn parse(body: &[u8]) -> Result<Self, String> {
+    pub fn parse(body: &[u8]) -> Result<Self, String> {
         let answer: Answer<'_> = serde_json::from_slice(body).map_err(|error| error.to_string())?;
         if answer.cursor.as_ref().is_some_and(|cursor| cursor.len() > MOST_CURSOR) {
             return Err(format!("a cursor of more than {MOST_CURSOR} bytes"));

@@ -1,0 +1,3 @@
+#![no_main]
+
+rsky_fuzz::fuzz!(did_document);

@@ -1,0 +1,3 @@
+#![no_main]
+
+rsky_fuzz::fuzz!(relay_frame);
