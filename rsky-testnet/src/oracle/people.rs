@@ -1,5 +1,7 @@
 //! Accounts: handles, status, sync state, deletion; and labels (IDENTITY, INDEXING 7 and 8, DECISIONS 17 and 18).
 
+use std::collections::BTreeSet;
+
 use super::state::{Actor, Post, State};
 use super::value::millis;
 use crate::network::world::Label;
@@ -54,6 +56,7 @@ impl State {
         self.actors.remove(did);
         self.synced.remove(did);
         let own = format!("at://{did}/");
+        let had = self.own_subjects(did, &own);
         for (_, row) in self.typed.extract_if(.., |_, row| row.creator == did) {
             if let Some(key) = row.typed.key {
                 self.keys.remove(&(row.typed.table, key));
@@ -74,8 +77,9 @@ impl State {
         self.duplicates.retain(|uri, duplicate| !uri.starts_with(&own) && !duplicate.of.starts_with(&own));
         self.records.retain(|_, stored| stored.did != did);
         self.notices.retain(|notice| notice.author != did && notice.to != did);
-        // What others wrote about it is still counted; a row without any of that goes.
-        let posts: Vec<String> = self.counted.keys().filter(|uri| uri.starts_with(&own)).cloned().collect();
+        // What others wrote about it is still counted; a row without any of that goes. One about a post that it never had, and
+        // about which it wrote nothing, is not looked at: nothing of the account leads there.
+        let posts: Vec<String> = self.counted.keys().filter(|uri| had.contains(*uri)).cloned().collect();
         for uri in posts {
             // Quotes have gone with what they quoted, if it was there.
             if self.quotes.values().all(|quote| quote.subject != uri) {
@@ -88,6 +92,19 @@ impl State {
         if self.profile_counters(did).iter().all(|count| *count == 0) {
             self.profiles.remove(did);
         }
+    }
+
+    /// What an account has a record of, deleted ones too where these leave one, and what of its own it wrote about.
+    fn own_subjects(&self, did: &str, own: &str) -> BTreeSet<String> {
+        let records =
+            self.records.iter().filter(|(_, stored)| stored.did == did).map(|(uri, _)| uri.as_str());
+        let rows = self.typed.values().filter(|row| row.creator == did);
+        let about = rows.map(|row| row.typed.subject.as_str());
+        let parents = self.posts.values().filter(|post| post.creator == did).filter_map(Post::parent);
+        let quotes = self.quotes.iter().filter(|(uri, _)| uri.starts_with(own));
+        let quoted = quotes.map(|(_, quote)| quote.subject.as_str());
+        let all = records.chain(about).chain(parents).chain(quoted);
+        all.filter(|subject| subject.starts_with(own)).map(str::to_owned).collect()
     }
 
     /// The last word on a key is the newest.
