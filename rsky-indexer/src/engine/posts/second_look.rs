@@ -18,7 +18,7 @@ use super::refs::{self, ThreadRefs};
 use super::view::View;
 use crate::collections::PartsKind;
 use crate::engine::aggregates::Deltas;
-use crate::engine::change::{Change, Content};
+use crate::engine::change::{Action, Change, Content};
 use crate::engine::load::Known;
 use crate::engine::notifications::{self, Notifications, Word};
 use crate::engine::sql::Statements;
@@ -68,7 +68,8 @@ impl<'c> Unseen<'c> {
             }
             if kind == PartsKind::Post {
                 unseen.posts_again.push(&change.uri);
-            } else {
+            } else if matches!(change.action, Action::Create(_)) {
+                // A gate that is replaced judges nothing.
                 let post = refs::post_of_gate(change);
                 unseen.gates_again.push((Gate { post, time: change.time.clone(), post_time: None }, kind));
             }
