@@ -16,7 +16,7 @@ use rsky_testnet::network::repos::Library;
 use rsky_testnet::network::{Network, NetworkBuilder, RepoAnswer};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// A simulated AT network on one port of 127.0.0.1: relay, PDS, PLC directory, handle server and labeler.
+/// A simulated AT network: relay, PDS, PLC directory, handle server and labeler.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {

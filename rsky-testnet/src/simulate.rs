@@ -1,10 +1,11 @@
 //! The commands about worlds: to serve one, and to tell whether a database holds what must have become of it.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
-use rsky_testnet::network::world::{Mix, Serving, WorldNetwork, WorldOptions};
+use rsky_testnet::network::world::{Mix, Serving, Time, WorldNetwork, WorldOptions};
 use rsky_testnet::oracle::{self, Outcome, Telling};
 
 /// What a world is made of.
@@ -60,6 +61,7 @@ impl WorldArguments {
                 MixName::Natural => Mix::Natural,
                 MixName::Dense => Mix::Dense,
             },
+            time: Time::OfTheWorld,
         }
     }
 }
@@ -69,8 +71,18 @@ impl WorldArguments {
 pub(crate) struct SimulateArguments {
     #[command(flatten)]
     world: WorldArguments,
-    /// Port of 127.0.0.1 for the relay, the directory, handles and the labeler; a free one when 0. Hosts and further relays
-    /// have free ports.
+    /// Events have the clock's time instead of the world's own: the history ends now, live events happen when they are first
+    /// read (see --rate). For looking at a pipeline that works; the oracle knows nothing of such a world.
+    #[arg(long)]
+    clock: bool,
+    /// The address to listen on.
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    address: IpAddr,
+    /// The name by which others reach it, which DID documents have; the address when absent.
+    #[arg(long)]
+    name: Option<String>,
+    /// Port for the relay, the directory, handles and the labeler; a free one when 0. Hosts and further relays have free
+    /// ports.
     #[arg(long, default_value_t = 0)]
     port: u16,
     /// Frames a second for every subscriber; as fast as they are read when absent.
@@ -95,8 +107,11 @@ pub(crate) async fn simulate(arguments: &SimulateArguments) -> Result<WorldNetwo
         rate: arguments.rate,
         retention: arguments.retention,
         relays: arguments.relays,
+        address: arguments.address,
+        name: arguments.name.clone(),
     };
-    let network = WorldNetwork::start(arguments.world.options(), serving).await?;
+    let time = if arguments.clock { Time::OfTheClock } else { Time::OfTheWorld };
+    let network = WorldNetwork::start(WorldOptions { time, ..arguments.world.options() }, serving).await?;
     for relay in network.relays() {
         println!("{}", relay.url());
     }

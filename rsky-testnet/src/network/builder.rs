@@ -1,5 +1,6 @@
 //! Putting a network together.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,6 +36,8 @@ pub struct NetworkBuilder {
     page_size: Option<usize>,
     known: Known,
     source: Option<Arc<dyn Source>>,
+    address: Option<IpAddr>,
+    name: Option<String>,
     port: u16,
     rate: Option<NonZeroU32>,
     from_end: bool,
@@ -106,6 +109,20 @@ impl NetworkBuilder {
         self
     }
 
+    /// The address it listens on; the default is 127.0.0.1.
+    #[must_use]
+    pub fn address(mut self, address: IpAddr) -> Self {
+        self.address = Some(address);
+        self
+    }
+
+    /// The name by which others reach it, as its own URL has it; the default is the address.
+    #[must_use]
+    pub fn name(mut self, name: Option<String>) -> Self {
+        self.name = name;
+        self
+    }
+
     /// The port; the default 0 takes a free one.
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {
@@ -162,6 +179,7 @@ impl NetworkBuilder {
             )?,
             directory: Directory::new(known, self.source),
         };
-        RunningNetwork::new(parts, self.port, self.send_buffer)
+        let address = self.address.unwrap_or(Ipv4Addr::LOCALHOST.into());
+        RunningNetwork::new(parts, (address, self.port).into(), self.name.as_deref(), self.send_buffer)
     }
 }

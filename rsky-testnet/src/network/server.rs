@@ -1,6 +1,6 @@
 //! The one port everything is served on.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -49,15 +49,21 @@ pub(super) struct Parts {
 }
 
 impl RunningNetwork {
-    pub(super) fn new(parts: Parts, port: u16, send_buffer: Option<u32>) -> Result<Self> {
-        let listener = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), send_buffer)?;
+    pub(super) fn new(
+        parts: Parts,
+        addr: SocketAddr,
+        name: Option<&str>,
+        send_buffer: Option<u32>,
+    ) -> Result<Self> {
+        let listener = listen(addr, send_buffer)?;
         let addr = listener.local_addr()?;
         let context = Context {
             relay: parts.relay.control(),
             labeler: parts.labeler.control(),
             list_repos: parts.list_repos,
             directory: parts.directory,
-            url: format!("http://{addr}"),
+            url: name
+                .map_or_else(|| format!("http://{addr}"), |name| format!("http://{name}:{}", addr.port())),
             token: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
@@ -67,12 +73,12 @@ impl RunningNetwork {
         Ok(network)
     }
 
-    /// Where it listens: 127.0.0.1 and one port for everything.
+    /// Where it listens: one port for everything.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// `http://127.0.0.1:PORT`.
+    /// `http://127.0.0.1:PORT`, or with the name by which others reach it.
     pub fn url(&self) -> String {
         self.context.url.clone()
     }
@@ -142,7 +148,7 @@ impl Drop for RunningNetwork {
 }
 
 fn listen(addr: SocketAddr, send_buffer: Option<u32>) -> Result<TcpListener> {
-    let socket = TcpSocket::new_v4()?;
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
     if let Some(bytes) = send_buffer {
         // Accepted connections inherit it.

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use cid::Cid;
+use rsky_common::clock::{iso, now_iso, now_ms};
 use rsky_common::repo::VerifyingKey;
 use rsky_testnet::network::cbor_in::decode;
 use rsky_testnet::network::cbor_out::{Cbor, cid_of};
-use rsky_testnet::network::world::{Action, Mix, What, World, WorldOptions};
+use rsky_testnet::network::world::{Action, Event, Mix, Time, What, World, WorldOptions};
 
 fn small(mix: Mix) -> WorldOptions {
     WorldOptions { accounts: 30, history: 600, live: 600, overlap: 50, mix, ..WorldOptions::default() }
@@ -24,6 +25,18 @@ fn a_world_is_a_function_of_its_options() {
     assert!(first != events(4));
     let identities = first.iter().filter(|event| matches!(event.what, What::Identity { .. })).count();
     assert!(identities > 3, "{identities}");
+}
+
+#[test]
+fn a_world_of_the_clock_happens_now() {
+    let began = now_iso();
+    let mut world = World::new(WorldOptions { time: Time::OfTheClock, ..small(Mix::Natural) });
+    let events: Vec<Event> = std::iter::from_fn(|| world.step()).collect();
+    assert_eq!(events.len(), 1200);
+    // A world that happens faster than a thousand events a second is ahead of the clock.
+    let latest = iso(now_ms() + 600 * 3);
+    assert!(events.iter().skip(600).all(|event| began < event.time && event.time < latest));
+    assert!(events.is_sorted_by(|earlier, later| earlier.time < later.time));
 }
 
 /// How often each collection is created, of all events.

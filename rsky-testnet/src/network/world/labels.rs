@@ -6,6 +6,7 @@ use super::super::cbor_out::Cbor;
 use super::super::frames;
 use super::super::load::draw::{Rng, mix};
 use super::keys::SigningKey;
+use super::options::Time;
 use super::simulation::World;
 use rsky_common::clock::iso;
 
@@ -37,15 +38,21 @@ pub fn labels(world: &World) -> Vec<Vec<Label>> {
     let mut rng = Rng::new(mix(world.options().seed ^ 0x6c61_6265));
     let mut said: Vec<Label> = Vec::new();
     let mut frames = Vec::new();
+    let now = world.micros / 1000;
+    // They come a minute apart after the history; where that would be the future, before its end.
+    let begin = match world.options().time {
+        Time::OfTheWorld => now,
+        Time::OfTheClock => now.saturating_sub((world.options().labels + 1) * 60_000),
+    };
     for number in 0..world.options().labels {
         let mut frame = Vec::new();
         for _ in 0..=rng.below(3) {
-            let cts = iso(world.micros / 1000 + number * 60_000 + rng.below(60_000) as u64);
+            let cts = iso(begin + number * 60_000 + rng.below(60_000) as u64);
             let label = match said.get(rng.below(said.len())) {
                 // The same once more: taken back, said anew, or one that arrives late.
                 Some(again) if rng.below(3) == 0 => {
                     let late = rng.below(4) == 0;
-                    let cts = if late { iso(world.micros / 1000 - 1000) } else { cts };
+                    let cts = if late { iso(begin.saturating_sub(1000)) } else { cts };
                     Label { neg: rng.below(3) > 0, cts, exp: None, ..again.clone() }
                 }
                 _ => fresh(world, cts, &mut rng),

@@ -32,6 +32,6 @@ mod writes;
 
 pub use event::{Action, Commit, Event, Operation, What};
 pub use labels::{Label, labels};
-pub use options::{Mix, WorldOptions};
+pub use options::{Mix, Time, WorldOptions};
 pub use serve::{Serving, WorldNetwork};
 pub use simulation::World;

@@ -21,6 +21,19 @@ pub struct WorldOptions {
     pub mix: Mix,
     /// Accounts that end with their last event: deleted, their repositories gone.
     pub departures: usize,
+    /// Whose time the events have.
+    pub time: Time,
+}
+
+/// When the events happen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Time {
+    /// The history ends with the year 2025, and live events follow at a pace of their own. Always the same.
+    #[default]
+    OfTheWorld,
+    /// The history ends when the world is made, and live events happen when they are first asked for. No second world has the
+    /// same times, so there is no telling what must become of it row by row.
+    OfTheClock,
 }
 
 impl Default for WorldOptions {
@@ -35,6 +48,7 @@ impl Default for WorldOptions {
             hosts: 3,
             mix: Mix::Natural,
             departures: 1,
+            time: Time::OfTheWorld,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A world, served: relays, hosts, directory, labeler.
 
 use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 
@@ -13,7 +14,7 @@ use super::super::directory::{RepoAnswer, Source};
 use super::super::frames::{self, peek};
 use super::super::list_repos::RepoPage;
 use super::super::load::FIRST_SEQ;
-use super::super::{Network, RunningNetwork, Script};
+use super::super::{Network, NetworkBuilder, RunningNetwork, Script};
 use super::labels;
 use super::options::WorldOptions;
 use super::simulation::World;
@@ -34,11 +35,16 @@ pub struct Serving {
     pub retention: usize,
     /// Relays with the same events under numbers of their own, at least 1.
     pub relays: usize,
+    /// The address everything listens on.
+    pub address: IpAddr,
+    /// The name or address by which others reach it, as DID documents have it; `None`: the address it listens on.
+    pub name: Option<String>,
 }
 
 impl Default for Serving {
     fn default() -> Self {
-        Self { port: 0, rate: None, retention: 100_000, relays: 1 }
+        let address = Ipv4Addr::LOCALHOST.into();
+        Self { port: 0, rate: None, retention: 100_000, relays: 1, address, name: None }
     }
 }
 
@@ -51,6 +57,13 @@ pub struct WorldNetwork {
     relays: Vec<RunningNetwork>,
     hosts: Vec<RunningNetwork>,
     stage: Arc<Stage>,
+}
+
+/// The number of the first event of the stream at the first relay. Of the clock's time a world that is made anew has greater
+/// numbers than the former one (of up to a thousand events a second): whoever comes with a cursor of that is told that it is
+/// outdated, and begins with the new.
+fn first_seq(world: &World) -> u64 {
+    FIRST_SEQ + world.begins_late() * 1000
 }
 
 /// The world at the moment that was reached, and the frames since.
@@ -82,7 +95,7 @@ impl Moment {
         let Some(event) = self.world.step() else { return false };
         let first = self.world.first_streamed();
         if event.number >= first {
-            self.frames.push_back(event.frame(FIRST_SEQ + event.number - first));
+            self.frames.push_back(event.frame(first_seq(&self.world) + event.number - first));
             if self.frames.len() > self.retention {
                 self.frames.pop_front();
                 self.first += 1;
@@ -115,24 +128,24 @@ impl WorldNetwork {
         let (moment, labels) = tokio::task::spawn_blocking(made).await.context("make the history")?;
         let listed = listing(&moment.world);
         let length = moment.world.length() + 1 - moment.world.first_streamed();
+        let first = first_seq(&moment.world);
         let stage = Arc::new(Stage { moment: Mutex::new(moment), endpoints: Mutex::default() });
         let mut network = Self { relays: Vec::new(), hosts: Vec::new(), stage: Arc::clone(&stage) };
         for number in 0..hosts {
             let source = Arc::new(Host { stage: Arc::clone(&stage), number });
-            let host = Network::builder().source(source).start().await?;
+            let host = network_at(&serving).source(source).start().await?;
             lock(&stage.endpoints).push(host.url());
             network.hosts.push(host);
         }
         for relay in 0..serving.relays.max(1) {
-            let first_seq = FIRST_SEQ + relay as u64 * BETWEEN_RELAYS;
-            let builder = Network::builder()
+            let builder = network_at(&serving)
                 .port(if relay == 0 { serving.port } else { 0 })
                 .rate(serving.rate)
                 .source(Arc::new(Everywhere { stage: Arc::clone(&stage) }))
                 .repo_pages(RepoPage::split(listed.clone(), PAGE))
                 .page_size(PAGE)
                 .labeler(Script::frames(labels.clone()))
-                .relay(script(&stage, first_seq, length));
+                .relay(script(&stage, first, relay as u64 * BETWEEN_RELAYS, length));
             network.relays.push(builder.start().await?);
         }
         Ok(network)
@@ -151,7 +164,7 @@ impl WorldNetwork {
     /// The number of the last event of the stream at the first relay, once the whole world has happened.
     pub fn last_seq(&self) -> u64 {
         let moment = lock(&self.stage.moment);
-        FIRST_SEQ + moment.world.length() - moment.world.first_streamed()
+        first_seq(&moment.world) + moment.world.length() - moment.world.first_streamed()
     }
 
     /// Ends it.
@@ -166,8 +179,14 @@ impl WorldNetwork {
     }
 }
 
-fn script(stage: &Arc<Stage>, first_seq: u64, length: u64) -> Script {
+fn network_at(serving: &Serving) -> NetworkBuilder {
+    Network::builder().address(serving.address).name(serving.name.clone())
+}
+
+/// The stream of a relay that adds `offset` to the numbers of the first one, which begin with `first`.
+fn script(stage: &Arc<Stage>, first: u64, offset: u64, length: u64) -> Script {
     let (making, keeping) = (Arc::clone(stage), Arc::clone(stage));
+    let first_seq = first + offset;
     let make = move |seq: u64| {
         let place = seq - first_seq;
         let mut moment = lock(&making.moment);
@@ -175,7 +194,7 @@ fn script(stage: &Arc<Stage>, first_seq: u64, length: u64) -> Script {
         let kept = place.checked_sub(moment.first).and_then(|at| moment.frames.get(at as usize));
         // Whoever has fallen behind what is kept is told so, as by a relay.
         let Some(frame) = kept else { return frames::error("ConsumerTooSlow") };
-        if first_seq == FIRST_SEQ { frame.clone() } else { numbered(frame, seq) }
+        if offset == 0 { frame.clone() } else { numbered(frame, seq) }
     };
     Script::kept(first_seq, length, make, move || first_seq + lock(&keeping.moment).first)
 }

@@ -7,12 +7,12 @@ use serde_json::Value;
 use super::super::load::draw::Rng;
 use super::account::Account;
 use super::event::{Action, Event, What};
-use super::options::{Kind, Mix, WorldOptions};
+use super::options::{Kind, Mix, Time, WorldOptions};
 use super::pool::{Pool, Reference};
 use rsky_common::atproto::tid;
-use rsky_common::clock::iso;
+use rsky_common::clock::{iso, now_us};
 
-/// 2026-01-01T00:00:00Z in microseconds: when the relay's stream begins.
+/// 2026-01-01T00:00:00Z in microseconds: when the relay's stream begins in the world's own time.
 const BEGIN: u64 = 1_767_225_600_000_000;
 /// The history takes so many microseconds, two months.
 const HISTORY: u64 = 60 * 86_400 * 1_000_000;
@@ -28,6 +28,8 @@ pub struct World {
     options: WorldOptions,
     pub(super) rng: Rng,
     pub(super) micros: u64,
+    /// When the relay's stream begins, in microseconds.
+    begin: u64,
     number: u64,
     pub(super) accounts: Vec<Account>,
     pub(super) pool: Pool,
@@ -62,8 +64,13 @@ impl World {
         let hosts = options.hosts.max(1);
         let accounts: Vec<Account> = (0..count).map(|number| Account::new(number, hosts, &mut rng)).collect();
         let pool = Pool::new(count);
+        let begin = match options.time {
+            Time::OfTheWorld => BEGIN,
+            Time::OfTheClock => now_us().max(BEGIN),
+        };
         Self {
-            micros: BEGIN - HISTORY,
+            micros: begin - HISTORY,
+            begin,
             rng,
             number: 0,
             pool,
@@ -84,6 +91,12 @@ impl World {
     /// Events in all.
     pub fn length(&self) -> u64 {
         self.options.history + self.options.live
+    }
+
+    /// Whole seconds from the beginning of the relay's stream in the world's own time to where it begins: 0 unless its time is
+    /// that of the clock.
+    pub(super) fn begins_late(&self) -> u64 {
+        (self.begin - BEGIN) / 1_000_000
     }
 
     /// Events so far.
@@ -109,10 +122,18 @@ impl World {
         self.number += 1;
         let pace = if self.is_history() { HISTORY / (self.options.history + 1) } else { PACE };
         // At least so far apart that keys and revisions never meet.
-        self.micros += 1000 + pace / 2 + self.rng.below(pace as usize) as u64;
+        let next = self.micros + 1000 + pace / 2 + self.rng.below(pace as usize) as u64;
+        self.micros = match self.options.time {
+            Time::OfTheWorld => next,
+            Time::OfTheClock if self.is_history() => {
+                let left = self.options.history - self.number;
+                next.min(self.begin - 1000 * (left + 1))
+            }
+            Time::OfTheClock => now_us().max(self.micros + 1000),
+        };
         let event = self.happen();
         if self.number == self.options.history {
-            self.micros = self.micros.max(BEGIN);
+            self.micros = self.micros.max(self.begin);
             let rev = tid::of_time(self.micros + 500, 0);
             for account in &mut self.accounts {
                 if std::mem::take(&mut account.rotated) {
