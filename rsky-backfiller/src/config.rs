@@ -7,6 +7,7 @@ use rsky_common::atproto::CollectionFilter;
 use rsky_common::config::{CommonConfig, ConfigError, Environment, Settings, Variable, host_name};
 use rsky_common::net::Outbound;
 use rsky_common::postgres::PostgresSettings;
+use rsky_common::redis::consumer::Consumer;
 use rsky_common::runtime::daemon::Startup;
 use rsky_common::runtime::memory_plan::{Knob, Planned, Report};
 use rsky_common::wire::names;
@@ -214,6 +215,15 @@ impl Config {
     /// Repositories of the priority and of the other stream that are taken and not finished.
     pub fn places(&self) -> [usize; 2] {
         [(self.queue / 4).max(4), self.queue]
+    }
+
+    /// This process on the priority and on the other stream.
+    pub fn consumers(&self) -> [Consumer; 2] {
+        self.streams.clone().map(|stream| Consumer {
+            stream,
+            group: self.group.clone(),
+            name: self.consumer.clone(),
+        })
     }
 
     /// The set of repositories that are put off.

@@ -1,5 +1,8 @@
 //! What became of repositories, written to Redis: acknowledged, put off, or a dead letter.
 //!
+//! A repository that was written is acknowledged with its last entry (`worker`), not here: a server that comes back with an
+//! older state has both or neither.
+//!
 //! Four tasks, each with a connection of its own. Acknowledgements need no room in Redis, they make some: nothing that a
 //! full server refuses may stand before them. Putting off moves an entry into a sorted set, by the time it is due, or to
 //! the end of its stream, in the transaction that acknowledges it, so it outlives this process and holds no place in
@@ -271,8 +274,9 @@ impl Burying {
 fn remove<'a>(transaction: &mut redis::Pipeline, consumer: &Consumer, jobs: impl Iterator<Item = &'a Job>) {
     let ids: Vec<&str> = jobs.map(|job| job.id.as_str()).collect();
     if !ids.is_empty() {
-        transaction.cmd("XACK").arg(&consumer.stream).arg(&consumer.group).arg(&ids);
-        transaction.cmd("XDEL").arg(&consumer.stream).arg(&ids);
+        for command in consumer.ending(&ids) {
+            transaction.add_command(command);
+        }
     }
 }
 

@@ -113,6 +113,7 @@ classes! {
 
     RateLimited, "rate_limited", Wait, Asks, Nobody, "The host asks to be left alone for a while, and is.";
     KeptWaiting, "kept_waiting", Wait, Neither, Nobody, "The host closed a connection that was not read while memory or the output stream was full.";
+    BrokenOff, "broken_off", Wait, Neither, Nobody, "The connection to Redis was lost between its parts, and a Redis that came back may have lost the first: all of it is fetched again.";
     NoDisk, "no_disk", Later, Neither, Readiness, "The temporary files of other repositories fill BACKFILLER_DISK_BYTES: it waits for their room; allow more if that lasts.";
     DirectoryDown, "directory_down", Wait, Against, Readiness, "The PLC directory gives documents of nobody: check PLC_URL and the way there; everything waits for it.";
     Files, "local_failure", Later, Neither, Readiness, "Temporary files cannot be written: make room in BACKFILLER_TEMP_DIR, or name a directory that can be written to.";
@@ -181,6 +182,7 @@ impl Class {
             | Self::Unchanged
             | Self::RateLimited
             | Self::KeptWaiting
+            | Self::BrokenOff
             | Self::NoDisk
             | Self::DirectoryDown
             | Self::Files

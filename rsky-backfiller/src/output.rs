@@ -1,4 +1,8 @@
 //! The one writer of the output stream: chunks of all repositories, behind the stream's gate.
+//!
+//! A repository is written in several transactions, and the last of them says that all of it is there. A server that comes
+//! back with an older state may have lost the first ones. It cannot have lost what went over a connection before something
+//! that it still has, so the chunks of a repository go over one connection; when that is gone, it begins again.
 
 use redis::Cmd;
 use rsky_common::redis::{Batch, DeadLetter, Gate, LinkError, StreamWriter};
@@ -15,7 +19,20 @@ const WAITING: usize = 16;
 struct Order {
     chunk: Chunk,
     also: Vec<Cmd>,
-    written: oneshot::Sender<()>,
+    /// The connection that the repository's earlier chunks went over.
+    after: Option<u64>,
+    put: oneshot::Sender<Option<u64>>,
+}
+
+/// What became of a chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// It is in Redis, by this connection.
+    Written(u64),
+    /// The connection of the repository's earlier chunks is gone, and they may be, too.
+    Lost,
+    /// The process ends before it is written.
+    Stopped,
 }
 
 /// The way to the writer.
@@ -29,10 +46,18 @@ impl std::fmt::Debug for Order {
 }
 
 impl Output {
-    /// Writes a chunk, and `also` in the transaction with its last entry. `false`: the process ends before it is written.
-    pub async fn write(&self, chunk: Chunk, also: Vec<Cmd>) -> bool {
-        let (written, done) = oneshot::channel();
-        self.0.send(Order { chunk, also, written }).await.is_ok() && done.await.is_ok()
+    /// Writes a chunk, and `also` in the transaction with its last entry. `after`: what was said of the repository's chunk
+    /// before it, if there was one.
+    pub async fn write(&self, chunk: Chunk, also: Vec<Cmd>, after: Option<u64>) -> Put {
+        let (put, done) = oneshot::channel();
+        if self.0.send(Order { chunk, also, after, put }).await.is_err() {
+            return Put::Stopped;
+        }
+        match done.await {
+            Ok(Some(connection)) => Put::Written(connection),
+            Ok(None) => Put::Lost,
+            Err(_) => Put::Stopped,
+        }
     }
 }
 
@@ -108,16 +133,27 @@ impl OutputTask {
     }
 
     async fn write(&mut self, orders: Vec<Order>) -> Result<(), LinkError> {
+        self.writer.link().connection().await?;
+        let connection = self.writer.link().connections();
         let (mut entries, mut letters, mut also, mut waiting) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut after = None;
         for order in orders {
+            if order.after.is_some_and(|after| after != connection) {
+                tell(order.put, None);
+                continue;
+            }
+            after = after.or(order.after);
             entries.extend(order.chunk.entries);
             letters.extend(order.chunk.letters);
             also.extend(order.also);
-            waiting.push(order.written);
+            waiting.push(order.put);
+        }
+        if waiting.is_empty() {
+            return Ok(());
         }
         let mut entries = entries.into_iter();
-        loop {
+        let put = loop {
             let permit = self.gate.pass(self.writer.link(), &self.stop).await?;
             let batch = Batch {
                 field: FIELD_EVENT,
@@ -126,18 +162,24 @@ impl OutputTask {
                 also: if entries.len() == 0 { std::mem::take(&mut also) } else { Vec::new() },
                 ..Batch::default()
             };
-            let length = self.writer.write(&batch).await?;
-            self.gate.note_length(length);
+            let Some(written) = self.writer.write_after(&batch, after).await? else {
+                self.gate.note_unknown();
+                break None;
+            };
+            self.gate.note_length(written.length);
+            after = Some(written.connection);
             if entries.len() == 0 {
-                break;
+                break after;
             }
-        }
-        for written in waiting {
-            // One that is gone has been given up by its repository.
-            let _heard = written.send(()).is_ok();
-        }
+        };
+        waiting.into_iter().for_each(|one| tell(one, put));
         Ok(())
     }
+}
+
+fn tell(one: oneshot::Sender<Option<u64>>, put: Option<u64>) {
+    // One that is gone has been given up by its repository.
+    let _heard = one.send(put).is_ok();
 }
 
 fn size(order: &Order) -> usize {

@@ -8,7 +8,6 @@ use rsky_common::admin::{Admin, Health, Readiness, Status, StreamNames};
 use rsky_common::identity::{DidResolver, DocumentCache, ResolverConfig};
 use rsky_common::net;
 use rsky_common::postgres::PostgresServer;
-use rsky_common::redis::consumer::Consumer;
 use rsky_common::redis::startup::{StartupError, check_eviction};
 use rsky_common::redis::{
     Gate, GateConfig, LinkError, RedisFigures, RedisLink, RedisServer, StreamWriter, overview,
@@ -129,11 +128,7 @@ fn spawn_stages(
     let link = |purpose: &'static str| server.link(purpose, health.part(purpose), &stop);
     let lasting = |purpose: &'static str| link(purpose).stopped_by(finish.clone());
 
-    let consumers = config.streams.clone().map(|stream| Consumer {
-        stream,
-        group: config.group.clone(),
-        name: config.consumer.clone(),
-    });
+    let consumers = config.consumers();
     let writer = lasting("output").telling(gate.clone());
     let writer = StreamWriter::new(writer, config.output.clone(), config.common.letters);
     let (output, output_task) =

@@ -21,7 +21,7 @@ use crate::download::{Download, Patience, ask, repo_url};
 use crate::job::{Job, Queue};
 use crate::metrics::Metrics;
 use crate::outcome::{Class, Directory, Failure, of_document};
-use crate::output::Output;
+use crate::output::{Output, Put};
 use crate::reconcile::{Paths, Reconciler};
 use crate::remembered::{Remembered, Table};
 use crate::repository::{Chunk, Making, Received, Summary, make_entries, receive};
@@ -269,6 +269,7 @@ impl Worker {
             Err(LinkError::Stopped) => return Ok(Step::Stopped),
             Err(error) => return Err(Failure::internal(error)),
         }
+        also.extend(job.queue.of(&self.config.consumers()).ending(&[&job.id]));
         let begun = Instant::now();
         let Some(summary) = self.write(job, received, asked_ms, also).await? else {
             return Ok(Step::Stopped);
@@ -337,7 +338,8 @@ impl Worker {
         Ok(download)
     }
 
-    /// Checks the whole tree, then writes, `also` with the last entry. `None`: the process ends.
+    /// Checks the whole tree, then writes, `also` with the last entry: what remembers that it was queued, and the end of the
+    /// job's own entry. Apart from it they could be in Redis without it. `None`: the process ends.
     async fn write(
         &self,
         job: &Job,
@@ -357,13 +359,18 @@ impl Worker {
             received.check_tree()?;
             make_entries(received, &making, known, &sender)
         });
-        let mut ended = false;
+        let (mut ended, mut after) = (false, None);
         while let Some(chunk) = chunks.recv().await {
             let last = chunk.last;
             let also = if last { also.clone() } else { Vec::new() };
-            if !self.output.write(chunk, also).await {
-                return Ok(None);
-            }
+            after = match self.output.write(chunk, also, after).await {
+                Put::Written(connection) => Some(connection),
+                Put::Lost => {
+                    let error = "the connection to Redis was lost between its parts";
+                    return Err(Failure::new(Class::BrokenOff, error));
+                }
+                Put::Stopped => return Ok(None),
+            };
             ended |= last;
         }
         let summary = making.await.map_err(Failure::internal)??;

@@ -13,6 +13,7 @@
 mod behind_a_pooler;
 mod deletes_what_is_gone;
 mod doctors;
+mod forgets_with_redis;
 mod full_disk;
 mod hosts;
 mod kinds;

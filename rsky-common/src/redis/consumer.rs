@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use redis::streams::StreamInfoConsumersReply;
-use redis::{ErrorKind, RedisError, RedisResult, Value, cmd, pipe};
+use redis::{Cmd, ErrorKind, RedisError, RedisResult, Value, cmd, pipe};
 
 use super::connection::{LinkError, RedisLink};
 use super::dead_letters::DeadLetter;
@@ -162,12 +162,21 @@ impl Consumer {
             letter.append(&mut transaction, &self.stream);
         }
         let ids: Vec<&str> = letters.iter().map(|(id, _)| *id).collect();
-        transaction.cmd("XACK").arg(&self.stream).arg(&self.group).arg(&ids);
-        transaction.cmd("XDEL").arg(&self.stream).arg(&ids);
+        for command in self.ending(&ids) {
+            transaction.add_command(command);
+        }
         link.pipeline::<Value>(&transaction).await?;
         let written = letters.iter().map(|(_, letter)| letter.size() as u64).fold(0, u64::saturating_add);
         trim(link, &self.stream, bounds, written).await;
         Ok(())
+    }
+
+    /// The commands that acknowledge and delete entries, for the transaction of what they ended in. Not for none.
+    pub fn ending(&self, ids: &[&str]) -> [Cmd; 2] {
+        let (mut acknowledged, mut deleted) = (cmd("XACK"), cmd("XDEL"));
+        acknowledged.arg(&self.stream).arg(&self.group).arg(ids);
+        deleted.arg(&self.stream).arg(ids);
+        [acknowledged, deleted]
     }
 
     /// One entry of the stream, `None` if it is gone.

@@ -30,4 +30,4 @@ pub use cursor::{CursorWriter, Found, Outcome};
 pub use dead_letters::DeadLetter;
 pub use figures::RedisFigures;
 pub use gate::{Gate, GateConfig, Outage, Permit, Shut};
-pub use writer::{Batch, StreamWriter};
+pub use writer::{Batch, StreamWriter, Written};

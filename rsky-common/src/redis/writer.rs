@@ -37,6 +37,15 @@ impl Batch {
     }
 }
 
+/// A batch that is in Redis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The stream's length after it, in entries.
+    pub length: u64,
+    /// The connection it went over ([`RedisLink::connections`]): what goes over the same one later is in Redis only if this is.
+    pub connection: u64,
+}
+
 /// Writes batches to one stream.
 #[derive(Debug)]
 pub struct StreamWriter {
@@ -69,15 +78,38 @@ impl StreamWriter {
     /// # Errors
     /// `Stopped`, or a refusal that waiting does not cure.
     pub async fn write(&mut self, batch: &Batch) -> Result<u64, LinkError> {
+        loop {
+            if let Some(written) = self.write_after(batch, None).await? {
+                return Ok(written.length);
+            }
+        }
+    }
+
+    /// As [`StreamWriter::write`], for what is only to be there if what went over the connection `after` is. `None`: that
+    /// connection is gone, and a server that came back with an older state may have lost it. The batch may be in Redis all
+    /// the same then, if it was sent while the connection lasted.
+    ///
+    /// # Errors
+    /// As [`StreamWriter::write`].
+    pub async fn write_after(
+        &mut self,
+        batch: &Batch,
+        after: Option<u64>,
+    ) -> Result<Option<Written>, LinkError> {
         make_room(&mut self.link, &self.stream, self.bounds, batch).await?;
         let mut transaction = transaction(&self.stream, batch);
         transaction.cmd("XLEN").arg(&self.stream);
         loop {
+            self.link.connection().await?;
+            let connection = self.link.connections();
+            if after.is_some_and(|after| after != connection) {
+                return Ok(None);
+            }
             match self.link.pipeline::<Vec<Value>>(&transaction).await {
                 Ok(replies) => {
                     self.link.wrote();
                     keep_room(&mut self.link, &self.stream, self.bounds, batch).await;
-                    return Ok(length_of(&replies));
+                    return Ok(Some(Written { length: length_of(&replies), connection }));
                 }
                 Err(error) => self.link.wait_out(error).await?,
             }
