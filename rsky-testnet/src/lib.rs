@@ -20,3 +20,5 @@ pub mod oracle;
 pub mod service_manager;
 
 pub mod streams;
+
+pub mod wire;

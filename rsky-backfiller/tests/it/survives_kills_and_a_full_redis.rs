@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rsky_testnet::servers::Redis;
+use rsky_testnet::wire::{Then, Wire};
 
 use crate::hosts::{Host, Hosts, counts, did, error};
 use crate::support::{Backfiller, PATIENCE, dead, events, left, length, queue, wait_until};
@@ -66,6 +67,57 @@ async fn two_backfillers_killed_again_and_again() {
     for backfiller in &mut both {
         assert_eq!(backfiller.terminate(), Some(0));
     }
+}
+
+/// Kills a backfiller whenever this is said to Redis for the nth time in its life, between that and what follows it at once.
+async fn killed_at(said: &'static [u8], then: Then) {
+    let hosts = Hosts::start().await;
+    let redis = Redis::start().unwrap();
+    let (wire, url) = Wire::to(&redis.url());
+    let key = synthetic::key(1);
+    let repos: Vec<(String, usize)> = (0..24)
+        .map(|number| {
+            let records = number * 29 % 300;
+            let car = Bytes::from(synthetic::car(&did(number), records, 50, &key));
+            (hosts.add(number, Host::Car(car), 1), records)
+        })
+        .collect();
+    queue(&redis, &hosts.url(), repos.iter().map(|(did, _)| did));
+    let own = [("BACKFILLER_BATCH_SIZE", "50"), ("BACKFILLER_CONCURRENCY", "3")];
+    let plc = hosts.url();
+    let mut backfiller: Option<Backfiller> = None;
+    for nth in [1, 2, 3, 5, 9] {
+        wire.stop_at(said, nth, then);
+        match &mut backfiller {
+            Some(backfiller) => backfiller.kill_and_restart(),
+            None => backfiller = Some(Backfiller::start(&url, &plc, &own)),
+        }
+        wire.wait_until_still();
+        if let Some(backfiller) = &mut backfiller {
+            backfiller.kill();
+        }
+        wire.repair();
+    }
+    let mut backfiller = backfiller.expect("it was started");
+    backfiller.kill_and_restart();
+    wait_until("all repositories are settled", || left(&redis) == 0);
+    assert_whole(&redis, &repos);
+    assert_eq!(backfiller.terminate(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_part_of_a_repository_was_not_heard() {
+    killed_at(b"EXEC\r\n", Then::Lost).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_part_of_a_repository_was_heard_and_its_answer_was_not() {
+    killed_at(b"EXEC\r\n", Then::Unanswered).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_part_with_its_acknowledgement_was_heard_and_its_answer_was_not() {
+    killed_at(b"XACK\r\n", Then::Unanswered).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -42,6 +42,7 @@ mod behind_a_pooler;
 mod histories_at_any_concurrency;
 mod inspects;
 mod interrupted_look;
+mod killed_between_steps;
 mod left_quotes;
 mod narrow_claims;
 mod one_slow_row;

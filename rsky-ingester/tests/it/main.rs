@@ -17,6 +17,7 @@ mod forgets_with_redis;
 mod holds_back_at_the_mark;
 mod keeps_its_place;
 mod keeps_sockets_alive;
+mod killed_between_steps;
 mod lists_all_repositories;
 mod loses_nothing_when_killed;
 mod passes_over_bad_input;
