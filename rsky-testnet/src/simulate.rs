@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use rsky_testnet::network::world::{Mix, Serving, Time, WorldNetwork, WorldOptions};
 use rsky_testnet::oracle::{self, Outcome, Telling};
+use rsky_testnet::servers::{Generation, Session};
 
 /// What a world is made of.
 #[derive(Args)]
@@ -126,9 +127,19 @@ pub(crate) struct OracleArguments {
     /// The database: postgres://…
     #[arg(long, value_name = "URL")]
     postgres: String,
+    /// The generation of its schema (docs/COMPATIBILITY.md).
+    #[arg(long, value_enum, default_value_t = GenerationName::D)]
+    generation: GenerationName,
     /// What INDEXER_NOTIFICATIONS was.
     #[arg(long, value_enum, default_value_t = TellingName::Reference)]
     notifications: TellingName,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum GenerationName {
+    D,
+    B,
+    U,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -148,8 +159,14 @@ pub(crate) fn compare(arguments: &OracleArguments) -> Result<()> {
         TellingName::Live => Telling::Live,
         TellingName::Off => Telling::Off,
     };
-    let expected = Outcome::new(&arguments.world.options(), telling, None)?.tables();
-    let differences = oracle::compare(&arguments.postgres, &expected)?;
+    let generation = match arguments.generation {
+        GenerationName::D => Generation::D,
+        GenerationName::B => Generation::B,
+        GenerationName::U => Generation::U,
+    };
+    let mut outcome = Outcome::new(&arguments.world.options(), generation, telling, None)?;
+    outcome.allow_for_looks(&mut Session::open(&arguments.postgres)?)?;
+    let differences = oracle::compare(&arguments.postgres, &outcome.tables())?;
     println!("{differences}");
     if !differences.is_empty() {
         bail!("{} tables differ", differences.tables.len());

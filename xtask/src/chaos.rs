@@ -8,9 +8,14 @@ use rsky_testnet::servers::{Postgres, install};
 
 use crate::steps::{cargo, run};
 
-/// The test that is repeated, and the variable that gives it a seed.
+/// The test that is repeated, and the variables that tell it how.
 const TEST: &str = "every_row_is_right";
 const SEED: &str = "RSKY_WORLD_SEED";
+const GENERATION: &str = "RSKY_WORLD_GENERATION";
+const SERVERS: &str = "RSKY_WORLD_SERVERS";
+
+const GENERATIONS: [&str; 3] = ["d", "b", "u"];
+const FATES: [&str; 3] = ["stay", "killed", "set-back"];
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -20,6 +25,30 @@ pub(crate) struct Options {
     /// The first seed; each run takes the next one
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// The generation of the schema; `turns`: another one in each run
+    #[arg(long, default_value = "d", value_parser = ["d", "b", "u", "turns"])]
+    generation: String,
+    /// Redis and Postgres stay, are killed and come back with what they had acknowledged, or Redis comes back with an older
+    /// state; `turns`: another one in each run
+    #[arg(long, default_value = "stay", value_parser = ["stay", "killed", "set-back", "turns"])]
+    servers: String,
+}
+
+impl Options {
+    /// The variables of the run with this number, from 0 on.
+    fn variables(&self, run: u64) -> [(&'static str, String); 3] {
+        let turn = |said: &str, all: [&str; 3], number: u64| match said {
+            "turns" => all.into_iter().cycle().nth((number % 3) as usize).unwrap_or_default().to_owned(),
+            said => said.to_owned(),
+        };
+        // Where both take turns, all nine pairs come.
+        let slower = if self.generation == "turns" { run / 3 } else { run };
+        [
+            (SEED, self.seed.wrapping_add(run).to_string()),
+            (GENERATION, turn(&self.generation, GENERATIONS, run)),
+            (SERVERS, turn(&self.servers, FATES, slower)),
+        ]
+    }
 }
 
 /// Runs seed after seed, also after one has failed, and says which did.
@@ -33,21 +62,40 @@ pub(crate) fn chaos(options: &Options) -> Result<()> {
     }
     let mut postgres = Postgres::start()?;
     let until = Instant::now() + Duration::from_secs(options.minutes.saturating_mul(60));
-    let (mut seed, mut failed) = (options.seed, Vec::new());
-    while seed == options.seed || Instant::now() < until {
-        println!("\n=== seed {seed}");
+    let (mut runs, mut failed) = (0, Vec::new());
+    while runs == 0 || Instant::now() < until {
+        let variables = options.variables(runs);
+        let said = variables.each_ref().map(|(name, value)| format!("{name}={value}")).join(" ");
+        println!("\n=== {said}");
         let mut test = cargo(&["test", "--workspace", "--test", "oracle", TEST]);
-        test.env(SEED, seed.to_string()).env("RSKY_TEST_POSTGRES", postgres.url());
+        test.envs(variables).env("RSKY_TEST_POSTGRES", postgres.url());
         if !run(test)?.success() {
-            failed.push(seed);
+            failed.push(said);
         }
-        seed = seed.wrapping_add(1);
+        runs += 1;
     }
     postgres.stop_fast()?;
-    let runs = seed.wrapping_sub(options.seed);
-    println!("\n{} of {runs} runs failed, seeds {} to {}", failed.len(), options.seed, seed.wrapping_sub(1));
-    for seed in &failed {
-        println!("repeat with: {SEED}={seed} cargo test --workspace --test oracle {TEST}");
+    println!("\n{} of {runs} runs failed", failed.len());
+    for said in &failed {
+        println!("repeat with: {said} cargo test --workspace --test oracle {TEST}");
     }
     if failed.is_empty() { Ok(()) } else { bail!("{} of {runs} runs failed", failed.len()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_meet_every_pair() {
+        let options =
+            Options { minutes: 0, seed: 7, generation: "turns".to_owned(), servers: "turns".to_owned() };
+        let runs: Vec<_> = (0..9).map(|run| options.variables(run)).collect();
+        let pairs: std::collections::BTreeSet<_> =
+            runs.iter().map(|[_, generation, servers]| (&generation.1, &servers.1)).collect();
+        assert_eq!(pairs.len(), 9);
+        assert_eq!((runs[0][0].1.as_str(), runs[8][0].1.as_str()), ("7", "15"));
+        let fixed = Options { generation: "u".to_owned(), servers: "stay".to_owned(), ..options };
+        assert_eq!(fixed.variables(5)[1..], [(GENERATION, "u".to_owned()), (SERVERS, "stay".to_owned())]);
+    }
 }

@@ -26,13 +26,13 @@ use serde_json::Value;
 
 pub use compare::{Differences, compare};
 pub use questions::ask;
-pub use tables::{TABLES, Tables};
+pub use tables::{LATER_TABLES, TABLES, Tables};
 
 use self::model::At;
-use self::state::State;
+use self::state::{Actor, State};
 use crate::network::cbor_in::decode;
 use crate::network::world::{Action, Event, Operation, What, World, WorldOptions, labels};
-use crate::servers::Session;
+use crate::servers::{Generation, Session};
 
 /// Who is told by the indexer (`INDEXER_NOTIFICATIONS`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,11 +91,16 @@ pub struct Outcome {
 
 impl Outcome {
     /// The history in the order of `backfilled` (or repository by repository as listed, at unknown times), then everything
-    /// the stream has, and the labels.
+    /// the stream has, and the labels, in a database of this generation.
     ///
     /// # Errors
     /// `backfilled` is not all of the history, or not only that.
-    pub fn new(options: &WorldOptions, telling: Telling, backfilled: Option<&[Backfilled]>) -> Result<Self> {
+    pub fn new(
+        options: &WorldOptions,
+        generation: Generation,
+        telling: Telling,
+        backfilled: Option<&[Backfilled]>,
+    ) -> Result<Self> {
         let mut world = World::new(options.clone());
         let mut streamed = Vec::new();
         while world.number() < options.history {
@@ -104,7 +109,7 @@ impl Outcome {
                 streamed.push(event);
             }
         }
-        let mut state = State::default();
+        let mut state = State { generation, ..State::default() };
         match backfilled {
             Some(backfilled) => take_history(&mut state, &world, backfilled)?,
             None => take_history(&mut state, &world, &listed(&world))?,
@@ -141,6 +146,33 @@ impl Outcome {
             {
                 post.gated = held == "t";
                 taken += 1;
+            }
+        }
+        Ok(taken)
+    }
+
+    /// On the generations where every commit is a reason to look at its account's handle (docs/COMPATIBILITY.md, "B and U"):
+    /// nobody waits for these looks, and an indexer that is killed forgets whom it has looked at. So what the database
+    /// holds as the time of an account's last look is taken as right where it is that of one of the account's events;
+    /// how many were taken over.
+    ///
+    /// # Errors
+    /// The database cannot be asked.
+    pub fn allow_for_looks(&mut self, session: &mut Session) -> Result<usize> {
+        if self.state.generation == Generation::D {
+            return Ok(0);
+        }
+        let mut taken = 0;
+        for row in session.rows(r#"SELECT did, "indexedAt", handle IS NOT NULL FROM actor"#)? {
+            let mut columns = row.split('|');
+            let mut next = || columns.next().unwrap_or_default();
+            let (did, time, has_handle) = (next(), next(), next() == "t");
+            if self.state.looks.get(did).is_some_and(|times| times.contains(time)) {
+                let new = || Actor { indexed: String::new(), status: None, resolved: true };
+                let actor = self.state.actors.entry(did.to_owned()).or_insert_with(new);
+                taken += usize::from(actor.indexed != time);
+                time.clone_into(&mut actor.indexed);
+                actor.resolved |= has_handle;
             }
         }
         Ok(taken)
@@ -186,6 +218,7 @@ fn take_history(state: &mut State, world: &World, backfilled: &[Backfilled]) -> 
                     did: did.clone(),
                     rev: rev.to_owned(),
                     time: time.clone(),
+                    backfilled: true,
                     creates_tell: false,
                     tells: true,
                 };
@@ -215,12 +248,16 @@ fn take_history(state: &mut State, world: &World, backfilled: &[Backfilled]) -> 
 fn take(state: &mut State, world: &World, event: &Event, telling: Telling) {
     let did = &event.did;
     let has_handle = world.handle(did).is_some();
+    if state.generation != Generation::D {
+        state.looks.entry(did.clone()).or_default().insert(event.time.clone());
+    }
     match &event.what {
         What::Commit(commit) => {
             let at = At {
                 did: did.clone(),
                 rev: commit.rev.clone(),
                 time: event.time.clone(),
+                backfilled: false,
                 creates_tell: telling == Telling::Live,
                 tells: telling != Telling::Off,
             };

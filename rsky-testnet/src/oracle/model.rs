@@ -2,6 +2,7 @@
 
 use crate::network::cbor_out::Cbor;
 use crate::network::world::{Action, Operation};
+use crate::servers::Generation;
 
 use super::rules::{self, Typed, Verdict};
 use super::state::{Duplicate, State, Stored, TypedRow};
@@ -13,6 +14,8 @@ pub(super) struct At {
     pub(super) rev: String,
     /// Time of the event; becomes `indexedAt`.
     pub(super) time: String,
+    /// Whether it is a part of a backfill.
+    pub(super) backfilled: bool,
     /// Whether creates tell those whom they concern.
     pub(super) creates_tell: bool,
     /// Whether anything is told at all.
@@ -44,11 +47,15 @@ impl State {
             _ => {}
         }
         let before = self.records.get(uri).cloned();
-        if before.as_ref().is_some_and(|stored| stored.rev > at.rev) {
+        if before.as_ref().is_some_and(|stored| self.is_late(at, stored)) {
             return true;
         }
         let exists = before.as_ref().is_some_and(|stored| stored.record.is_some());
         let same = exists && before.as_ref().is_some_and(|stored| stored.cid == cid);
+        if same && self.generation == Generation::U {
+            // Without revisions it cannot be told from the same once more.
+            return true;
+        }
         if same && (!update || before.as_ref().is_some_and(|stored| stored.rev == at.rev)) {
             // Only the revision moves on, and a row that is missing is made.
             if let Some(stored) = self.records.get_mut(uri) {
@@ -72,6 +79,14 @@ impl State {
             self.insert(at, uri, cid, record, &verdict, at.creates_tell);
         }
         true
+    }
+
+    /// Whether something newer than a change is stored already (SCHEMA-VARIANTS 4).
+    fn is_late(&self, at: &At, stored: &Stored) -> bool {
+        match self.generation {
+            Generation::D | Generation::B => stored.rev > at.rev,
+            Generation::U => at.backfilled && self.synced.get(&at.did).is_some_and(|(_, rev)| *rev > at.rev),
+        }
     }
 
     /// The row of a record that has none.
@@ -101,6 +116,7 @@ impl State {
     fn replace(&mut self, at: &At, uri: &str, cid: &str, record: &Cbor, verdict: &Verdict, tell: bool) {
         match verdict {
             Verdict::Post => {
+                self.leave_own_thread(uri);
                 let existed = self.delete_post(uri).is_some();
                 if existed && at.tells {
                     self.notices.retain(|notice| notice.uri != uri);
@@ -147,13 +163,22 @@ impl State {
             rev: at.rev.clone(),
             indexed: at.time.clone(),
         };
-        match self.records.get_mut(uri) {
-            Some(stored) if stored.rev > at.rev => return,
-            Some(stored) => *stored = Stored { indexed: stored.indexed.clone(), ..tombstone },
-            None => drop(self.records.insert(uri.to_owned(), tombstone)),
+        let stored = self.records.get(uri).cloned();
+        if stored.as_ref().is_some_and(|stored| self.is_late(at, stored)) {
+            return;
+        }
+        match (self.generation, stored) {
+            (Generation::D, stored) => {
+                let indexed = stored.map_or_else(|| at.time.clone(), |stored| stored.indexed);
+                self.records.insert(uri.to_owned(), Stored { indexed, ..tombstone });
+            }
+            // Readers of the others take a tombstone for a record: nothing is left, and of nothing nothing.
+            (Generation::B | Generation::U, Some(_)) => drop(self.records.remove(uri)),
+            (Generation::B | Generation::U, None) => return,
         }
         self.duplicates.remove(uri);
         if collection == "app.bsky.feed.post" {
+            self.leave_own_thread(uri);
             if self.delete_post(uri).is_some() && at.tells {
                 self.notices.retain(|notice| notice.uri != uri);
             }

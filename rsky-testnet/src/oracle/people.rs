@@ -55,6 +55,7 @@ impl State {
     pub(super) fn delete_account(&mut self, did: &str) {
         self.actors.remove(did);
         self.synced.remove(did);
+        self.looks.remove(did);
         let own = format!("at://{did}/");
         let had = self.own_subjects(did, &own);
         for (_, row) in self.typed.extract_if(.., |_, row| row.creator == did) {

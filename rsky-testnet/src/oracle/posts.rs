@@ -1,6 +1,7 @@
 //! Posts: their row, what hangs on it, and what they are judged by (INDEXING 4.1, 4.2, 4.5, 4.6).
 
 use crate::network::cbor_out::Cbor;
+use crate::servers::Generation;
 
 use super::model::At;
 use super::rules::{Typed, allowed, mentions};
@@ -65,6 +66,14 @@ impl State {
         if let Some((subject, _)) = post.quoted() {
             self.by_quoted.entry(subject.clone()).or_default().insert(uri.to_owned());
         }
+        if let (Some(root), Some(parent)) = (post.root(), post.parent())
+            && self.generation != Generation::D
+            && host(root) == at.did
+        {
+            // One that was deleted before keeps its mark.
+            let key = (root.to_owned(), uri.to_owned());
+            self.own_threads.entry(key).or_insert_with(|| (parent.to_owned(), false));
+        }
         let quoted = post.quoted().cloned();
         self.posts.insert(uri.to_owned(), post);
         self.profiles.insert(at.did.clone());
@@ -80,6 +89,14 @@ impl State {
         }
         self.post_came(uri);
         true
+    }
+
+    /// A reply is about to go, or to be replaced: where it continued its author's thread, it is marked (SCHEMA-VARIANTS 5).
+    pub(super) fn leave_own_thread(&mut self, uri: &str) {
+        let root = self.posts.get(uri).and_then(Post::root).map(str::to_owned);
+        if let Some((_, deleted)) = root.and_then(|root| self.own_threads.get_mut(&(root, uri.to_owned()))) {
+            *deleted = true;
+        }
     }
 
     pub(super) fn delete_post(&mut self, uri: &str) -> Option<Post> {

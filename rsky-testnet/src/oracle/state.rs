@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::network::cbor_out::Cbor;
 
 use super::rules::Typed;
+use crate::servers::Generation;
 
 /// A row of `record`.
 #[derive(Clone, Debug)]
@@ -120,6 +121,8 @@ pub(super) struct Actor {
 /// All tables.
 #[derive(Clone, Debug, Default)]
 pub(super) struct State {
+    /// The schema whose rows these are.
+    pub(super) generation: Generation,
     pub(super) records: BTreeMap<String, Stored>,
     pub(super) typed: BTreeMap<String, TypedRow>,
     /// Which row has a key of a table.
@@ -141,6 +144,10 @@ pub(super) struct State {
     /// Accounts with a row in `profile_agg`.
     pub(super) profiles: BTreeSet<String>,
     pub(super) labels: BTreeMap<[String; 4], crate::network::world::Label>,
+    /// Replies by which an author goes on with a thread, by root and uri: the parent, and whether the reply was deleted.
+    pub(super) own_threads: BTreeMap<(String, String), (String, bool)>,
+    /// By account, the times at which its handle may have been looked at, where every commit is a reason to.
+    pub(super) looks: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl State {

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Value, json};
 
+use super::notices::CLOCK;
 use super::posts::embeds;
 use super::rules;
 use super::state::{Post, State};
 use super::value::{blob, inner, items, json as stored_json, member, text};
+use crate::servers::Generation;
 
 /// Rows as JSON objects, by table. Columns that are not named are NULL. A text that begins with `~` stands for any time.
 pub type Tables = BTreeMap<&'static str, Vec<Value>>;
@@ -45,18 +47,25 @@ pub const TABLES: [(&str, &[&str]); 29] = [
     ("notification", &["did", "recordUri", "recordCid", "author", "reason", "reasonSubject"]),
 ];
 
+/// Those that only the later generations (B and U) have.
+pub const LATER_TABLES: [(&str, &[&str]); 2] =
+    [("post_embed_gallery_image", &["postUri", "position"]), ("op_thread_reply", &["rootUri", "uri"])];
+
 impl State {
     /// All rows; `handle` tells the handle of an account that leads back to it.
     pub(super) fn tables(&self, handle: impl Fn(&str) -> Option<String>) -> Tables {
-        let mut tables: Tables = TABLES.iter().map(|(table, _)| (*table, Vec::new())).collect();
+        let later = if self.generation == Generation::D { &[][..] } else { &LATER_TABLES[..] };
+        let mut tables: Tables = TABLES.iter().chain(later).map(|(table, _)| (*table, Vec::new())).collect();
         let mut add = |table: &'static str, row: Value| tables.entry(table).or_default().push(row);
         for (uri, stored) in &self.records {
             let json = stored.record.as_ref().map(stored_json).unwrap_or_default();
-            let (cid, did, rev) = (&stored.cid, &stored.did, &stored.rev);
-            add(
-                "record",
-                json!({"uri": uri, "cid": cid, "did": did, "json": json, "indexedAt": stored.indexed, "rev": rev}),
-            );
+            let (cid, did) = (&stored.cid, &stored.did);
+            let mut row =
+                json!({"uri": uri, "cid": cid, "did": did, "json": json, "indexedAt": stored.indexed});
+            if self.generation != Generation::U {
+                row["rev"] = stored.rev.as_str().into();
+            }
+            add("record", row);
         }
         for (uri, duplicate) in &self.duplicates {
             let (cid, of, indexed) = (&duplicate.cid, &duplicate.of, &duplicate.indexed);
@@ -91,13 +100,14 @@ impl State {
         self.counter_rows(&mut add);
         for (did, actor) in &self.actors {
             let handle = handle(did).filter(|_| actor.resolved);
-            add(
-                "actor",
-                json!({
-                    "did": did, "handle": handle, "indexedAt": actor.indexed, "upstreamStatus": actor.status,
-                    "trustedVerifier": false,
-                }),
-            );
+            let mut row = json!({
+                "did": did, "handle": handle, "indexedAt": actor.indexed, "upstreamStatus": actor.status,
+                "trustedVerifier": false,
+            });
+            if self.generation == Generation::B {
+                row["handleResolveTries"] = 0.into();
+            }
+            add("actor", row);
         }
         for (did, (commit, rev)) in &self.synced {
             add("actor_sync", json!({"did": did, "commitCid": commit, "repoRev": rev}));
@@ -107,6 +117,13 @@ impl State {
             add(
                 "label",
                 json!({"src": src, "uri": uri, "cid": cid, "val": val, "neg": neg, "cts": cts, "exp": exp}),
+            );
+        }
+        for ((root, uri), (parent, deleted)) in &self.own_threads {
+            let deleted = deleted.then_some(CLOCK);
+            add(
+                "op_thread_reply",
+                json!({"rootUri": root, "parentUri": parent, "uri": uri, "deletedAt": deleted}),
             );
         }
         for notice in &self.notices {

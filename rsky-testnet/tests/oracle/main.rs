@@ -9,6 +9,8 @@
     clippy::print_stdout
 )]
 
+mod outages;
 mod pipeline;
+mod plan;
 mod whole_pipeline;
 mod worlds;

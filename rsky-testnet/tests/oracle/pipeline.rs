@@ -4,9 +4,12 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rsky_testnet::daemon::{Daemon, Launch};
-use rsky_testnet::network::world::{Serving, WorldNetwork, WorldOptions};
-use rsky_testnet::servers::{Database, Generation, Postgres, Redis};
+use rsky_testnet::network::world::{Serving, WorldNetwork};
+use rsky_testnet::servers::{Database, Postgres, Redis};
 use tokio::runtime::Runtime;
+
+use crate::outages;
+use crate::plan::{Plan, Servers};
 
 /// How long nothing at all may move before a run has failed. Handles wait a minute where they were asked for just before.
 const STANDSTILL: Duration = Duration::from_secs(240);
@@ -20,17 +23,27 @@ pub const REPOSITORIES: &str = "repo_backfill";
 /// Everything that a run needs.
 pub struct Rig {
     pub redis: Redis,
+    // Dropped before its server.
     pub database: Database,
+    /// One of its own, where it is to be killed.
+    pub postgres: Option<Postgres>,
     pub network: WorldNetwork,
+    pub servers: Servers,
+    /// How often Redis or Postgres was killed.
+    pub kills: usize,
     runtime: Runtime,
 }
 
 impl Rig {
-    pub fn new(options: &WorldOptions, generation: Generation) -> Self {
+    pub fn new(plan: &Plan) -> Self {
         let runtime = Runtime::new().unwrap();
-        let network = runtime.block_on(WorldNetwork::start(options.clone(), Serving::default())).unwrap();
-        let database = Postgres::shared().unwrap().create_database_of(generation, "world").unwrap();
-        Self { redis: Redis::start().unwrap(), database, network, runtime }
+        let network = runtime.block_on(WorldNetwork::start(plan.world(), Serving::default())).unwrap();
+        let postgres = outages::postgres(plan.servers);
+        let cluster =
+            postgres.as_ref().map_or_else(|| Postgres::shared().unwrap().clone(), Postgres::cluster);
+        let database = cluster.create_database_of(plan.generation, "world").unwrap();
+        let redis = outages::redis(plan.servers);
+        Self { redis, database, postgres, network, servers: plan.servers, kills: 0, runtime }
     }
 
     pub fn stop(self) {

@@ -20,9 +20,10 @@ const SHARED_VARIABLE: &str = "RSKY_TEST_POSTGRES";
 const MAX_NAME: usize = 63;
 
 /// The generations of the AppView's schema (SCHEMA-VARIANTS §1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Generation {
     /// `migrations-ref/`: the reference.
+    #[default]
     D,
     /// With the differences of `migrations-ref/variants/blacksky.sql`.
     B,

@@ -21,7 +21,11 @@ pub struct Session {
 }
 
 impl Session {
-    pub(super) fn open(url: &str) -> Result<Self> {
+    /// Connects to `postgres://…`.
+    ///
+    /// # Errors
+    /// There is no psql, or no connection.
+    pub fn open(url: &str) -> Result<Self> {
         let mut command = psql(url)?;
         command.env("PGOPTIONS", OPTIONS);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

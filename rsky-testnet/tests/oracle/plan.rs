@@ -1,0 +1,91 @@
+//! What a run does, by variables of the environment: with its seed, all that is needed to repeat it.
+
+use rsky_testnet::network::world::{Mix, WorldOptions};
+use rsky_testnet::servers::Generation;
+
+const SEED: &str = "RSKY_WORLD_SEED";
+const GENERATION: &str = "RSKY_WORLD_GENERATION";
+const SERVERS: &str = "RSKY_WORLD_SERVERS";
+
+/// How a run goes.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    pub generation: Generation,
+    pub servers: Servers,
+}
+
+/// What happens to Redis and Postgres.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Servers {
+    /// Nothing.
+    Stay,
+    /// They are killed and started again, with what they had acknowledged.
+    Killed,
+    /// They are killed, and Redis comes back with an older state while the stream is read.
+    SetBack,
+}
+
+impl Plan {
+    /// What the environment says; what it does not say is as in the test command.
+    pub fn of_environment() -> Self {
+        let said = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let plan = Self {
+            seed: said(SEED).map_or(20_261_129, |seed| seed.parse().expect("a seed is a number")),
+            generation: said(GENERATION).map_or(Generation::D, |name| generation(&name)),
+            servers: said(SERVERS).map_or(Servers::Stay, |name| servers(&name)),
+        };
+        let said = [SEED, GENERATION, SERVERS].map(|name| said(name).map(|value| format!("{name}={value} ")));
+        let said: String = said.into_iter().flatten().collect();
+        println!("{plan:?}; to repeat: {said}cargo test --workspace --test oracle every_row");
+        plan
+    }
+
+    /// The world: small enough for the test command, and with what is rare happening often.
+    pub fn world(&self) -> WorldOptions {
+        WorldOptions {
+            seed: self.seed,
+            accounts: 60,
+            history: 1500,
+            live: 2500,
+            overlap: 120,
+            labels: 80,
+            mix: Mix::Dense,
+            departures: 1,
+            ..WorldOptions::default()
+        }
+    }
+
+    pub fn moments(&self) -> Moments {
+        Moments(self.seed)
+    }
+}
+
+fn generation(name: &str) -> Generation {
+    match name {
+        "d" => Generation::D,
+        "b" => Generation::B,
+        "u" => Generation::U,
+        other => panic!("{GENERATION} is d, b or u, not {other:?}"),
+    }
+}
+
+fn servers(name: &str) -> Servers {
+    match name {
+        "stay" => Servers::Stay,
+        "killed" => Servers::Killed,
+        "set-back" => Servers::SetBack,
+        other => panic!("{SERVERS} is stay, killed or set-back, not {other:?}"),
+    }
+}
+
+/// Numbers that follow from the seed: when something is killed.
+pub struct Moments(u64);
+
+impl Moments {
+    /// A number from 1 to `most`.
+    pub fn below(&mut self, most: i64) -> i64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        1 + ((self.0 >> 33) as i64) % most.max(1)
+    }
+}
