@@ -29,8 +29,9 @@ use crate::job::Job;
 use crate::kind::Kind;
 use crate::looker::{Answer, Looker};
 use crate::order::claims::Rules;
-use crate::order::look::{Registered, Registry};
+use crate::order::look::Question;
 use crate::order::queue::Limits;
+use crate::order::registry::{Registered, Registry};
 use crate::order::{Claims, Entry, Keys, Queue};
 use crate::prepare::Prepared;
 use crate::settle::Settled;
@@ -237,7 +238,7 @@ impl<K: Kind> Dispatch<K> {
         while let Some(looker) = self.looker.take_if(|_| !self.to_look_at.is_empty()) {
             let entries = self.to_look_at.pop_front().unwrap_or_default();
             let works = entries.iter().map(|entry| (K::work(&entry.item.item), &entry.item.registered));
-            let question = self.registry.question(&self.keys, works, self.rules.notifications);
+            let question = Question::about(&self.registry, &self.keys, works, self.rules.notifications);
             if question.is_empty() {
                 self.looker = Some(looker);
                 entries.into_iter().for_each(|entry| self.queue.push(entry));

@@ -9,7 +9,7 @@
 //! entry ─► claims (what it says) ─► + look (what the database has of it) ─► queue ─► batch for an idle lane
 //! ```
 //!
-//! Each entry *claims* keys: what it may read or write beside its own row ([`claims`], and [`look`] for what only the
+//! Each entry *claims* keys: what it may read or write beside its own row ([`claims`], [`registry`] for what others on their way make of it, and [`look`] for what only the
 //! stored version tells). An entry is given to a lane when no entry before it that is still on its way, waiting or being
 //! written, has a claim that conflicts ([`table`], [`queue`]). Whatever two lanes work on at the same time is therefore
 //! independent of each other, and what depends on each other is in one batch, in stream order, or in batches one of which
@@ -21,6 +21,7 @@
 pub mod claims;
 pub mod look;
 pub mod queue;
+pub mod registry;
 pub mod table;
 
 pub use claims::{Claims, Keys, Touch};
