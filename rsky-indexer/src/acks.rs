@@ -66,6 +66,12 @@ impl Source {
         self.metrics.running.inc_by(count);
     }
 
+    /// Entries of a batch that have to wait for another.
+    pub fn not_started(&self, count: i64) {
+        self.metrics.waiting.inc_by(count);
+        self.metrics.running.dec_by(count);
+    }
+
     /// How old the oldest entry is that has been written and is not indexed, as far as this consumer knows, in seconds:
     /// by the oldest in its hands, or by the moment up to which it has read. Grows while nothing can be read or written.
     pub fn lag_seconds(&self, now_ms: u64) -> f64 {

@@ -138,6 +138,11 @@ impl<K: Kind> SetAside<K> {
         self.groups.is_empty()
     }
 
+    /// Whether anything is set aside or being tried.
+    pub fn keeps_any(&self) -> bool {
+        !self.rows.is_empty() || !self.groups.is_empty()
+    }
+
     /// Sets entries aside that need these rows; `before`: what held them up until now.
     pub fn put(&mut self, entries: Vec<Entry<Pending<K::Item>>>, rows: Vec<Row>, before: Option<&Held>) {
         let now = Instant::now();

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::acks::{Death, Fate};
+use crate::acks::Fate;
 use crate::aside::{Held, SetAside, Telling};
 use crate::isolate::Written;
 use crate::job::Job;
@@ -33,6 +33,7 @@ use crate::order::look::Question;
 use crate::order::queue::Limits;
 use crate::order::registry::{Registered, Registry};
 use crate::order::{Claims, Entry, Keys, Queue};
+use crate::outcome::{self, Outcome};
 use crate::prepare::Prepared;
 use crate::settle::Settled;
 use crate::supply::Supply;
@@ -352,40 +353,34 @@ impl<K: Kind> Dispatch<K> {
         self.patience = None;
         let limits = Limits { entries: self.sizes.batch, bytes: BATCH_BYTES };
         let aside = &self.aside;
-        let entries = self.queue.take(limits, |pending| aside.is_needed(&pending.item));
+        let mut entries = self.queue.take(limits, |pending| aside.is_needed(&pending.item));
+        if aside.keeps_any() {
+            self.queue.mark_passing(&mut entries);
+        }
         (!entries.is_empty()).then_some(Batch { entries, held: None })
     }
 
     /// A lane is done with its batch: what is done with is released and goes to its end.
     async fn take_back(&mut self, done: Done<K>) -> bool {
-        let Done { lane, batch, mut written } = done;
+        let Done { lane, batch, written } = done;
         self.idle.push(lane);
-        let mut fates: Vec<Option<Fate>> = batch.entries.iter().map(|_| Some(Fate::Indexed)).collect();
-        for (at, error, attempts) in written.refused {
-            if let Some(fate) = fates.get_mut(at) {
-                *fate = Some(Fate::Dead(Death { reason: "refused_by_postgres", error, attempts }));
-            }
-        }
-        for at in written.abandoned {
-            if let Some(fate) = fates.get_mut(at) {
-                *fate = Some(Fate::Abandoned);
-            }
-        }
-        let mut rows = Vec::new();
-        for (at, needed) in &mut written.held {
-            rows.append(needed);
-            if let Some(fate) = fates.get_mut(*at) {
-                *fate = None;
-            }
-        }
-        let mut held = Vec::new();
+        let outcomes = outcome::of_each(written, batch.entries.len());
+        let (mut held, mut rows, mut too_early) = (Vec::new(), Vec::new(), Vec::new());
         let mut settled: Settled = Vec::with_capacity(batch.entries.len());
-        for (entry, fate) in batch.entries.into_iter().zip(fates) {
-            let Some(fate) = fate else {
-                let mut entry = entry;
-                self.queue.set_aside(&mut entry);
-                held.push(entry);
-                continue;
+        for (mut entry, outcome) in batch.entries.into_iter().zip(outcomes) {
+            let fate = match outcome {
+                Outcome::Done(fate) => fate,
+                Outcome::SetAside { rows: needed, is_new } => {
+                    rows.extend(needed);
+                    self.queue.set_aside(&mut entry, is_new);
+                    held.push(entry);
+                    continue;
+                }
+                Outcome::TooEarly => {
+                    entry.item.job.source.not_started(1);
+                    too_early.push(entry);
+                    continue;
+                }
             };
             let Entry { item, claims, .. } = entry;
             let Pending { job, item, registered } = *item;
@@ -407,7 +402,7 @@ impl<K: Kind> Dispatch<K> {
         } else if let Some(before) = &batch.held {
             info!(entries = settled.len(), seconds = before.since.elapsed().as_secs(), "held rows are free");
         }
-        self.queue.look_again();
+        self.queue.put_back(too_early);
         self.aside.tell();
         settled.is_empty() || self.ways.settle.send(settled).await.is_ok()
     }

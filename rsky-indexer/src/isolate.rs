@@ -1,12 +1,12 @@
 //! Writes a batch whatever is in it: waits out what passes, finds the entries that Postgres will never take, and sets those
 //! aside whose rows somebody else holds.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rsky_common::admin::Readiness;
 use rsky_common::runtime::backoff::Backoff;
+use thiserror::Error;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -17,9 +17,9 @@ use crate::disposition::{Act, Condition, Told};
 use crate::engine::{EngineError, Statements};
 use crate::held_rows::{self, Row};
 use crate::kind::Effect;
+use crate::left_out::{Before, HeldBack, LeftOut, too_early};
 use crate::metrics::{Metrics, Phase};
 use crate::order::Claims;
-use crate::order::table::Table;
 use crate::partition::parts;
 use crate::progress::Progress;
 
@@ -56,10 +56,11 @@ pub struct Written {
     pub refused: Vec<(usize, String, u32)>,
     /// Indexes of items that were not written because the process stops.
     pub abandoned: Vec<usize>,
-    /// Indexes of items that were not written because somebody else holds rows they need, with these rows; without rows,
-    /// because they depend on one of those. In order. Those that fail by themselves in a way that nobody foresaw are among
-    /// them, with [`Row::failure`].
-    pub held: Vec<(usize, Vec<Row>)>,
+    /// Items that were not written because somebody else holds rows they need. In order.
+    pub held: Vec<HeldBack>,
+    /// Indexes of items that were not written because they replace a version of their record and would pass what is set aside,
+    /// or depend on such. In order.
+    pub too_early: Vec<usize>,
     /// Of [`Writer::write`]: indexes of items to be tried again later, with the reason: they fail by themselves in a way that
     /// nobody foresaw, or somebody holds their rows.
     pub put_off: Vec<(usize, String)>,
@@ -121,8 +122,9 @@ impl Writer {
                 .refused
                 .extend(refused.filter_map(|(at, error, attempts)| Some((place(at)?, error, attempts))));
             written.abandoned.extend(outcome.abandoned.into_iter().filter_map(place));
+            let held = outcome.held.into_iter().map(|held| (held.at, held.rows));
             let (failed, held): (Vec<_>, Vec<_>) =
-                outcome.held.into_iter().partition(|(_, rows)| rows.iter().any(Row::is_failure));
+                held.partition(|(_, rows)| rows.iter().any(Row::is_failure));
             let why = |rows: Vec<Row>| rows.first().map(Row::describe).unwrap_or_default();
             written.put_off.extend(failed.into_iter().filter_map(|(at, rows)| Some((place(at)?, why(rows)))));
             if when_held == WhenHeld::PutOff && backoff.attempts() >= ROUNDS {
@@ -140,10 +142,15 @@ impl Writer {
         written
     }
 
-    /// Writes a batch in order. Everything that is neither refused, abandoned nor held has committed.
+    /// Writes a batch in order. Everything that is neither refused, abandoned, held nor too early has committed.
     pub async fn write_batch<E: Effect>(&mut self, batch: Batch<'_, E::Item>) -> Written {
         let mut written = Written::default();
-        let mut aside = Aside { claims: batch.claims, taken: BTreeSet::new() };
+        let mut aside = LeftOut::of(batch.claims);
+        if batch.claims.iter().any(|claims| claims.must_be_new()) {
+            let new = self.find_new::<E>(&batch).await;
+            written.too_early = too_early(batch.claims, &new);
+            aside.set_new(new);
+        }
         let mut was_held = batch.was_held;
         // What was set aside before is known to fail, and so is what a batch is taken apart for.
         let mut tries = if was_held { 1 } else { self.max_attempts };
@@ -152,13 +159,22 @@ impl Writer {
         self.progress.moves();
         while let Some(mut part) = parts.pop_front() {
             let mut before = Before::default();
-            part.retain(|at| !aside.takes_along(*at, &mut before, &mut written));
+            part.retain(|at| written.too_early.binary_search(at).is_err());
+            part.retain(|at| !aside.takes_along(*at, &mut before));
             let items: Vec<&E::Item> = part.iter().filter_map(|at| batch.items.get(*at).copied()).collect();
             if items.is_empty() {
                 continue;
             }
             let outcome = self.write_part::<E>(&items, std::mem::take(&mut was_held), tries).await;
             let may_fail = matches!(outcome, Part::Fails(_));
+            let sets_aside = match &outcome {
+                Part::Held(_) => true,
+                Part::Locked | Part::Fails(_) => items.len() == 1,
+                Part::Committed | Part::Refused(..) | Part::TooLong | Part::Stopped => false,
+            };
+            if sets_aside && !aside.knows_what_is_new() {
+                aside.set_new(self.find_new::<E>(&batch).await);
+            }
             match outcome {
                 Part::Committed => self.progress.moves(),
                 Part::Stopped => {
@@ -168,13 +184,13 @@ impl Writer {
                 Part::Held(held) => {
                     let (mut rest, mut before) = (Vec::new(), Before::default());
                     for (at, rows) in part.into_iter().zip(held) {
-                        if aside.takes_along(at, &mut before, &mut written) {
+                        if aside.takes_along(at, &mut before) {
                             continue;
                         }
                         if rows.is_empty() {
                             rest.push(at);
                         } else {
-                            aside.take(at, rows, &mut written);
+                            aside.take(at, rows);
                         }
                     }
                     parts.push_front(rest);
@@ -184,7 +200,7 @@ impl Writer {
                 }
                 Part::Locked if items.len() == 1 => {
                     for at in part {
-                        aside.take(at, vec![Row::unknown()], &mut written);
+                        aside.take(at, vec![Row::unknown()]);
                     }
                 }
                 Part::Fails(reason) if items.len() == 1 => {
@@ -192,7 +208,7 @@ impl Writer {
                         error!("an entry is set aside, and tried again later: {reason}");
                     }
                     for at in part {
-                        aside.take(at, vec![Row::failure(&reason)], &mut written);
+                        aside.take(at, vec![Row::failure(&reason)]);
                     }
                 }
                 Part::Refused(..) | Part::TooLong | Part::Locked | Part::Fails(_) => {
@@ -207,7 +223,7 @@ impl Writer {
             }
         }
         self.progress.rests();
-        written.held.sort_unstable_by_key(|(at, _)| *at);
+        written.held = aside.into_held();
         written
     }
 
@@ -322,6 +338,23 @@ impl Writer {
         Ok(needed.into_iter().map(|rows| rows.into_iter().filter_map(|row| held.of(row)).collect()).collect())
     }
 
+    /// Of each item, whether it is known to replace no version of its record.
+    async fn find_new<E: Effect>(&mut self, batch: &Batch<'_, E::Item>) -> Vec<bool> {
+        if !batch.claims.iter().any(|claims| claims.is_one_by_one()) {
+            return Vec::new();
+        }
+        let look = async {
+            let mut lease = self.connections.take().await.map_err(Failure::Connect)?;
+            let look = E::find_new(&mut lease, &self.statements, batch.items);
+            let outcome = timeout(BATCH_TIMEOUT, look).await;
+            put_back(lease, outcome).await
+        };
+        look.await.unwrap_or_else(|failure| {
+            info!("look which records are new: {failure}; none counts as new");
+            Vec::new()
+        })
+    }
+
     fn retried(&self, cause: &'static str) {
         self.metrics.retried(cause);
     }
@@ -347,46 +380,11 @@ async fn put_back<T>(lease: Lease, outcome: Result<Result<T, EngineError>, Elaps
     }
 }
 
-/// What is set aside.
-struct Aside<'b> {
-    /// Of each item of the batch.
-    claims: &'b [&'b Claims],
-    taken: BTreeSet<usize>,
-}
-
-/// While a part is gone through in order: what those claim that are set aside and come before the item it has reached. What
-/// comes after it keeps no item back.
-#[derive(Default)]
-struct Before {
-    table: Table,
-    reached: usize,
-}
-
-impl Aside<'_> {
-    fn take(&mut self, at: usize, rows: Vec<Row>, written: &mut Written) {
-        self.taken.insert(at);
-        written.held.push((at, rows));
-    }
-
-    /// Sets an item aside if it depends on one that is.
-    fn takes_along(&mut self, at: usize, before: &mut Before, written: &mut Written) -> bool {
-        for taken in self.taken.range(before.reached.min(at)..at) {
-            if let Some(claims) = self.claims.get(*taken) {
-                before.table.add(&claims.of_set_aside());
-            }
-        }
-        before.reached = at;
-        let depends = !before.table.is_empty()
-            && self.claims.get(at).is_some_and(|claims| before.table.conflicts(&claims.of_set_aside()));
-        if depends {
-            self.take(at, Vec::new(), written);
-        }
-        depends
-    }
-}
-
+#[derive(Debug, Error)]
 enum Failure {
+    #[error(transparent)]
     Connect(sqlx::Error),
+    #[error(transparent)]
     Write(EngineError),
 }
 

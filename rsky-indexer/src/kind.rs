@@ -29,6 +29,17 @@ pub trait Effect: Send + Sync + 'static {
         false
     }
 
+    /// Of each item, whether it replaces no version of its record, neither a stored one nor one of an item before it. Asked
+    /// where items may pass each other if they are new.
+    fn find_new(
+        _: &mut PgConnection,
+        _: &Statements,
+        items: &[&Self::Item],
+    ) -> impl Future<Output = Result<Vec<bool>, EngineError>> + Send {
+        let none = vec![false; items.len()];
+        async { Ok(none) }
+    }
+
     /// Rows of others' making that an item is known to write, beside its own: those that somebody else may hold.
     fn rows(_: &Self::Item) -> Vec<Row> {
         Vec::new()
@@ -80,6 +91,14 @@ impl Effect for Events {
 
     fn may_be_refused(work: &Work) -> bool {
         work.is_doubtful
+    }
+
+    async fn find_new(
+        connection: &mut PgConnection,
+        statements: &Statements,
+        items: &[&Work],
+    ) -> Result<Vec<bool>, EngineError> {
+        engine::find_new(connection, statements, items).await
     }
 
     fn rows(work: &Work) -> Vec<Row> {

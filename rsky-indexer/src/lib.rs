@@ -5,11 +5,11 @@
 //! | settings, start, how the stages are joined | [`config`], [`pipeline`] |
 //! | a stream's entries are read, in order | [`reader`], [`job`], [`kind`] |
 //! | an entry becomes work, or the reason why it does not | [`prepare`], [`intake`] ([`text`], [`lexicon`], [`collections`]), [`labels`] |
-//! | what may be worked on at the same time, so that the outcome is that of stream order | [`dispatch`], [`order`], [`looker`] |
+//! | what may be worked on at the same time, so that the outcome is that of stream order | [`dispatch`], [`outcome`], [`order`], [`looker`] |
 //! | a lane writes its batch: work becomes rows, in one transaction | [`lane`], [`engine`] |
 //! | what Postgres refuses is found, what passes is waited out | [`isolate`], `partition`, [`disposition`] |
 //! | connections that are shared, and what they lead to | [`connections`], [`database`], [`rsky_common::postgres`] |
-//! | entries whose rows somebody else holds wait by themselves | [`held_rows`], [`aside`] |
+//! | entries whose rows somebody else holds wait by themselves | [`held_rows`], [`left_out`], [`aside`] |
 //! | what the database has of the AppView's tables, looked at once | [`schema`] |
 //! | acknowledged, or kept as a dead letter | [`settle`], [`acks`] |
 //! | handles and deleted accounts, beside the lanes | [`identity`] |
@@ -29,6 +29,7 @@ pub mod dispatch;
 pub mod lane;
 pub mod looker;
 pub mod order;
+pub mod outcome;
 
 pub mod collections;
 pub mod intake;
@@ -45,6 +46,7 @@ pub mod database;
 pub mod disposition;
 pub mod held_rows;
 pub mod isolate;
+pub mod left_out;
 mod partition;
 pub mod schema;
 

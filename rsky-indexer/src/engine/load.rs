@@ -12,11 +12,11 @@ use std::borrow::Cow;
 use foldhash::{HashMap, HashSet};
 use sqlx::{PgConnection, Row as _};
 
-use super::Trust;
-use super::change::{Action, Change};
+use super::change::{Action, Change, Work};
 use super::duplicates;
 use super::sql::Statements;
 use super::wave::by_collection;
+use super::{EngineError, Trust, begin, end};
 use crate::schema::RevMode;
 
 /// Tables whose rows may stand without a record in generation B (SCHEMA-VARIANTS §3).
@@ -161,14 +161,50 @@ pub(super) async fn load<'c>(
             uris.push(&change.uri);
         }
     }
-    if !uris.is_empty() {
-        load_records(connection, statements, &uris, &mut known).await?;
-    }
-    if rev == RevMode::Nullable && !uris.is_empty() {
-        load_unrecorded(connection, statements, changes, &mut known).await?;
-    }
+    load_stored(connection, statements, changes, &uris, &mut known).await?;
     load_replaced(connection, statements, changes, &mut known).await?;
     Ok(known)
+}
+
+/// Of each piece of work, whether it is about a record that has not been stored, nor is any before it about that.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn find_new(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    works: &[&Work],
+) -> Result<Vec<bool>, EngineError> {
+    let changes: Vec<&Change> = works.iter().filter_map(|work| work.change.as_ref()).collect();
+    let uris: Vec<&str> = changes.iter().map(|change| change.uri.as_str()).collect();
+    let mut known = Known { rev: statements.schema().rev(), ..Known::default() };
+    begin(connection, statements).await?;
+    let loaded = load_stored(connection, statements, &changes, &uris, &mut known).await;
+    end(connection, loaded.map_err(EngineError::from)).await?;
+    let mut before: HashSet<&str> = HashSet::default();
+    let is_new = |change: &Change| known.stored(&change.uri).is_none();
+    Ok(works
+        .iter()
+        .map(|work| work.change.as_ref().is_some_and(|change| before.insert(&change.uri) && is_new(change)))
+        .collect())
+}
+
+/// What is stored of these uris, which are those of these changes.
+async fn load_stored(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    changes: &[&Change],
+    uris: &[&str],
+    known: &mut Known<'_>,
+) -> Result<(), sqlx::Error> {
+    if uris.is_empty() {
+        return Ok(());
+    }
+    load_records(connection, statements, uris, known).await?;
+    if known.rev == RevMode::Nullable {
+        load_unrecorded(connection, statements, changes, known).await?;
+    }
+    Ok(())
 }
 
 /// Rows of `record`.

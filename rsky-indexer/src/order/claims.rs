@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `record` of a uri | whoever writes it; read by replies (parent, root, gate), quotes, gates, and who may have to be told |
 //! | `key` of what a record says (who likes what) | the records that say it: the second is a duplicate of the first |
-//! | `scope` of an author's collection | all its records that can say the same; alone by those that replace or delete one, since another may move up. One that comes does so beside others that come where the stored version is looked up ([`look`]), or when it is set aside |
+//! | `scope` of an author's collection | all its records that can say the same; alone by those that replace or delete one, since another may move up. One that comes does so beside others that come where the stored version is looked up ([`look`]), or when it is set aside and all of them are new |
 //! | `thread` of a root | the posts of the thread, replaced and deleted ones, too; alone by its gate, and by a post that earlier replies wait for |
 //! | `quoted` of a post | the quotes of it, the post and its post gate |
 //! | `reposted` of a post | its reposts; alone by the post, since the items in feeds go with it when it is replaced, deleted, or comes again |
@@ -33,8 +33,8 @@ pub enum Touch {
     Add,
     /// It writes what only one at a time may write.
     Own,
-    /// It is one of several that may be written at the same time, as far as is known without looking. They are not: but one
-    /// that is set aside keeps none of the others back, where [`Self::Own`] does.
+    /// It is one of several that may be written in any order if they are new, which nobody has looked up. So they are written
+    /// one after the other; but where one is set aside, it is looked up, and new ones pass a new one.
     OneByOne,
 }
 
@@ -47,12 +47,14 @@ pub const MOST: usize = 256;
 pub struct Claims {
     keys: Vec<(u64, Touch)>,
     is_everything: bool,
+    /// Whether it may be written only if it is new, since it passes what is set aside.
+    must_be_new: bool,
 }
 
 impl Claims {
     /// These.
     pub fn of(claims: Vec<(u64, Touch)>) -> Self {
-        Self { keys: claims, is_everything: false }
+        Self { keys: claims, ..Self::default() }
     }
 
     /// None yet, with room for some.
@@ -92,21 +94,45 @@ impl Claims {
         self.is_everything
     }
 
-    /// Those of an entry that is set aside. One that claims everything keeps back what it has said itself, so that it does
-    /// not stop all others.
+    /// Those of an entry that is set aside. `is_new`: it replaces no version of its record, so other new ones may pass it. One
+    /// that claims everything keeps back what it has said itself, so that it does not stop all others.
     #[must_use]
-    pub fn of_set_aside(&self) -> Self {
-        let narrowed = self.keys.iter().map(|(key, touch)| match touch {
-            Touch::OneByOne => (*key, Touch::Add),
-            other => (*key, *other),
-        });
-        Self::of(narrowed.collect())
+    pub fn of_set_aside(&self, is_new: bool) -> Self {
+        let one_by_one = if is_new { Touch::Add } else { Touch::Own };
+        Self::of(self.keys.iter().map(|claim| instead_of_one_by_one(*claim, one_by_one)).collect())
+    }
+
+    /// Those of an entry that was found to replace a version of its record: nothing of its author's collection passes it, nor
+    /// does it pass anything of that.
+    #[must_use]
+    pub fn of_replacing(&self) -> Self {
+        let keys = self.keys.iter().map(|claim| instead_of_one_by_one(*claim, Touch::Own)).collect();
+        Self { keys, is_everything: self.is_everything, must_be_new: false }
+    }
+
+    /// Whether it is one of several that may pass each other if they are new.
+    pub fn is_one_by_one(&self) -> bool {
+        self.keys.iter().any(|(_, touch)| *touch == Touch::OneByOne)
+    }
+
+    /// It passes what is set aside, which it may do only if it is new.
+    pub fn set_must_be_new(&mut self) {
+        self.must_be_new = true;
+    }
+
+    /// Whether it may be written only if it replaces no version of its record.
+    pub fn must_be_new(&self) -> bool {
+        self.must_be_new
     }
 
     /// All of them that are told apart.
     pub fn iter(&self) -> std::slice::Iter<'_, (u64, Touch)> {
         self.keys.iter()
     }
+}
+
+fn instead_of_one_by_one((key, touch): (u64, Touch), instead: Touch) -> (u64, Touch) {
+    (key, if touch == Touch::OneByOne { instead } else { touch })
 }
 
 /// What decides beside an entry which claims it has.

@@ -57,10 +57,16 @@ impl Table {
         match touch {
             Touch::Read => uses.adds > 0 || uses.owns > 0,
             Touch::Add => uses.reads > 0 || uses.owns > 0,
-            // Added is what is set aside.
+            // Added is what is set aside and new.
             Touch::OneByOne => uses.reads > 0 || uses.owns > 0,
             Touch::Own => true,
         }
+    }
+
+    /// Whether an entry with these claims passes one of the set that is set aside.
+    pub fn is_passed_by(&self, claims: &Claims) -> bool {
+        let is_added = |key: &u64| self.keys.get(key).is_some_and(|uses| uses.adds > 0);
+        claims.iter().any(|(key, touch)| *touch == Touch::OneByOne && is_added(key))
     }
 
     /// An entry joins the set.
@@ -153,7 +159,7 @@ mod tests {
         table.remove(&many);
         assert!(!table.conflicts(&many) && table.is_empty());
         table.add(&other);
-        assert!(table.conflicts(&many) && !table.conflicts(&many.of_set_aside()));
+        assert!(table.conflicts(&many) && !table.conflicts(&many.of_set_aside(true)));
         assert_eq!(many.iter().len(), crate::order::claims::MOST);
     }
 

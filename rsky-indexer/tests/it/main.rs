@@ -48,6 +48,7 @@ mod narrow_claims;
 mod one_slow_row;
 mod outcome_of_stream_order;
 mod processes_side_by_side;
+mod set_aside_in_order;
 mod third_records;
 
 mod connections_are_shared;

@@ -91,14 +91,14 @@ impl Held {
 }
 
 /// A session of somebody else with a row in its hands.
-struct Holder {
+pub struct Holder {
     runtime: Runtime,
     connection: PgConnection,
 }
 
 impl Holder {
     /// Locks a row, which has to be there, in a transaction that stays open.
-    fn hold(db: &Db, row: &str) -> Self {
+    pub fn hold(db: &Db, row: &str) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let connection = runtime.block_on(async {
             let mut connection = PgConnection::connect(db.url()).await.unwrap();
@@ -112,7 +112,7 @@ impl Holder {
     }
 
     /// Lets go of it.
-    fn release(mut self) {
+    pub fn release(mut self) {
         self.runtime.block_on(sqlx::raw_sql("ROLLBACK").execute(&mut self.connection)).unwrap();
     }
 }
@@ -146,7 +146,7 @@ fn left(redis: &Redis) -> HashSet<String> {
 }
 
 /// Whether nothing is in the stream but what may wait.
-fn only_left(redis: &Redis, waiting: &HashSet<String>) -> bool {
+pub fn only_left(redis: &Redis, waiting: &HashSet<String>) -> bool {
     // The length first: it costs nothing to ask for.
     length(redis, LIVE) <= i64::try_from(waiting.len()).unwrap() && left(redis).is_subset(waiting)
 }
