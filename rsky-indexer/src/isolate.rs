@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 
 use crate::connections::{Connections, Lease};
 use crate::disposition::{Act, Condition, Told};
-use crate::engine::{EngineError, Statements};
+use crate::engine::{EngineError, Statements, Tries};
 use crate::held_rows::{self, Row};
 use crate::kind::Effect;
 use crate::left_out::{Before, HeldBack, LeftOut, too_early};
@@ -154,6 +154,8 @@ impl Writer {
         let mut was_held = batch.was_held;
         // What was set aside before is known to fail, and so is what a batch is taken apart for.
         let mut tries = if was_held { 1 } else { self.max_attempts };
+        // So may what was set aside, by its second look.
+        let mut may_have_committed = was_held;
         // Parts still to be written, in order.
         let mut parts = parts::<E>(batch.items, batch.claims);
         self.progress.moves();
@@ -165,7 +167,10 @@ impl Writer {
             if items.is_empty() {
                 continue;
             }
-            let outcome = self.write_part::<E>(&items, std::mem::take(&mut was_held), tries).await;
+            let mut before_it = Tries { may_have_committed };
+            let outcome =
+                self.write_part::<E>(&items, std::mem::take(&mut was_held), tries, &mut before_it).await;
+            may_have_committed |= before_it.may_have_committed && !matches!(outcome, Part::Committed);
             let may_fail = matches!(outcome, Part::Fails(_));
             let sets_aside = match &outcome {
                 Part::Held(_) => true,
@@ -227,7 +232,13 @@ impl Writer {
         written
     }
 
-    async fn write_part<E: Effect>(&mut self, part: &[&E::Item], was_held: bool, tries: u32) -> Part {
+    async fn write_part<E: Effect>(
+        &mut self,
+        part: &[&E::Item],
+        was_held: bool,
+        tries: u32,
+        before: &mut Tries,
+    ) -> Part {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
         let (mut immediate, mut unforeseen, mut locked, mut slow, mut attempts) = (0, 0, 0, 0, 0);
         let mut reported = false;
@@ -241,7 +252,7 @@ impl Writer {
                     Err(failure) => Err(failure),
                 }
             } else {
-                self.attempt::<E>(part).await
+                self.attempt::<E>(part, before).await
             };
             let (condition, failure) = match outcome {
                 Ok(rows) => {
@@ -320,11 +331,12 @@ impl Writer {
         part
     }
 
-    async fn attempt<E: Effect>(&mut self, part: &[&E::Item]) -> Result<usize, Failure> {
+    async fn attempt<E: Effect>(&mut self, part: &[&E::Item], before: &mut Tries) -> Result<usize, Failure> {
         let mut watch = self.metrics.phases.watch();
         let mut lease = self.connections.take().await.map_err(Failure::Connect)?;
         watch.ended(Phase::Connection);
-        let outcome = timeout(BATCH_TIMEOUT, E::apply(&mut lease, &self.statements, part)).await;
+        let outcome =
+            timeout(BATCH_TIMEOUT, E::apply_after(&mut lease, &self.statements, part, before)).await;
         put_back(lease, outcome).await
     }
 

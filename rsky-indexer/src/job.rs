@@ -28,6 +28,8 @@ pub struct Job {
     pub payload: Payload,
     /// What it is, for the metrics; the default until it is taken apart.
     pub what: What,
+    /// Whether it was delivered before, to this process or another.
+    pub again: bool,
     /// When it was read.
     pub read_at: Instant,
     /// In which round of reading it was read (see [`crate::identity::Deferral`]).
@@ -46,6 +48,7 @@ impl Job {
             id: self.id.clone(),
             payload: Payload::InStream,
             what: self.what,
+            again: self.again,
             read_at: self.read_at,
             round: self.round,
             charge: None,

@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use crate::engine::{self, AccountNews, EngineError, Statements, Work};
+use crate::engine::{self, AccountNews, EngineError, Statements, Tries, Work};
 use crate::held_rows::Row;
 use crate::intake::{self, Intake};
 use crate::labels::{self, LabelRow};
@@ -22,6 +22,16 @@ pub trait Effect: Send + Sync + 'static {
         statements: &Statements,
         items: &[&Self::Item],
     ) -> impl Future<Output = Result<usize, EngineError>> + Send;
+
+    /// As [`Self::apply`], after `tries` with the same items.
+    fn apply_after(
+        connection: &mut PgConnection,
+        statements: &Statements,
+        items: &[&Self::Item],
+        _: &mut Tries,
+    ) -> impl Future<Output = Result<usize, EngineError>> + Send {
+        Self::apply(connection, statements, items)
+    }
 
     /// Whether Postgres may refuse an item for what it says, as far as that is known before it is tried: then it is written
     /// by itself.
@@ -68,6 +78,9 @@ pub trait Kind: Effect {
         None
     }
 
+    /// The item was delivered before, to this process or another.
+    fn set_again(_: &mut Self::Item) {}
+
     /// What is left to do for an item after it has been written, beside the lanes.
     fn left_to_do(_: Self::Item) -> Option<AccountNews> {
         None
@@ -87,6 +100,15 @@ impl Effect for Events {
         items: &[&Work],
     ) -> Result<usize, EngineError> {
         engine::apply(connection, statements, items).await
+    }
+
+    async fn apply_after(
+        connection: &mut PgConnection,
+        statements: &Statements,
+        items: &[&Work],
+        tries: &mut Tries,
+    ) -> Result<usize, EngineError> {
+        engine::apply_after(connection, statements, items, tries).await
     }
 
     fn may_be_refused(work: &Work) -> bool {
@@ -124,6 +146,10 @@ impl Kind for Events {
 
     fn work(work: &Work) -> Option<&Work> {
         Some(work)
+    }
+
+    fn set_again(work: &mut Work) {
+        work.again = true;
     }
 
     fn left_to_do(work: Work) -> Option<AccountNews> {

@@ -79,7 +79,10 @@ async fn first<T>(reading: &mut VecDeque<JoinHandle<T>>) -> Result<T, tokio::tas
 fn read<K: Kind>(edition: Edition, page: Vec<Job>) -> Vec<Prepared<K::Item>> {
     page.into_iter()
         .map(|job| match job.payload.read::<K>(edition) {
-            Intake::Work(item) => {
+            Intake::Work(mut item) => {
+                if job.again {
+                    K::set_again(&mut item);
+                }
                 let what = K::what(&item);
                 Prepared::Work(Job { what, ..job }, item)
             }

@@ -135,7 +135,7 @@ impl Reader {
             full = page.full;
             self.link.succeeded();
             self.note_read(page.entries.last());
-            self.deal::<K>(page).await?;
+            self.deal::<K>(page, false).await?;
         }
         Ok(())
     }
@@ -165,7 +165,7 @@ impl Reader {
             let page = self.pages.read(&mut self.link, &after).await?;
             let Some(last) = page.entries.last() else { break };
             last.id.clone_into(&mut after);
-            found += self.deal::<K>(page).await?;
+            found += self.deal::<K>(page, true).await?;
             if found >= enough {
                 self.source.deferral.interrupt(domain, entry_id(&after));
                 break;
@@ -199,7 +199,7 @@ impl Reader {
             if !claimed.entries.is_empty() {
                 // Among them are this process's own that take long: on their way already, and not dealt again.
                 let page = Page { entries: claimed.entries, full: false };
-                count += self.deal::<K>(page).await?;
+                count += self.deal::<K>(page, true).await?;
             }
             next = Some(claimed.next).filter(|next| next != "0-0");
         }
@@ -211,8 +211,8 @@ impl Reader {
     }
 
     /// Passes everything on that was read, also while the process stops: what is read and not passed on would stay pending.
-    /// What follows goes on until the channel is closed, so this ends. Gives how many were not on their way already.
-    async fn deal<K: Kind>(&mut self, page: Page) -> Result<usize, LinkError> {
+    /// What follows goes on until the channel is closed, so this ends. `again`: it was delivered before. Gives how many were not on their way already.
+    async fn deal<K: Kind>(&mut self, page: Page, again: bool) -> Result<usize, LinkError> {
         let Page { mut entries, full } = page;
         self.source.enter(&mut entries);
         if entries.is_empty() {
@@ -237,6 +237,7 @@ impl Reader {
                 id: entry.id,
                 payload,
                 what: What::default(),
+                again,
                 read_at,
                 round,
                 charge,

@@ -103,6 +103,8 @@ pub struct Work {
     pub seen: Option<SeenCommit>,
     /// What it says of the account.
     pub account: Option<AccountNews>,
+    /// Whether it was delivered before: who had it may have ended between its commit and its second look.
+    pub again: bool,
     /// Whether Postgres may refuse it for what it says ([`super::doubt`]).
     pub is_doubtful: bool,
     /// What it was, for the metrics.

@@ -98,12 +98,11 @@ impl<'c> Known<'c> {
         }
     }
 
-    /// Whether this very event was applied before: the process that did it may have ended before its second look. Where
-    /// records have no revs, a backfilled record looks the same whenever it is read, so only live ones count.
-    pub(super) fn is_delivered_again(&self, change: &Change) -> bool {
+    /// Whether this very event was applied before, as far as what is stored tells.
+    pub(super) fn was_applied(&self, change: &Change) -> bool {
         let Some((stored, content)) = self.stored(&change.uri).zip(change.content()) else { return false };
         let same_event = match self.rev {
-            RevMode::None => change.live,
+            RevMode::None => true,
             RevMode::NotNull | RevMode::Nullable => stored.rev.as_deref() == Some(change.rev.as_str()),
         };
         same_event && stored.cid == content.cid

@@ -33,6 +33,7 @@ mod typed;
 
 mod sql;
 
+use foldhash::HashSet;
 use rsky_common::postgres::transaction::{self, Purpose};
 use sqlx::PgConnection;
 use thiserror::Error;
@@ -100,21 +101,41 @@ enum Trust {
     Nothing,
 }
 
+/// What earlier tries to apply the same work have come to.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Tries {
+    /// Whether one of them may have committed: then its second look is open.
+    pub may_have_committed: bool,
+}
+
 /// Applies a batch in one transaction, and looks after it at what other processes wrote meanwhile; returns how many rows
 /// it wrote or deleted.
 ///
 /// # Errors
-/// See [`EngineError`]. Nothing of the batch has taken effect then, or all of it and the second look is open: applying it
-/// again is right in both cases.
+/// See [`EngineError`]. Nothing of the batch has taken effect then, or all of it and the second look is open: see
+/// [`apply_after`].
 pub async fn apply(
     connection: &mut PgConnection,
     statements: &Statements,
     batch: &[&Work],
 ) -> Result<usize, EngineError> {
+    apply_after(connection, statements, batch, &mut Tries::default()).await
+}
+
+/// As [`apply`], after others with the same work, and maybe before others.
+///
+/// # Errors
+/// See [`EngineError`]. Doing it once more with the same `tries` is right.
+pub async fn apply_after(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    batch: &[&Work],
+    tries: &mut Tries,
+) -> Result<usize, EngineError> {
     let mut trust = if statements.creates_are_new() { Trust::Creates } else { Trust::Loaded };
     let (rows, unseen) = loop {
         // Boxed: what it holds between two statements is large.
-        trust = match Box::pin(apply_trusting(connection, statements, batch, trust)).await {
+        trust = match Box::pin(apply_trusting(connection, statements, batch, trust, tries)).await {
             Err(EngineError::Overtaken) if trust == Trust::Creates => {
                 statements.met_a_create();
                 Trust::Loaded
@@ -134,11 +155,13 @@ async fn apply_trusting<'c>(
     statements: &Statements,
     batch: &[&'c Work],
     trust: Trust,
+    tries: &mut Tries,
 ) -> Result<(usize, Unseen<'c>), EngineError> {
     let mut watch = statements.phases().watch();
     begin(connection, statements).await?;
     watch.ended(Phase::Begin);
-    let outcome = apply_in_transaction(connection, statements, batch, trust, &mut watch).await;
+    let outcome = apply_in_transaction(connection, statements, batch, trust, *tries, &mut watch).await;
+    tries.may_have_committed |= outcome.is_ok();
     let outcome = end(connection, outcome).await?;
     watch.ended(Phase::Commit);
     Ok(outcome)
@@ -154,6 +177,7 @@ async fn apply_in_transaction<'c>(
     statements: &Statements,
     batch: &[&'c Work],
     trust: Trust,
+    tries: Tries,
     watch: &mut Watch<'_>,
 ) -> Result<(usize, Unseen<'c>), EngineError> {
     let mut changes: Vec<&'c Change> = batch.iter().filter_map(|work| work.change.as_ref()).collect();
@@ -167,7 +191,9 @@ async fn apply_in_transaction<'c>(
     watch.ended(Phase::Load);
     let Plan { waves, repeated } = plan::plan(&changes, &known, &threads);
     let deltas = Deltas::default();
-    let unseen = Unseen::of(&changes, &known);
+    let again = batch.iter().filter(|work| work.again || tries.may_have_committed);
+    let again: HashSet<&str> = again.filter_map(|work| Some(work.change.as_ref()?.uri.as_str())).collect();
+    let unseen = Unseen::of(&changes, &known, &again);
     watch.ended(Phase::Plan);
     let alone = changes.len() == 1;
     let mut batch_state =

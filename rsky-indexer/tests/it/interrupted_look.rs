@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::entries::{
     AT, POST, POST_GATE, Scribe, THREAD_GATE, post, post_gate, quote, reply, thread_gate, uri,
 };
-use crate::process::{Indexer, LIVE, add, assert_no_dead_letters, count, wait_drained};
+use crate::process::{Indexer, LIVE, add, assert_no_dead_letters, count, read_and_vanish, wait_drained};
 use crate::support::Db;
 
 #[test]
@@ -25,7 +25,7 @@ fn what_an_interrupted_look_would_have_found_is_found_when_the_entries_come_agai
         scribe.create("did:plc:author", THREAD_GATE, "p", thread_gate(&root, &[])),
         scribe.create("did:plc:author", POST_GATE, "p", post_gate(&root)),
     ];
-    let _indexer = Indexer::start(&redis.url(), db.url(), &[]);
+    let mut indexer = Indexer::start(&redis.url(), db.url(), &[("INDEXER_CLAIM_IDLE_MS", "500")]);
     add(&redis, LIVE, &early);
     add(&redis, LIVE, &late);
     wait_drained(&redis, LIVE);
@@ -41,7 +41,10 @@ fn what_an_interrupted_look_would_have_found_is_found_when_the_entries_come_agai
     db.sql(r#"UPDATE post SET "violatesThreadGate" = false WHERE creator IN ('did:plc:first', 'did:plc:second')"#);
     db.sql(r#"UPDATE post SET "invalidReplyRoot" = true WHERE creator = 'did:plc:second'"#);
     db.sql(r#"UPDATE post SET "violatesEmbeddingRules" = NULL WHERE creator = 'did:plc:third'"#);
+    assert_eq!(indexer.terminate(), Some(0));
     add(&redis, LIVE, &late);
+    assert_eq!(read_and_vanish(&redis, LIVE, "gone", late.len()).len(), late.len());
+    indexer.restart();
     wait_drained(&redis, LIVE);
     assert_eq!(flags(), judged);
     assert_eq!(count(&db, "post"), 4);

@@ -39,6 +39,7 @@ mod waits_for_the_directory;
 
 mod backfill_order;
 mod behind_a_pooler;
+mod come_again;
 mod histories_at_any_concurrency;
 mod inspects;
 mod interrupted_look;

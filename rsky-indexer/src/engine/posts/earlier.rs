@@ -125,6 +125,8 @@ pub(in crate::engine) struct Gate {
     pub time: String,
     /// When its post came, if that is known beside the database.
     pub post_time: Option<String>,
+    /// Whether it has come before, and it is not known whom it has judged since: then nobody is shown by it.
+    pub again: bool,
 }
 
 /// What the earlier posts wait for that may be judged again now.

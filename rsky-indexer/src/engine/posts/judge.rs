@@ -242,7 +242,7 @@ impl<'c> Gates<'c> {
             };
             let post = refs::post_of_gate(change);
             let post_time = times.get(post.as_str()).map(|time| (*time).to_owned());
-            list.insert(&change.uri, Gate { post, time: change.time.clone(), post_time });
+            list.insert(&change.uri, Gate { post, time: change.time.clone(), post_time, again: false });
         }
         gates
     }

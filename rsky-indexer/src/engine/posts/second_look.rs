@@ -5,6 +5,10 @@
 //! batch or in batches one after the other ([`crate::order`]), and nothing is found here. The same look does what is more
 //! than a page at a time, and finds again what a crash has interrupted.
 //!
+//! Of an entry that is delivered again, the process that had it may have ended between its commit and its second look. What was
+//! judged then is not known any more, so it is looked only for what cannot have been judged rightly: what is flagged and does not
+//! deserve it, and what is shown although a gate forbids it. What is hidden was judged by a gate, and stays hidden.
+//!
 //! Everything is done in pages, each a transaction of its own. Rows that somebody else holds are passed over first and
 //! waited for in the end, one at a time, so that nothing is held while a row is waited for.
 
@@ -48,8 +52,8 @@ pub(in crate::engine) struct Unseen<'c> {
 }
 
 impl<'c> Unseen<'c> {
-    /// Before the batch is judged.
-    pub(in crate::engine) fn of(changes: &[&'c Change], known: &Known<'_>) -> Self {
+    /// Before the batch is judged. `again`: records of entries that were delivered before.
+    pub(in crate::engine) fn of(changes: &[&'c Change], known: &Known<'_>, again: &HashSet<&str>) -> Self {
         let mut unseen = Self::default();
         let mut touched: HashSet<&str> = HashSet::default();
         for change in changes {
@@ -63,15 +67,15 @@ impl<'c> Unseen<'c> {
             if kind == PartsKind::Post {
                 unseen.posts.push((change, content));
             }
-            if !is_first || !known.is_delivered_again(change) {
+            if !is_first || !again.contains(change.uri.as_str()) || !known.was_applied(change) {
                 continue;
             }
             if kind == PartsKind::Post {
                 unseen.posts_again.push(&change.uri);
             } else if matches!(change.action, Action::Create(_)) {
-                // A gate that is replaced judges nothing.
-                let post = refs::post_of_gate(change);
-                unseen.gates_again.push((Gate { post, time: change.time.clone(), post_time: None }, kind));
+                // One that replaced another has judged nobody.
+                let (post, time) = (refs::post_of_gate(change), change.time.clone());
+                unseen.gates_again.push((Gate { post, time, post_time: None, again: true }, kind));
             }
         }
         unseen
@@ -193,7 +197,7 @@ async fn look_over(
         let judged = unseen.judged.contains(change.uri.as_str());
         for (gate, kind, post) in gates_asked(change, content).into_iter().filter(|_| judged) {
             if let Some(time) = came_into_sight.get(&gate) {
-                gates.push((Gate { post, time: time.clone(), post_time: None }, kind, true));
+                gates.push((Gate { post, time: time.clone(), post_time: None, again: false }, kind, true));
             }
         }
         if unseen.more_quotes.contains(&change.uri) {

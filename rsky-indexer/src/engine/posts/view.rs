@@ -362,8 +362,15 @@ impl View {
     pub(super) fn judge_by_gate(&mut self, gate: &Gate, kind: PartsKind, except: &HashSet<String>) {
         // The post that the gate found, or the one that is there now.
         let Some(post_time) = gate.post_time.clone().or_else(|| self.post_time(&gate.post)) else { return };
-        let is_judged =
-            |post: &Earlier| (post.time < post_time || post.time > gate.time) && !except.contains(&post.uri);
+        let is_judged = |post: &Earlier| {
+            let is_hidden = match kind {
+                PartsKind::PostGate => post.flags.violates_embedding_rules == Some(true),
+                _ => post.flags.violates_thread_gate == Some(true),
+            };
+            (post.time < post_time || post.time > gate.time)
+                && !(gate.again && is_hidden)
+                && !except.contains(&post.uri)
+        };
         if kind == PartsKind::PostGate {
             self.judge_quotes_that(&gate.post, is_judged);
             return;
