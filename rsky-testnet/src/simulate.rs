@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 
-use anyhow::{Result, bail};
+use anyhow::{Error, Result, bail};
 use clap::{Args, ValueEnum};
-use rsky_testnet::network::world::{Mix, Serving, Time, WorldNetwork, WorldOptions};
+use rsky_testnet::network::world::{Mix, Serving, Time, Trouble, WorldNetwork, WorldOptions};
 use rsky_testnet::oracle::{self, Outcome, Telling};
 use rsky_testnet::servers::{Generation, Session};
 
@@ -96,6 +96,10 @@ pub(crate) struct SimulateArguments {
     /// Relays with the same events, under numbers of their own.
     #[arg(long, default_value_t = 1)]
     relays: usize,
+    /// What relays do wrong on purpose: names, separated by commas, or `all`; a name that is none has all of them listed.
+    /// The events are all sent nevertheless.
+    #[arg(long, value_delimiter = ',', value_name = "KINDS")]
+    trouble: Vec<String>,
 }
 
 /// Serves a world; prints the address of the first relay, then those of the others.
@@ -103,6 +107,10 @@ pub(crate) struct SimulateArguments {
 /// # Errors
 /// A port is taken.
 pub(crate) async fn simulate(arguments: &SimulateArguments) -> Result<WorldNetwork> {
+    let trouble = match arguments.trouble.as_slice() {
+        [all] if all == "all" => Trouble::ALL.to_vec(),
+        names => names.iter().map(|name| name.parse()).collect::<Result<_, _>>().map_err(Error::msg)?,
+    };
     let serving = Serving {
         port: arguments.port,
         rate: arguments.rate,
@@ -110,6 +118,7 @@ pub(crate) async fn simulate(arguments: &SimulateArguments) -> Result<WorldNetwo
         relays: arguments.relays,
         address: arguments.address,
         name: arguments.name.clone(),
+        trouble,
     };
     let time = if arguments.clock { Time::OfTheClock } else { Time::OfTheWorld };
     let network = WorldNetwork::start(WorldOptions { time, ..arguments.world.options() }, serving).await?;

@@ -13,6 +13,7 @@ const TEST: &str = "every_row_is_right";
 const SEED: &str = "RSKY_WORLD_SEED";
 const GENERATION: &str = "RSKY_WORLD_GENERATION";
 const SERVERS: &str = "RSKY_WORLD_SERVERS";
+const TROUBLE: &str = "RSKY_WORLD_TROUBLE";
 
 const GENERATIONS: [&str; 3] = ["d", "b", "u"];
 const FATES: [&str; 3] = ["stay", "killed", "set-back"];
@@ -30,13 +31,16 @@ pub(crate) struct Options {
     generation: String,
     /// Redis and Postgres stay, are killed and come back with what they had acknowledged, or Redis comes back with an older
     /// state; `turns`: another one in each run
-    #[arg(long, default_value = "stay", value_parser = ["stay", "killed", "set-back", "turns"])]
+    #[arg(long, default_value = "killed", value_parser = ["stay", "killed", "set-back", "turns"])]
     servers: String,
+    /// What relays do wrong on purpose: `all`, `none`, or names separated by commas (see `rsky-testnet simulate --help`)
+    #[arg(long, default_value = "all")]
+    trouble: String,
 }
 
 impl Options {
     /// The variables of the run with this number, from 0 on.
-    fn variables(&self, run: u64) -> [(&'static str, String); 3] {
+    fn variables(&self, run: u64) -> [(&'static str, String); 4] {
         let turn = |said: &str, all: [&str; 3], number: u64| match said {
             "turns" => all.into_iter().cycle().nth((number % 3) as usize).unwrap_or_default().to_owned(),
             said => said.to_owned(),
@@ -47,6 +51,7 @@ impl Options {
             (SEED, self.seed.wrapping_add(run).to_string()),
             (GENERATION, turn(&self.generation, GENERATIONS, run)),
             (SERVERS, turn(&self.servers, FATES, slower)),
+            (TROUBLE, self.trouble.clone()),
         ]
     }
 }
@@ -88,14 +93,15 @@ mod tests {
 
     #[test]
     fn turns_meet_every_pair() {
+        let [turns, none] = ["turns", "none"].map(str::to_owned);
         let options =
-            Options { minutes: 0, seed: 7, generation: "turns".to_owned(), servers: "turns".to_owned() };
+            Options { minutes: 0, seed: 7, generation: turns.clone(), servers: turns, trouble: none };
         let runs: Vec<_> = (0..9).map(|run| options.variables(run)).collect();
         let pairs: std::collections::BTreeSet<_> =
-            runs.iter().map(|[_, generation, servers]| (&generation.1, &servers.1)).collect();
+            runs.iter().map(|[_, generation, servers, _]| (&generation.1, &servers.1)).collect();
         assert_eq!(pairs.len(), 9);
         assert_eq!((runs[0][0].1.as_str(), runs[8][0].1.as_str()), ("7", "15"));
         let fixed = Options { generation: "u".to_owned(), servers: "stay".to_owned(), ..options };
-        assert_eq!(fixed.variables(5)[1..], [(GENERATION, "u".to_owned()), (SERVERS, "stay".to_owned())]);
+        assert_eq!(fixed.variables(5)[1..3], [(GENERATION, "u".to_owned()), (SERVERS, "stay".to_owned())]);
     }
 }

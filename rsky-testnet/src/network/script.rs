@@ -2,13 +2,33 @@
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::frames::peek;
 
-type Maker = Arc<dyn Fn(u64) -> Bytes + Send + Sync>;
+/// What is at a place of a generated script.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// A frame.
+    Frame(Bytes),
+    /// Nothing: a number that no frame has.
+    Nothing,
+    /// A message of text, which is no frame.
+    Text(String),
+    /// Silence for so long, and then the next.
+    Silence(Duration),
+    /// So many bytes of a frame's message, and the end of the connection in the middle of it.
+    Cut(Bytes, usize),
+    /// A frame after which the connection is closed with this code of RFC 6455.
+    Last(Bytes, u16),
+    /// The end of the connection, without a word.
+    Reset,
+}
+
+type Maker = Arc<dyn Fn(u64) -> Sent + Send + Sync>;
 type Oldest = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// The frames of one stream endpoint, in order: a fixed list, or a generator by seq.
@@ -61,23 +81,20 @@ impl Script {
         count: u64,
         make: impl Fn(u64) -> Bytes + Send + Sync + 'static,
     ) -> Self {
-        let generated = Generated { first_seq, count, make: Arc::new(make), oldest: None };
-        Self { generated: Some(generated), fixed: Vec::new() }
+        let make = Arc::new(move |seq| Sent::Frame(make(seq)));
+        Self { generated: Some(Generated { first_seq, count, make, oldest: None }), fixed: Vec::new() }
     }
 
-    /// The same, of which only those from `oldest` on are kept: who asks for earlier ones is told `OutdatedCursor` and
+    /// `count` places from `first_seq` on, of which only those from `oldest` on are kept: who asks for earlier ones is told `OutdatedCursor` and
     /// begins there. `oldest` never falls.
     pub fn kept(
         first_seq: u64,
         count: u64,
-        make: impl Fn(u64) -> Bytes + Send + Sync + 'static,
+        make: impl Fn(u64) -> Sent + Send + Sync + 'static,
         oldest: impl Fn() -> u64 + Send + Sync + 'static,
     ) -> Self {
-        let mut script = Self::generated(first_seq, count, make);
-        if let Some(generated) = &mut script.generated {
-            generated.oldest = Some(Arc::new(oldest));
-        }
-        script
+        let generated = Generated { first_seq, count, make: Arc::new(make), oldest: Some(Arc::new(oldest)) };
+        Self { generated: Some(generated), fixed: Vec::new() }
     }
 }
 
@@ -136,7 +153,7 @@ impl Log {
         *self.length.borrow()
     }
 
-    pub(super) fn get(&self, position: u64) -> Option<Bytes> {
+    pub(super) fn get(&self, position: u64) -> Option<Sent> {
         let made = match &self.generated {
             Some(generated) if position < generated.count => {
                 return Some((generated.make)(generated.first_seq + position));
@@ -144,7 +161,11 @@ impl Log {
             generated => generated.as_ref().map_or(0, |generated| generated.count),
         };
         let index = usize::try_from(position - made).ok()?;
-        self.tail.read().unwrap_or_else(PoisonError::into_inner).get(index).map(|entry| entry.frame.clone())
+        self.tail
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(index)
+            .map(|entry| Sent::Frame(entry.frame.clone()))
     }
 
     pub(super) fn note_sent(&self, position: u64) {
@@ -226,7 +247,11 @@ mod tests {
     fn a_generator_is_followed_by_appended_frames() {
         let log = Log::new(Script::generated(10, 3, |seq| Bytes::from(seq.to_string())));
         log.push(frames::unknown(20, "#x"));
-        let all: Vec<_> = (0..5).map(|position| log.get(position).map(|frame| frame.len())).collect();
+        let length = |sent| match sent {
+            Sent::Frame(frame) => frame.len(),
+            other => panic!("{other:?} is no frame"),
+        };
+        let all: Vec<_> = (0..5).map(|position| log.get(position).map(length)).collect();
         assert_eq!(all[..3], [Some(2), Some(2), Some(2)]);
         assert!(all[3].is_some_and(|length| length > 2) && all[4].is_none());
         for (cursor, position) in [(0, 0), (9, 0), (10, 1), (11, 2), (12, 3), (19, 3), (20, 4)] {
@@ -237,7 +262,7 @@ mod tests {
 
     #[test]
     fn what_is_not_kept_is_outdated() {
-        let log = Log::new(Script::kept(10, 20, |_| Bytes::new(), || 15));
+        let log = Log::new(Script::kept(10, 20, |_| Sent::Nothing, || 15));
         for (cursor, start) in
             [(0, Start::Outdated(5)), (13, Start::Outdated(5)), (14, Start::At(5)), (28, Start::At(19))]
         {

@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, Request, Response, StatusCode, header};
 use bytes::Bytes;
 use futures::{SinkExt as _, StreamExt as _};
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -24,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::control::{Command, Control, Flow, Mode, Refusal};
 use super::http::{self, Context as Server, Hangup};
-use super::script::Start;
+use super::script::{Sent, Start};
 
 /// What may wait in this process for a slow reader, besides one frame. Small, so that a client that stops reading is
 /// felt after what the kernel buffers.
@@ -116,7 +117,7 @@ async fn serve(io: TcpStream, early: Bytes, mut subscription: Subscription, toke
         }
         Start::Future => return future_cursor(ws).await,
     };
-    let mut socket = Socket { ws, control, position, urgent, unflushed: false, pace: Pace::new() };
+    let mut socket = Socket { ws, control, position, urgent, unflushed: false, pace: Pace::new(), end: None };
     let cancelled = token.cancelled();
     tokio::pin!(cancelled);
     loop {
@@ -135,11 +136,49 @@ async fn serve(io: TcpStream, early: Bytes, mut subscription: Subscription, toke
                 Err(_lagged) => {}
             },
             changed = mode.changed() => if changed.is_err() { return },
-            ended = poll_fn(|cx| socket.poll(cx, now.flow, budget)) => if ended.is_err() { return },
+            ended = poll_fn(|cx| socket.poll(cx, now.flow, budget)) => if ended.is_err() {
+                if let Some(end) = socket.end {
+                    end_with(socket.ws, end).await;
+                }
+                return;
+            },
             changed = growth.changed(), if at_end => if changed.is_err() { return },
             () = sleep_until(next), if waiting && !at_end => {},
         }
     }
+}
+
+/// Ends a connection as the script says, after what was sent before.
+async fn end_with(mut ws: WebSocketStream<TcpStream>, end: Sent) {
+    // Whoever does not read is gone before the end, which is all the same.
+    drop(timeout(CLOSING, ws.flush()).await);
+    match end {
+        Sent::Last(_, code) => close(ws, code, String::new()).await,
+        Sent::Cut(frame, bytes) => {
+            let message = message_of(&frame);
+            let part = message.get(..bytes).unwrap_or(&message);
+            drop(timeout(CLOSING, ws.get_mut().write_all(part)).await);
+        }
+        _ => reset(&ws),
+    }
+}
+
+/// The bytes of a binary message, as a server sends it.
+fn message_of(frame: &[u8]) -> Vec<u8> {
+    let mut message = vec![0x82];
+    match frame.len() {
+        length @ ..126 => message.push(length as u8),
+        length @ ..0x1_0000 => {
+            message.push(126);
+            message.extend_from_slice(&(length as u16).to_be_bytes());
+        }
+        length => {
+            message.push(127);
+            message.extend_from_slice(&(length as u64).to_be_bytes());
+        }
+    }
+    message.extend_from_slice(frame);
+    message
 }
 
 /// Says `FutureCursor` and closes, as a relay does.
@@ -176,6 +215,8 @@ struct Socket<'a> {
     urgent: VecDeque<Message>,
     unflushed: bool,
     pace: Pace,
+    /// What the script ends the connection with.
+    end: Option<Sent>,
 }
 
 impl Socket<'_> {
@@ -211,22 +252,47 @@ impl Socket<'_> {
             let message = if let Some(message) = self.urgent.pop_front() {
                 message
             } else if frames < budget
-                && let Some(frame) = self.control.log().get(self.position)
+                && let Some(next) = self.control.log().get(self.position)
             {
                 self.position += 1;
-                frames += 1;
-                Message::Binary(frame)
+                sent = true;
+                match next {
+                    Sent::Frame(frame) => {
+                        frames += 1;
+                        Message::Binary(frame)
+                    }
+                    Sent::Text(text) => Message::text(text),
+                    Sent::Nothing => continue,
+                    Sent::Silence(time) => {
+                        self.pace.be_silent(time);
+                        break;
+                    }
+                    Sent::Last(frame, code) => {
+                        self.end = Some(Sent::Last(frame.clone(), code));
+                        Message::Binary(frame)
+                    }
+                    end @ (Sent::Cut(..) | Sent::Reset) => {
+                        self.end = Some(end);
+                        break;
+                    }
+                }
             } else {
                 break;
             };
             self.ws.start_send_unpin(message)?;
             self.unflushed = true;
             sent = true;
+            if self.end.is_some() {
+                break;
+            }
         }
         if frames > 0 {
             self.control.counters().frames_sent.fetch_add(frames, Ordering::SeqCst);
             self.control.log().note_sent(self.position);
             self.pace.spent(frames);
+        }
+        if self.end.is_some() {
+            return Err(Ended);
         }
         Ok(sent)
     }
@@ -264,16 +330,25 @@ struct Pace {
     spent: u64,
     /// When the next frame is due.
     next: Instant,
+    /// Until when nothing is.
+    silent: Option<Instant>,
 }
 
 impl Pace {
     fn new() -> Self {
         let now = Instant::now();
-        Self { mode: Mode::default(), since: now, spent: 0, next: now }
+        Self { mode: Mode::default(), since: now, spent: 0, next: now, silent: None }
     }
 
     /// Frames that may be sent now.
     fn budget(&mut self, mode: Mode) -> u64 {
+        if let Some(until) = self.silent {
+            if Instant::now() < until {
+                self.next = until;
+                return 0;
+            }
+            *self = Self { mode: self.mode, ..Self::new() };
+        }
         if mode != self.mode {
             *self = Self { mode, ..Self::new() };
         }
@@ -290,6 +365,11 @@ impl Pace {
         };
         self.next = self.since + Duration::from_secs_f64(self.spent as f64 / rate);
         owed.min(BATCH)
+    }
+
+    /// Nothing is due for so long.
+    fn be_silent(&mut self, time: Duration) {
+        self.silent = Some(Instant::now() + time);
     }
 
     fn spent(&mut self, frames: u64) {

@@ -12,5 +12,6 @@
 mod outages;
 mod pipeline;
 mod plan;
+mod troubled;
 mod whole_pipeline;
 mod worlds;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rsky_testnet::daemon::{Daemon, Launch};
-use rsky_testnet::network::world::{Serving, WorldNetwork};
+use rsky_testnet::network::world::WorldNetwork;
 use rsky_testnet::servers::{Database, Postgres, Redis};
 use tokio::runtime::Runtime;
 
@@ -37,7 +37,7 @@ pub struct Rig {
 impl Rig {
     pub fn new(plan: &Plan) -> Self {
         let runtime = Runtime::new().unwrap();
-        let network = runtime.block_on(WorldNetwork::start(plan.world(), Serving::default())).unwrap();
+        let network = runtime.block_on(WorldNetwork::start(plan.world(), plan.serving())).unwrap();
         let postgres = outages::postgres(plan.servers);
         let cluster =
             postgres.as_ref().map_or_else(|| Postgres::shared().unwrap().clone(), Postgres::cluster);
@@ -65,6 +65,8 @@ impl Rig {
             ("INGESTER_MEMORY_PERCENT", "0"),
             ("INGESTER_RECONNECT_MIN_MS", "20"),
             ("INGESTER_RECONNECT_MAX_MS", "200"),
+            // Far above any frame of the world, and below what is too large on purpose.
+            ("INGESTER_MAX_FRAME_BYTES", "600KiB"),
             ("BACKFILLER_CONSUMER", "test"),
             ("BACKFILLER_MEMORY_PERCENT", "0"),
             ("BACKFILLER_RETRY_INITIAL_BACKOFF_MS", "50"),

@@ -1,11 +1,12 @@
 //! What a run does, by variables of the environment: with its seed, all that is needed to repeat it.
 
-use rsky_testnet::network::world::{Mix, WorldOptions};
+use rsky_testnet::network::world::{Mix, Serving, Trouble, WorldOptions};
 use rsky_testnet::servers::Generation;
 
 const SEED: &str = "RSKY_WORLD_SEED";
 const GENERATION: &str = "RSKY_WORLD_GENERATION";
 const SERVERS: &str = "RSKY_WORLD_SERVERS";
+const TROUBLE: &str = "RSKY_WORLD_TROUBLE";
 
 /// How a run goes.
 #[derive(Clone, Debug)]
@@ -13,6 +14,9 @@ pub struct Plan {
     pub seed: u64,
     pub generation: Generation,
     pub servers: Servers,
+    pub trouble: Vec<Trouble>,
+    /// Events of the history, and of the stream.
+    pub events: [u64; 2],
 }
 
 /// What happens to Redis and Postgres.
@@ -33,12 +37,21 @@ impl Plan {
         let plan = Self {
             seed: said(SEED).map_or(20_261_129, |seed| seed.parse().expect("a seed is a number")),
             generation: said(GENERATION).map_or(Generation::D, |name| generation(&name)),
-            servers: said(SERVERS).map_or(Servers::Stay, |name| servers(&name)),
+            servers: said(SERVERS).map_or(Servers::Killed, |name| servers(&name)),
+            trouble: said(TROUBLE).map_or_else(|| Trouble::ALL.to_vec(), |names| trouble(&names)),
+            events: [1500, 2500],
         };
-        let said = [SEED, GENERATION, SERVERS].map(|name| said(name).map(|value| format!("{name}={value} ")));
+        let said = [SEED, GENERATION, SERVERS, TROUBLE]
+            .map(|name| said(name).map(|value| format!("{name}={value} ")));
         let said: String = said.into_iter().flatten().collect();
         println!("{plan:?}; to repeat: {said}cargo test --workspace --test oracle every_row");
         plan
+    }
+
+    /// A world of half the size in another generation, and nothing else goes wrong.
+    pub fn of_generation(generation: Generation) -> Self {
+        let (servers, trouble) = (Servers::Stay, Vec::new());
+        Self { seed: 20_261_129, generation, servers, trouble, events: [700, 1000] }
     }
 
     /// The world: small enough for the test command, and with what is rare happening often.
@@ -46,14 +59,18 @@ impl Plan {
         WorldOptions {
             seed: self.seed,
             accounts: 60,
-            history: 1500,
-            live: 2500,
+            history: self.events[0],
+            live: self.events[1],
             overlap: 120,
             labels: 80,
             mix: Mix::Dense,
             departures: 1,
             ..WorldOptions::default()
         }
+    }
+
+    pub fn serving(&self) -> Serving {
+        Serving { trouble: self.trouble.clone(), ..Serving::default() }
     }
 
     pub fn moments(&self) -> Moments {
@@ -76,6 +93,14 @@ fn servers(name: &str) -> Servers {
         "killed" => Servers::Killed,
         "set-back" => Servers::SetBack,
         other => panic!("{SERVERS} is stay, killed or set-back, not {other:?}"),
+    }
+}
+
+fn trouble(names: &str) -> Vec<Trouble> {
+    match names {
+        "none" => Vec::new(),
+        "all" => Trouble::ALL.to_vec(),
+        names => names.split(',').map(|name| name.parse().unwrap()).collect(),
     }
 }
 

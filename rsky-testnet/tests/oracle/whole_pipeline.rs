@@ -1,18 +1,33 @@
 //! A world goes through the three daemons, which are killed on the way; then every row of every table is right.
 
 use rsky_testnet::oracle::{self, Backfilled, Outcome, Telling};
+use rsky_testnet::servers::Generation;
 use rsky_testnet::streams::entries;
 
 use crate::pipeline::{BACKFILL, LABELS, LIVE, REPOSITORIES, Rig};
 use crate::plan::{Plan, Servers};
+use crate::troubled;
 
-/// History by backfill, then the stream and the labels; each daemon killed twice at moments of the seed, and the servers with
-/// them where the environment says so.
+/// History by backfill, then the stream and the labels; the relay makes trouble, and each daemon is killed twice at moments of
+/// the seed, and the servers with them, or what the environment says.
 #[test]
 fn every_row_is_right_after_backfill_and_stream() {
-    let plan = Plan::of_environment();
+    run(&Plan::of_environment());
+}
+
+#[test]
+fn rows_are_right_in_generation_b() {
+    run(&Plan::of_generation(Generation::B));
+}
+
+#[test]
+fn rows_are_right_in_generation_u() {
+    run(&Plan::of_generation(Generation::U));
+}
+
+fn run(plan: &Plan) {
     let (seed, options) = (plan.seed, plan.world());
-    let mut rig = Rig::new(&plan);
+    let mut rig = Rig::new(plan);
     let mut moments = plan.moments();
     let telling = ("INDEXER_NOTIFICATIONS", "live");
 
@@ -69,6 +84,8 @@ fn every_row_is_right_after_backfill_and_stream() {
     rig.wait("all is indexed", |rig| [LIVE, BACKFILL, LABELS].iter().all(|stream| rig.length(stream) == 0));
     assert_eq!(indexer.terminate(), Some(0));
     assert_eq!(ingester.terminate(), Some(0));
+
+    troubled::check(&rig, &plan.trouble);
 
     let mut session = rig.database.session().unwrap();
     let mut outcome = Outcome::new(&options, plan.generation, Telling::Live, Some(&backfilled)).unwrap();

@@ -14,6 +14,7 @@
 //! | trees, signed commits | `tree.rs`, `repository.rs`, `keys.rs` |
 //! | labels | `labels.rs` |
 //! | served | `serve.rs` |
+//! | what relays do wrong on purpose | `trouble.rs` |
 
 mod account;
 mod changes;
@@ -28,6 +29,7 @@ mod repository;
 mod serve;
 mod simulation;
 mod tree;
+mod trouble;
 mod writes;
 
 pub use event::{Action, Commit, Event, Operation, What};
@@ -35,3 +37,4 @@ pub use labels::{Label, labels};
 pub use options::{Mix, Time, WorldOptions};
 pub use serve::{Serving, WorldNetwork};
 pub use simulation::World;
+pub use trouble::Trouble;

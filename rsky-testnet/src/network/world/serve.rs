@@ -1,6 +1,6 @@
 //! A world, served: relays, hosts, directory, labeler.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
@@ -14,10 +14,12 @@ use super::super::directory::{RepoAnswer, Source};
 use super::super::frames::{self, peek};
 use super::super::list_repos::RepoPage;
 use super::super::load::FIRST_SEQ;
+use super::super::script::Sent;
 use super::super::{Network, NetworkBuilder, RunningNetwork, Script};
 use super::labels;
 use super::options::WorldOptions;
 use super::simulation::World;
+use super::trouble::{Material, PLACES, Trouble, Troubles};
 
 /// Repositories on a page of listRepos.
 const PAGE: usize = 100;
@@ -39,12 +41,14 @@ pub struct Serving {
     pub address: IpAddr,
     /// The name or address by which others reach it, as DID documents have it; `None`: the address it listens on.
     pub name: Option<String>,
+    /// What relays do wrong. Where there is any, numbers are left out between events.
+    pub trouble: Vec<Trouble>,
 }
 
 impl Default for Serving {
     fn default() -> Self {
-        let address = Ipv4Addr::LOCALHOST.into();
-        Self { port: 0, rate: None, retention: 100_000, relays: 1, address, name: None }
+        let (address, trouble) = (Ipv4Addr::LOCALHOST.into(), Vec::new());
+        Self { port: 0, rate: None, retention: 100_000, relays: 1, address, name: None, trouble }
     }
 }
 
@@ -70,12 +74,15 @@ fn first_seq(world: &World) -> u64 {
 struct Stage {
     moment: Mutex<Moment>,
     endpoints: Mutex<Vec<String>>,
+    troubles: Troubles,
+    /// Numbers for each event.
+    places: u64,
 }
 
 struct Moment {
     world: World,
     retention: usize,
-    /// The last frames of the stream, under the numbers of the first relay.
+    /// The last frames of the stream, their numbers to be put in.
     frames: VecDeque<Bytes>,
     /// Place of the first of them in the stream, from 0 on.
     first: u64,
@@ -95,7 +102,7 @@ impl Moment {
         let Some(event) = self.world.step() else { return false };
         let first = self.world.first_streamed();
         if event.number >= first {
-            self.frames.push_back(event.frame(first_seq(&self.world) + event.number - first));
+            self.frames.push_back(event.frame(FIRST_SEQ));
             if self.frames.len() > self.retention {
                 self.frames.pop_front();
                 self.first += 1;
@@ -129,7 +136,13 @@ impl WorldNetwork {
         let listed = listing(&moment.world);
         let length = moment.world.length() + 1 - moment.world.first_streamed();
         let first = first_seq(&moment.world);
-        let stage = Arc::new(Stage { moment: Mutex::new(moment), endpoints: Mutex::default() });
+        let places = if serving.trouble.is_empty() { 1 } else { PLACES };
+        let stage = Arc::new(Stage {
+            moment: Mutex::new(moment),
+            endpoints: Mutex::default(),
+            troubles: Troubles::new(seed, &serving.trouble),
+            places,
+        });
         let mut network = Self { relays: Vec::new(), hosts: Vec::new(), stage: Arc::clone(&stage) };
         for number in 0..hosts {
             let source = Arc::new(Host { stage: Arc::clone(&stage), number });
@@ -164,7 +177,13 @@ impl WorldNetwork {
     /// The number of the last event of the stream at the first relay, once the whole world has happened.
     pub fn last_seq(&self) -> u64 {
         let moment = lock(&self.stage.moment);
-        first_seq(&moment.world) + moment.world.length() - moment.world.first_streamed()
+        let length = moment.world.length() + 1 - moment.world.first_streamed();
+        first_seq(&moment.world) + length * self.stage.places - 1
+    }
+
+    /// The numbers at which each kind of trouble has happened so far.
+    pub fn trouble(&self) -> BTreeMap<Trouble, BTreeSet<u64>> {
+        self.stage.troubles.happened()
     }
 
     /// Ends it.
@@ -187,19 +206,12 @@ fn network_at(serving: &Serving) -> NetworkBuilder {
 fn script(stage: &Arc<Stage>, first: u64, offset: u64, length: u64) -> Script {
     let (making, keeping) = (Arc::clone(stage), Arc::clone(stage));
     let first_seq = first + offset;
-    let make = move |seq: u64| {
-        let place = seq - first_seq;
-        let mut moment = lock(&making.moment);
-        moment.reach(place);
-        let kept = place.checked_sub(moment.first).and_then(|at| moment.frames.get(at as usize));
-        // Whoever has fallen behind what is kept is told so, as by a relay.
-        let Some(frame) = kept else { return frames::error("ConsumerTooSlow") };
-        if offset == 0 { frame.clone() } else { numbered(frame, seq) }
-    };
-    Script::kept(first_seq, length, make, move || first_seq + lock(&keeping.moment).first)
+    let make = move |seq: u64| making.sent(seq - first_seq, seq);
+    let oldest = move || first_seq + lock(&keeping.moment).first * keeping.places;
+    Script::kept(first_seq, length * stage.places, make, oldest)
 }
 
-/// A frame under another number.
+/// A frame under its number.
 fn numbered(frame: &Bytes, seq: u64) -> Bytes {
     let at = peek(frame).seq_at.expect("every event has a number") + 1;
     let mut frame = frame.to_vec();
@@ -227,6 +239,28 @@ struct Host {
 }
 
 impl Stage {
+    /// What a relay sends at a place of its numbers, of which this is the one: the event, or what is between two events.
+    fn sent(&self, place: u64, seq: u64) -> Sent {
+        let (event, between) = (place / self.places, place % self.places + 1 < self.places);
+        let mut moment = lock(&self.moment);
+        if !between {
+            moment.reach(event);
+            let kept = event.checked_sub(moment.first).and_then(|at| moment.frames.get(at as usize));
+            // Whoever has fallen behind what is kept is told so, as by a relay.
+            return Sent::Frame(
+                kept.map_or_else(|| frames::error("ConsumerTooSlow"), |frame| numbered(frame, seq)),
+            );
+        }
+        let Some(trouble) = self.troubles.at(place) else { return Sent::Nothing };
+        let before = event.checked_sub(moment.first + 1).and_then(|at| moment.frames.get(at as usize));
+        let number = seq - place + event * self.places - 1;
+        let before = before.map(|frame| (number, numbered(frame, number)));
+        let world = &moment.world;
+        let Some((did, time)) = world.now() else { return Sent::Nothing };
+        let rev = world.head(did).map(|(rev, _)| rev).unwrap_or_default();
+        self.troubles.make(trouble, place, seq, &Material { did, time: &time, rev, before })
+    }
+
     fn document(&self, did: &str) -> Option<Value> {
         let endpoints = lock(&self.endpoints).clone();
         lock(&self.moment).world.document(did, |host| endpoints.get(host).cloned().unwrap_or_default())

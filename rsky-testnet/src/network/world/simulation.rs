@@ -303,6 +303,13 @@ impl World {
         }
     }
 
+    /// An account that has written and is there, and what time it is.
+    pub(super) fn now(&self) -> Option<(&str, String)> {
+        let here = |account: &&Account| !account.gone && account.repository.head().is_some();
+        let account = self.accounts.iter().find(here)?;
+        Some((&account.did, iso(self.micros / 1000)))
+    }
+
     /// The DIDs of all accounts that have written, in the order they are listed in.
     pub fn dids(&self) -> impl Iterator<Item = &str> {
         let written = self.accounts.iter().filter(|account| account.repository.head().is_some());
