@@ -1,5 +1,7 @@
 //! What came before that by which it is judged (DECISIONS 13).
 
+use std::collections::BTreeSet;
+
 use super::state::State;
 
 impl State {
@@ -35,8 +37,12 @@ impl State {
     pub(super) fn thread_gate_came(&mut self, gate: &str, root: &str) {
         let Some(since) = self.posts.get(root).map(|post| post.indexed.clone()) else { return };
         let time = self.typed.get(gate).map(|row| row.indexed.clone()).unwrap_or_default();
+        let in_reach = self.below(root);
         let replies: Vec<String> = self.by_root.get(root).into_iter().flatten().cloned().collect();
         for reply in replies {
+            if !in_reach.contains(&reply) {
+                continue;
+            }
             let Some(post) = self.posts.get_mut(&reply) else { continue };
             if post.invalid || (post.indexed >= since && post.indexed <= time) {
                 // Unless an indexer is killed and looks at it once more.
@@ -47,6 +53,20 @@ impl State {
                 self.notices.retain(|notice| notice.uri != reply || notice.reason != "reply");
             }
         }
+    }
+
+    /// The replies of a thread that hang together up to its root: nothing leads to those below a post that is gone.
+    fn below(&self, root: &str) -> BTreeSet<String> {
+        let (mut found, mut open) = (BTreeSet::new(), vec![root.to_owned()]);
+        while let Some(above) = open.pop() {
+            for reply in self.by_parent.get(&above).into_iter().flatten() {
+                let is_of_thread = self.posts.get(reply).is_some_and(|post| post.root() == Some(root));
+                if is_of_thread && found.insert(reply.clone()) {
+                    open.push(reply.clone());
+                }
+            }
+        }
+        found
     }
 
     /// A post gate has come: it judges the quotes that were stored before their post, and those that have overtaken it.
