@@ -96,7 +96,7 @@ pub(crate) struct SimulateArguments {
     /// Relays with the same events, under numbers of their own.
     #[arg(long, default_value_t = 1)]
     relays: usize,
-    /// What relays do wrong on purpose: names, separated by commas, or `all`; a name that is none has all of them listed.
+    /// What relays and hosts do wrong on purpose: names, separated by commas, or `all`; a name that is none has all of them listed.
     /// The events are all sent nevertheless.
     #[arg(long, value_delimiter = ',', value_name = "KINDS")]
     trouble: Vec<String>,

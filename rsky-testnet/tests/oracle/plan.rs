@@ -38,7 +38,7 @@ impl Plan {
             seed: said(SEED).map_or(20_261_129, |seed| seed.parse().expect("a seed is a number")),
             generation: said(GENERATION).map_or(Generation::D, |name| generation(&name)),
             servers: said(SERVERS).map_or(Servers::Killed, |name| servers(&name)),
-            trouble: said(TROUBLE).map_or_else(|| Trouble::ALL.to_vec(), |names| trouble(&names)),
+            trouble: trouble(&said(TROUBLE).unwrap_or_else(|| "all".to_owned())),
             events: [1500, 2500],
         };
         let said = [SEED, GENERATION, SERVERS, TROUBLE]
@@ -99,7 +99,7 @@ fn servers(name: &str) -> Servers {
 fn trouble(names: &str) -> Vec<Trouble> {
     match names {
         "none" => Vec::new(),
-        "all" => Trouble::ALL.to_vec(),
+        "all" => [Trouble::of_relays(), Trouble::of_hosts()].concat(),
         names => names.split(',').map(|name| name.parse().unwrap()).collect(),
     }
 }

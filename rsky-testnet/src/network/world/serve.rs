@@ -41,7 +41,7 @@ pub struct Serving {
     pub address: IpAddr,
     /// The name or address by which others reach it, as DID documents have it; `None`: the address it listens on.
     pub name: Option<String>,
-    /// What relays do wrong. Where there is any, numbers are left out between events.
+    /// What relays and hosts do wrong. Where relays do, numbers are left out between events.
     pub trouble: Vec<Trouble>,
 }
 
@@ -136,7 +136,7 @@ impl WorldNetwork {
         let listed = listing(&moment.world);
         let length = moment.world.length() + 1 - moment.world.first_streamed();
         let first = first_seq(&moment.world);
-        let places = if serving.trouble.is_empty() { 1 } else { PLACES };
+        let places = if serving.trouble.iter().all(|kind| kind.is_of_hosts()) { 1 } else { PLACES };
         let stage = Arc::new(Stage {
             moment: Mutex::new(moment),
             endpoints: Mutex::default(),
@@ -181,7 +181,7 @@ impl WorldNetwork {
         first_seq(&moment.world) + length * self.stage.places - 1
     }
 
-    /// The numbers at which each kind of trouble has happened so far.
+    /// The numbers at which each kind of trouble of relays has happened so far; of hosts, a number for each account.
     pub fn trouble(&self) -> BTreeMap<Trouble, BTreeSet<u64>> {
         self.stage.troubles.happened()
     }
@@ -251,7 +251,9 @@ impl Stage {
                 kept.map_or_else(|| frames::error("ConsumerTooSlow"), |frame| numbered(frame, seq)),
             );
         }
-        let Some(trouble) = self.troubles.at(place) else { return Sent::Nothing };
+        let Some(trouble) = self.troubles.at(event * (self.places - 1) + place % self.places) else {
+            return Sent::Nothing;
+        };
         let before = event.checked_sub(moment.first + 1).and_then(|at| moment.frames.get(at as usize));
         let number = seq - place + event * self.places - 1;
         let before = before.map(|frame| (number, numbered(frame, number)));
@@ -276,7 +278,9 @@ impl Stage {
         if host.is_some_and(|host| host != own) {
             return None;
         }
-        moment.world.export(did).map(RepoAnswer::Car)
+        let (car, number) = (moment.world.export(did)?, moment.world.place(did)?);
+        drop(moment);
+        Some(if host.is_some() { self.troubles.answer(number, car) } else { RepoAnswer::Car(car) })
     }
 }
 

@@ -342,6 +342,11 @@ impl World {
         self.find(did).filter(|account| !account.gone).map(|account| account.host)
     }
 
+    /// The place of an account among all, from 0 on.
+    pub(super) fn place(&self, did: &str) -> Option<u64> {
+        self.accounts.iter().position(|account| account.did == did).map(|place| place as u64)
+    }
+
     /// What getRepo answers for an account.
     pub fn export(&self, did: &str) -> Option<bytes::Bytes> {
         self.find(did)?.repository.export()

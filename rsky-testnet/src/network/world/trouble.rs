@@ -1,4 +1,4 @@
-//! What a relay does wrong, on purpose: chosen by name, at places that follow from the seed, counted when it happens.
+//! What relays and hosts do wrong, on purpose: chosen by name, at places that follow from the seed, counted when it happens.
 //!
 //! A troubled stream leaves numbers out between its events. At some of these there is nothing, at some there is trouble:
 //! frames that no reader may take anything from, and ends of connections, which happen once at their place. The events
@@ -9,10 +9,12 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde_json::json;
 
 use super::super::car::car;
 use super::super::cbor_out::{Cbor, cid_of};
 use super::super::control::lock;
+use super::super::directory::RepoAnswer;
 use super::super::frames::{self, Op};
 use super::super::load::draw::{Rng, mix};
 use super::super::script::Sent;
@@ -81,6 +83,43 @@ troubles! {
     BadPath = "bad-path",
     /// A frame of 700 KB.
     Oversize = "oversize",
+    /// A `#sync` of an account of which nothing is missing.
+    Sync = "sync",
+    /// A commit that says it was too big to say what it did, at the revision that the account has.
+    TooBig = "too-big",
+    /// A host answers getRepo with an error of its own (500).
+    HostError = "host-error",
+    /// A host that is asked too often (429).
+    HostBusy = "host-busy",
+    /// A host answers getRepo with a page for people, and 200.
+    HostPage = "host-page",
+    /// A host's answer ends at any byte.
+    HostHalf = "host-half",
+    /// A host's answer ends between two blocks.
+    HostBlocks = "host-blocks",
+    /// A byte of a host's answer is another.
+    HostByte = "host-byte",
+}
+
+impl Trouble {
+    /// What a relay does that changes nothing about what must be in the tables, in which order ever it is read.
+    pub fn of_relays() -> Vec<Self> {
+        Self::ALL.iter().copied().filter(|one| !one.is_of_hosts() && !one.is_resync()).collect()
+    }
+
+    /// What hosts do, at the first time that a repository is asked for.
+    pub fn of_hosts() -> Vec<Self> {
+        Self::ALL.iter().copied().filter(|one| one.is_of_hosts()).collect()
+    }
+
+    /// Whether it is a reason to read an account's repository again. A backfiller has to run.
+    pub fn is_resync(self) -> bool {
+        matches!(self, Self::Sync | Self::TooBig)
+    }
+
+    pub(super) fn is_of_hosts(self) -> bool {
+        self.name().starts_with("host-")
+    }
 }
 
 impl std::str::FromStr for Trouble {
@@ -109,7 +148,9 @@ impl Trouble {
 #[derive(Debug)]
 pub(super) struct Troubles {
     seed: u64,
+    /// Of relays, and of hosts.
     kinds: Vec<Trouble>,
+    of_hosts: Vec<Trouble>,
     happened: Mutex<Happened>,
 }
 
@@ -117,6 +158,8 @@ pub(super) struct Troubles {
 struct Happened {
     /// Places of what happens only once.
     once: HashSet<u64>,
+    /// Accounts whose repository was asked for, by their place among all.
+    asked: HashSet<u64>,
     /// The numbers at which each kind has happened.
     numbers: BTreeMap<Trouble, BTreeSet<u64>>,
 }
@@ -134,16 +177,16 @@ pub(super) struct Material<'a> {
 
 impl Troubles {
     pub(super) fn new(seed: u64, kinds: &[Trouble]) -> Self {
-        Self { seed, kinds: kinds.to_vec(), happened: Mutex::default() }
+        let (of_hosts, kinds) = kinds.iter().partition(|kind| kind.is_of_hosts());
+        Self { seed, kinds, of_hosts, happened: Mutex::default() }
     }
 
-    /// The trouble at a place, if any.
-    pub(super) fn at(&self, place: u64) -> Option<Trouble> {
-        let draw = mix(self.seed ^ mix(place));
-        if !draw.is_multiple_of(ONE_OF) || self.kinds.is_empty() {
-            return None;
-        }
-        self.kinds.get((draw / ONE_OF) as usize % self.kinds.len()).copied()
+    /// The trouble at a place between two events, if any; these are numbered by themselves. The kinds take turns.
+    pub(super) fn at(&self, between: u64) -> Option<Trouble> {
+        let (turn, place) = (between / ONE_OF, between % ONE_OF);
+        let here = place == mix(self.seed ^ mix(turn)) % ONE_OF;
+        let kind = self.seed.wrapping_add(turn).checked_rem(self.kinds.len() as u64)?;
+        self.kinds.get(kind as usize).copied().filter(|_| here)
     }
 
     /// Makes the trouble of a place, under a number.
@@ -166,7 +209,23 @@ impl Troubles {
         sent
     }
 
-    /// How often each kind has happened: at how many numbers.
+    /// What a host answers who is asked for a repository: wrong for half of the accounts, the first time.
+    /// `number` is the account's place among all.
+    pub(super) fn answer(&self, number: u64, car: Bytes) -> RepoAnswer {
+        let mut happened = lock(&self.happened);
+        let turn = self.seed.wrapping_add(number / 2).checked_rem(self.of_hosts.len() as u64);
+        let trouble = turn.and_then(|turn| self.of_hosts.get(turn as usize));
+        let is_first = happened.asked.insert(number);
+        match trouble {
+            Some(trouble) if is_first && number.is_multiple_of(2) => {
+                happened.numbers.entry(*trouble).or_default().insert(number);
+                wrong_answer(*trouble, car, &mut Rng::new(mix(self.seed ^ mix(number))))
+            }
+            _ => RepoAnswer::Car(car),
+        }
+    }
+
+    /// How often each kind has happened: at how many numbers, or for how many accounts.
     pub(super) fn happened(&self) -> BTreeMap<Trouble, BTreeSet<u64>> {
         lock(&self.happened).numbers.clone()
     }
@@ -243,7 +302,77 @@ fn make(trouble: Trouble, seq: u64, of: &Material<'_>, rng: &mut Rng) -> Sent {
             frames::commit(seq, of.did, of.rev, of.time, &[Op::create("no path", record)])
         }
         Trouble::Oversize => commit(Cbor::map([("text", Cbor::text("x".repeat(OVERSIZE)))])),
+        Trouble::Sync => frames::sync(seq, of.did, of.rev, of.time),
+        Trouble::TooBig => frames::typed(
+            "#commit",
+            Cbor::map([
+                ("ops", Cbor::List(Vec::new())),
+                ("rev", Cbor::text(of.rev)),
+                ("seq", Cbor::Int(seq as i64)),
+                ("repo", Cbor::text(of.did)),
+                ("time", Cbor::text(of.time)),
+                ("blobs", Cbor::List(Vec::new())),
+                ("since", Cbor::Null),
+                ("blocks", Cbor::Bytes(Vec::new())),
+                ("commit", Cbor::Link(cid_of(b"commit"))),
+                ("rebase", Cbor::Bool(false)),
+                ("tooBig", Cbor::Bool(true)),
+            ]),
+        ),
+        // These are of hosts: no stream has them.
+        Trouble::HostError
+        | Trouble::HostBusy
+        | Trouble::HostPage
+        | Trouble::HostHalf
+        | Trouble::HostBlocks
+        | Trouble::HostByte => return Sent::Nothing,
     })
+}
+
+fn wrong_answer(trouble: Trouble, car: Bytes, rng: &mut Rng) -> RepoAnswer {
+    let error = |status, name: &str| RepoAnswer::Error {
+        status,
+        body: json!({"error": name, "message": "on purpose"}),
+    };
+    match trouble {
+        Trouble::HostError => error(500, "InternalServerError"),
+        Trouble::HostBusy => error(429, "RateLimitExceeded"),
+        Trouble::HostPage => {
+            RepoAnswer::Car(Bytes::from_static(b"<!doctype html><title>Maintenance</title>"))
+        }
+        Trouble::HostHalf => RepoAnswer::Car(car.slice(..rng.below(car.len()))),
+        Trouble::HostBlocks => {
+            let borders = borders(&car);
+            RepoAnswer::Car(car.slice(..borders[rng.below(borders.len())]))
+        }
+        _ => {
+            let at = rng.below(car.len());
+            let mut car = car.to_vec();
+            car[at] ^= 1 << rng.below(8);
+            RepoAnswer::Car(car.into())
+        }
+    }
+}
+
+/// Where the sections of a CAR end, but for the last one.
+fn borders(car: &[u8]) -> Vec<usize> {
+    let (mut borders, mut at) = (Vec::new(), 0);
+    while at < car.len() {
+        let (mut length, mut shift) = (0, 0);
+        loop {
+            let byte = car[at];
+            at += 1;
+            length |= usize::from(byte & 127) << shift;
+            shift += 7;
+            if byte & 128 == 0 {
+                break;
+            }
+        }
+        at += length;
+        borders.push(at);
+    }
+    borders.truncate(borders.len().saturating_sub(1).max(1));
+    borders
 }
 
 #[cfg(test)]
@@ -270,6 +399,11 @@ mod tests {
             let again = troubles.make(trouble, place, place, &of);
             let is_end = matches!(first, Sent::Cut(..) | Sent::Reset | Sent::Last(..) | Sent::Silence(_));
             assert_eq!(again, if is_end { Sent::Nothing } else { first });
+        }
+        let whole = car(&[cid_of(b"a")], (0..20).map(|number| (cid_of(&[number]), vec![number; 9])));
+        for account in 0..20 {
+            troubles.answer(account, whole.clone().into());
+            assert_eq!(troubles.answer(account, whole.clone().into()), RepoAnswer::Car(whole.clone().into()));
         }
         let happened = troubles.happened();
         assert_eq!(happened.len(), Trouble::ALL.len(), "{happened:?}");
