@@ -62,7 +62,7 @@ pub fn compare(url: &str, expected: &Tables) -> Result<Differences> {
     Ok(differences)
 }
 
-fn read(url: &str, table: &str) -> Result<Vec<Value>> {
+pub(super) fn read(url: &str, table: &str) -> Result<Vec<Value>> {
     let rows = sql(url, &format!("SELECT row_to_json(t) FROM \"{table}\" t"))?;
     rows.lines().map(|line| serde_json::from_str(line).context("a row as JSON")).collect()
 }

@@ -4,7 +4,7 @@
 //! which it uses nothing. What a row is, is in `rules.rs` (every collection but posts) and `posts.rs`; how one record
 //! takes the place of another in `model.rs`; what came too early in `threads.rs`; who is told in `notices.rs`; accounts
 //! and labels in `people.rs`; the rows in `tables.rs`; the comparison with a database in `compare.rs`, and what an AppView asks
-//! of it in `questions.rs`.
+//! of it in `questions.rs`; what holds whatever came first in `unordered.rs`.
 //!
 //! The outcome of a backfill depends on the order in which its repositories come ([`Backfilled`]); that of one indexer
 //! is the outcome of its streams' order. An [`Outcome`] is that of a world's history first, then of its stream.
@@ -19,6 +19,7 @@ mod rules;
 mod state;
 mod tables;
 mod threads;
+mod unordered;
 mod value;
 
 use anyhow::{Context, Result, ensure};
@@ -27,6 +28,7 @@ use serde_json::Value;
 pub use compare::{Differences, compare};
 pub use questions::ask;
 pub use tables::{LATER_TABLES, TABLES, Tables};
+pub use unordered::{compare_unordered, disagreements};
 
 use self::model::At;
 use self::state::{Actor, State};

@@ -12,6 +12,7 @@
 mod outages;
 mod pipeline;
 mod plan;
+mod side_by_side;
 mod troubled;
 mod whole_pipeline;
 mod worlds;

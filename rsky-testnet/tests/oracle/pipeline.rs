@@ -13,7 +13,7 @@ use crate::plan::{Plan, Servers};
 
 /// How long nothing at all may move before a run has failed. Handles wait a minute where they were asked for just before.
 const STANDSTILL: Duration = Duration::from_secs(240);
-const POLL: Duration = Duration::from_millis(10);
+const POLL: Duration = Duration::from_millis(25);
 
 pub const LIVE: &str = "firehose_live";
 pub const BACKFILL: &str = "firehose_backfill";
@@ -29,6 +29,8 @@ pub struct Rig {
     pub postgres: Option<Postgres>,
     pub network: WorldNetwork,
     pub servers: Servers,
+    /// Frames of the labeler.
+    pub labels: u64,
     /// How often Redis or Postgres was killed.
     pub kills: usize,
     runtime: Runtime,
@@ -43,7 +45,16 @@ impl Rig {
             postgres.as_ref().map_or_else(|| Postgres::shared().unwrap().clone(), Postgres::cluster);
         let database = cluster.create_database_of(plan.generation, "world").unwrap();
         let redis = outages::redis(plan.servers);
-        Self { redis, database, postgres, network, servers: plan.servers, kills: 0, runtime }
+        Self {
+            redis,
+            database,
+            postgres,
+            network,
+            servers: plan.servers,
+            labels: plan.world().labels,
+            kills: 0,
+            runtime,
+        }
     }
 
     pub fn stop(self) {

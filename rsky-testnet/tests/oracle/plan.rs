@@ -31,8 +31,8 @@ pub enum Servers {
 }
 
 impl Plan {
-    /// What the environment says; what it does not say is as in the test command.
-    pub fn of_environment() -> Self {
+    /// What the environment says, for this test; what it does not say is as in the test command.
+    pub fn of_environment(test: &str) -> Self {
         let said = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let plan = Self {
             seed: said(SEED).map_or(20_261_129, |seed| seed.parse().expect("a seed is a number")),
@@ -44,7 +44,7 @@ impl Plan {
         let said = [SEED, GENERATION, SERVERS, TROUBLE]
             .map(|name| said(name).map(|value| format!("{name}={value} ")));
         let said: String = said.into_iter().flatten().collect();
-        println!("{plan:?}; to repeat: {said}cargo test --workspace --test oracle every_row");
+        println!("{plan:?}; to repeat: {said}cargo test --workspace --test oracle {test}");
         plan
     }
 

@@ -12,7 +12,7 @@ use crate::troubled;
 /// the seed, and the servers with them, or what the environment says.
 #[test]
 fn every_row_is_right_after_backfill_and_stream() {
-    run(&Plan::of_environment());
+    run(&Plan::of_environment("every_row"));
 }
 
 #[test]
@@ -106,13 +106,13 @@ fn run(plan: &Plan) {
     rig.stop();
 }
 
-fn backfill_is_done(rig: &Rig) -> bool {
+pub fn backfill_is_done(rig: &Rig) -> bool {
     let left =
         ["repo_backfill", "repo_backfill_priority"].iter().map(|stream| rig.length(stream)).sum::<i64>();
     let delayed = rig.redis.command(&["ZCARD", "repo_backfill:delayed"]).unwrap().as_int().unwrap();
     rig.cursor(REPOSITORIES).as_deref() == Some("!ingester-done") && left == 0 && delayed == 0
 }
 
-fn stream_is_read(rig: &Rig) -> bool {
+pub fn stream_is_read(rig: &Rig) -> bool {
     rig.cursor(LIVE) == Some(rig.network.last_seq().to_string())
 }
