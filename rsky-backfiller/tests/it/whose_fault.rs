@@ -309,7 +309,11 @@ async fn letters_of_entries_are_trimmed_and_counted() {
     let account = hosts.add(1, Host::Car(with_a_bad_record(1)), 1);
     queue(&redis, &hosts.url(), [&account]);
     let backfiller = Backfiller::start(&redis.url(), &hosts.url(), &[("DLQ_MAX_LEN", "200")]);
-    wait_until("it is queued", || left(&redis) == 0);
+    // The repository is acknowledged with its last entry, before letters are trimmed.
+    wait_until("it is queued, and letters are trimmed", || {
+        left(&redis) == 0
+            && backfiller.metric("dead_letters_trimmed_total", "firehose_backfill_dlq") > Some(0.0)
+    });
     let kept = length(&redis, "firehose_backfill_dlq");
     let trimmed = backfiller.metric("dead_letters_trimmed_total", "firehose_backfill_dlq");
     assert_eq!(trimmed, Some((1001 - kept) as f64));
@@ -333,9 +337,11 @@ async fn letters_of_entries_take_no_more_of_redis_than_they_may() {
     queue(&redis, &hosts.url(), [&account]);
     let own = [("DLQ_MAX_BYTES", "4MiB"), ("DLQ_MAX_LEN", "100000")];
     let backfiller = Backfiller::start(&redis.url(), &hosts.url(), &own);
-    wait_until("it is queued", || left(&redis) == 0);
     let usage = ["MEMORY", "USAGE", "firehose_backfill_dlq", "SAMPLES", "0"];
-    let taken = redis.command(&usage).unwrap().as_int().unwrap();
+    let taken = || redis.command(&usage).unwrap().as_int().unwrap();
+    // The repository is acknowledged with its last entry, before letters are trimmed.
+    wait_until("it is queued, and letters are trimmed", || left(&redis) == 0 && taken() < 4 << 20);
+    let taken = taken();
     assert!((2 << 20..4 << 20).contains(&taken), "{taken}");
     let kept = length(&redis, "firehose_backfill_dlq");
     assert!(
