@@ -33,7 +33,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the whole pipeline against the recorded network (or a real one) until Ctrl-C
+    /// Run the whole pipeline on a simulated network (or a real one) until Ctrl-C
     Up(up::Options),
     /// Check the format, lint, and run all tests
     Test(test_command::Options),

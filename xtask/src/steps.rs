@@ -1,8 +1,9 @@
 //! Programs that run in the foreground: cargo and its like.
 
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -36,11 +37,30 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     cargo
 }
 
-/// Builds the daemons and the simulated network in release mode.
+/// The folder of `--binaries`, for the life of the process.
+static GIVEN: OnceLock<PathBuf> = OnceLock::new();
+
+/// Takes the binaries of this folder, if there is one, instead of building them.
+pub(crate) fn take_binaries_from(folder: Option<&Path>) {
+    if let Some(folder) = folder {
+        GIVEN.get_or_init(|| folder.to_owned());
+    }
+}
+
+/// Where the binaries are.
+pub(crate) fn binaries() -> PathBuf {
+    GIVEN.get().cloned().unwrap_or_else(|| target_dir().join("release"))
+}
+
+/// Builds the daemons and the simulated network in release mode, unless there are others to take.
 ///
 /// # Errors
 /// The build fails.
 pub(crate) fn build_release(packages: &[&str]) -> Result<()> {
+    if GIVEN.get().is_some() {
+        return Ok(());
+    }
+    println!("building {} (release)", packages.join(", "));
     let mut build = cargo(&["build", "--release", "--bins"]);
     for package in packages {
         build.args(["--package", package]);
@@ -52,12 +72,12 @@ pub(crate) fn build_release(packages: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The path of a binary that [`build_release`] made.
+/// The path of a binary that [`build_release`] made, or that is taken instead.
 ///
 /// # Errors
 /// It is not there.
 pub(crate) fn release_binary(name: &str) -> Result<PathBuf> {
-    let path = target_dir().join("release").join(name);
+    let path = binaries().join(name);
     path.canonicalize().with_context(|| format!("{} has not been built", path.display()))
 }
 

@@ -59,11 +59,14 @@ pub(crate) struct Paced<'a> {
     pub(crate) every: u32,
 }
 
+/// A world to look at: events a second, how many, and how many of them its relay keeps. They last for half a day.
+const WORLD: [&str; 8] = ["simulate", "--clock", "--rate", "20", "--live", "1000000", "--retention", "20000"];
+
 /// A running simulated network.
 pub(crate) struct Testnet {
     process: Daemon,
     url: String,
-    recording: Recording,
+    recording: Option<Recording>,
 }
 
 impl Testnet {
@@ -71,18 +74,23 @@ impl Testnet {
     pub(crate) fn replay(corpus: Option<&Path>, logs: &Path) -> Result<Self> {
         let folder = corpus.map_or_else(recorded, Path::to_path_buf);
         let recording = Recording::read(&folder)?;
-        Self::start(&["replay", &folder.to_string_lossy()], recording, logs)
+        Self::start(&["replay", &folder.to_string_lossy()], Some(recording), logs)
+    }
+
+    /// Serves a made-up world in which things happen now.
+    pub(crate) fn world(logs: &Path) -> Result<Self> {
+        Self::start(&WORLD, None, logs)
     }
 
     /// Serves `count` generated repositories.
     pub(crate) fn repos(count: usize, logs: &Path) -> Result<Self> {
-        Self::start(&["repos", "--count", &count.to_string()], Recording::default(), logs)
+        Self::start(&["repos", "--count", &count.to_string()], None, logs)
     }
 
     /// Serves `commits` generated commits as fast as they are read.
     pub(crate) fn load(commits: u64, seed: u64, logs: &Path) -> Result<Self> {
         let arguments = ["load", "--frames", &commits.to_string(), "--seed", &seed.to_string()];
-        Self::start(&arguments, Recording::default(), logs)
+        Self::start(&arguments, None, logs)
     }
 
     /// Serves `commits` generated commits, no two alike, at a given rate.
@@ -92,10 +100,10 @@ impl Testnet {
             [commits, seed, u64::from(paced.rate), u64::from(paced.every)].map(|number| number.to_string());
         let load = ["load", "--frames", &commits, "--ring", &commits, "--seed", &seed, "--rate", &rate];
         let noted = ["--notes", &notes, "--note-every", &every];
-        Self::start(&[load.as_slice(), &noted].concat(), Recording::default(), logs)
+        Self::start(&[load.as_slice(), &noted].concat(), None, logs)
     }
 
-    fn start(arguments: &[&str], recording: Recording, logs: &Path) -> Result<Self> {
+    fn start(arguments: &[&str], recording: Option<Recording>, logs: &Path) -> Result<Self> {
         let port = free_port()?;
         let text = port.to_string();
         let mut all = arguments.to_vec();
@@ -123,9 +131,9 @@ impl Testnet {
         self.url.trim_start_matches("http://")
     }
 
-    /// What is replayed.
-    pub(crate) fn recording(&self) -> &Recording {
-        &self.recording
+    /// What is replayed; `None` when it is made up.
+    pub(crate) fn recording(&self) -> Option<&Recording> {
+        self.recording.as_ref()
     }
 
     /// Id of the process.

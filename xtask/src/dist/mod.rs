@@ -12,7 +12,7 @@ use clap::Args;
 use rsky_testnet::servers::install::find_in_path;
 use rsky_testnet::servers::{self, target_dir};
 
-use crate::steps::{build_release, workspace};
+use crate::steps::{binaries, build_release, take_binaries_from, workspace};
 use stage::Stage;
 
 /// Time for one command: compressing takes seconds.
@@ -41,14 +41,9 @@ pub(crate) struct Made {
 /// # Errors
 /// The build fails, a program is missing, or a file cannot be written.
 pub(crate) fn dist(options: &Options) -> Result<()> {
-    let binaries = match &options.binaries {
-        Some(folder) => folder.clone(),
-        None => {
-            build_release(&["rsky-ingester", "rsky-backfiller", "rsky-indexer"])?;
-            target_dir().join("release")
-        }
-    };
-    let made = make(&binaries, &target_dir().join("dist"))?;
+    take_binaries_from(options.binaries.as_deref());
+    build_release(&["rsky-ingester", "rsky-backfiller", "rsky-indexer"])?;
+    let made = make(&binaries(), &target_dir().join("dist"))?;
     println!("{}", made.tarball.display());
     match made.package {
         Some(package) => println!("{}", package.display()),

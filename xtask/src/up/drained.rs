@@ -11,6 +11,15 @@ use crate::streams::{
 /// What the ingester leaves at the end of a listing.
 const LISTING_DONE: &str = "!ingester-done";
 
+/// Whether all repositories of a simulated network were listed, fetched, and indexed.
+pub(crate) fn past_is_over(pipeline: &Pipeline) -> Result<bool> {
+    let mut redis = pipeline.redis()?;
+    let host = pipeline.network().context("a real network's past is never over")?;
+    let listed = streams::cursor(&mut redis, REPO_BACKFILL, host)?.as_deref() == Some(LISTING_DONE);
+    let left = streams::length(&mut redis, REPO_BACKFILL)? + streams::length(&mut redis, FIREHOSE_BACKFILL)?;
+    Ok(listed && left == 0)
+}
+
 /// What is still to be done, as seen at one moment.
 pub(crate) struct Drained {
     missing: Vec<String>,

@@ -10,14 +10,15 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use clap::Args;
 
-pub(crate) use self::drained::Drained;
+use self::drained::Drained;
+pub(crate) use self::drained::past_is_over;
 use self::live::Live;
 pub(crate) use self::pipeline::Pipeline;
 use crate::interrupt;
 
 /// What to look at when a replay is over.
 const NEXT: &str = "
-next: cargo xtask up         the same, and it keeps running: then open the three pages above
+next: cargo xtask up         a network in which things happen now: open the three pages it names
       docs/ARCHITECTURE.md   how an event travels
       README.md              \"Running it for real\"";
 /// What to look at while it runs.
@@ -28,27 +29,50 @@ picture, the last half hour. Ctrl-C ends it.
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// A relay to follow instead of the recorded network; may be given several times
+    /// A relay to follow instead of the simulated network; may be given several times
     #[arg(long, value_name = "URL")]
     pub(crate) relay: Vec<String>,
-    /// A labeler to follow instead of the recorded one
+    /// A labeler to follow instead of the simulated one
     #[arg(long, value_name = "URL")]
     pub(crate) labeler: Option<String>,
-    /// Replay the recording until everything has drained, print the row counts, and end
+    /// Replay a recording until everything has drained, print the row counts, and end
     #[arg(long, conflicts_with_all = ["relay", "labeler"])]
     pub(crate) once: bool,
-    /// The recording to replay
+    /// A recording to replay; with --once that of the repository when absent
     #[arg(long, value_name = "PATH", conflicts_with = "relay")]
     pub(crate) corpus: Option<PathBuf>,
     /// With --once: how long draining may take
     #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "once")]
     pub(crate) limit: u64,
+    /// Take the binaries in this folder instead of building them in release mode
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) binaries: Option<PathBuf>,
+}
+
+/// Where events come from.
+pub(crate) enum Source {
+    /// Relays that were named.
+    Real,
+    /// A simulated network that goes on.
+    World,
+    /// A recording, which ends.
+    Replay,
 }
 
 impl Options {
-    /// Those of a replay of the recording of the repository.
-    pub(crate) fn replay() -> Self {
-        Self { relay: Vec::new(), labeler: None, once: true, corpus: None, limit: 300 }
+    pub(crate) fn source(&self) -> Source {
+        if !self.relay.is_empty() {
+            Source::Real
+        } else if self.once || self.corpus.is_some() {
+            Source::Replay
+        } else {
+            Source::World
+        }
+    }
+
+    /// Those of the simulated network.
+    pub(crate) fn world() -> Self {
+        Self { relay: Vec::new(), labeler: None, once: false, corpus: None, limit: 300, binaries: None }
     }
 }
 

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use rsky_testnet::servers::{Database, Postgres, Redis, RespClient, install, sql, target_dir};
 
-use super::Options;
+use super::{Options, Source};
 use crate::daemons::Daemon;
-use crate::steps::build_release;
+use crate::steps::{build_release, take_binaries_from};
 use crate::streams::FIREHOSE_LIVE;
 use crate::testnet::{Recording, Testnet};
 
@@ -32,7 +32,7 @@ impl Pipeline {
     /// Builds and starts everything; what was started ends again when a later part fails.
     pub(crate) fn start(options: &Options) -> Result<Self> {
         install::all()?;
-        println!("building the daemons (release)");
+        take_binaries_from(options.binaries.as_deref());
         build_release(&PACKAGES)?;
         let directory = target_dir().join("up");
         let only_one = claim(&directory)?;
@@ -41,16 +41,16 @@ impl Pipeline {
         let redis = Redis::builder().appendonly(true).directory(&directory.join("redis")).start()?;
         let postgres = start_postgres(&directory.join("postgres"))?;
         let database = postgres.cluster().create_database_named("bsky".to_owned())?;
-        let testnet = if options.relay.is_empty() {
-            Some(Testnet::replay(options.corpus.as_deref(), &directory)?)
-        } else {
-            None
+        let testnet = match options.source() {
+            Source::Real => None,
+            Source::World => Some(Testnet::world(&directory)?),
+            Source::Replay => Some(Testnet::replay(options.corpus.as_deref(), &directory)?),
         };
 
         let settings = settings(options, testnet.as_ref(), &redis, &database);
         let settings: Vec<(&str, &str)> =
             settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        if let Some(testnet) = &testnet {
+        if let Some(testnet) = testnet.as_ref().filter(|testnet| testnet.recording().is_some()) {
             // Without a stored position the ingester starts at the live end; a recording is read from its start.
             let mut redis = redis.client()?;
             redis.command(&["SET", &format!("{FIREHOSE_LIVE}:cursor:{}", testnet.host()), "0"])?;
@@ -113,9 +113,14 @@ impl Pipeline {
         self.redis.client()
     }
 
-    /// What is being replayed; `None` with a real network.
+    /// The host of the simulated network, as cursors name it; `None` with a real one.
+    pub(crate) fn network(&self) -> Option<&str> {
+        self.testnet.as_ref().map(Testnet::host)
+    }
+
+    /// What is being replayed, and from where; `None` with a network that has no end.
     pub(crate) fn recording(&self) -> Option<(&Recording, &str)> {
-        self.testnet.as_ref().map(|testnet| (testnet.recording(), testnet.host()))
+        self.testnet.as_ref().and_then(|testnet| Some((testnet.recording()?, testnet.host())))
     }
     /// A line per table that has rows.
     pub(crate) fn row_counts(&self) -> Result<String> {
@@ -171,26 +176,29 @@ fn settings(
         ("INDEXER_CONSUMER", "up".to_owned()),
         ("BACKFILLER_CONSUMER", "up".to_owned()),
     ];
-    match testnet {
-        Some(testnet) => settings.extend([
+    if let Some(testnet) = testnet {
+        settings.extend([
             ("INGESTER_RELAY_HOSTS", testnet.url().to_owned()),
             ("INGESTER_LABELER_HOSTS", options.labeler.clone().unwrap_or_else(|| testnet.url().to_owned())),
             ("PLC_URL", testnet.url().to_owned()),
             ("HANDLE_RESOLVER_URL", testnet.url().to_owned()),
             ("ALLOW_PRIVATE_ADDRESSES", "true".to_owned()),
-            // Some of the recorded repositories are broken on purpose, which a second answer is to confirm; nobody wants
-            // to wait a minute for it.
+        ]);
+    } else {
+        settings.push(("INGESTER_RELAY_HOSTS", options.relay.join(",")));
+        settings.extend(options.labeler.clone().map(|labeler| ("INGESTER_LABELER_HOSTS", labeler)));
+    }
+    if testnet.is_some_and(|testnet| testnet.recording().is_some()) {
+        settings.extend([
+            // A recording does not change: some of its repositories are broken on purpose, some of its accounts are not in
+            // the recorded directory, and the second answer is that of the fifth. Nobody wants to wait a minute for it.
+            ("MAX_ATTEMPTS", "2".to_owned()),
             ("BACKFILLER_RETRY_INITIAL_BACKOFF_MS", "500".to_owned()),
             ("BACKFILLER_RETRY_MAX_BACKOFF_MS", "2000".to_owned()),
             // Identity events that one account sent over days come within a second here, and would wait a minute for each
             // other.
             ("INDEXER_IDENTITY_INTERVAL_SECS", "0".to_owned()),
-        ]),
-        None => {
-            settings.push(("INGESTER_RELAY_HOSTS", options.relay.join(",")));
-            settings.extend(options.labeler.clone().map(|labeler| ("INGESTER_LABELER_HOSTS", labeler)));
-        }
+        ]);
     }
-
     settings
 }
