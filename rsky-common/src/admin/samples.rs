@@ -80,6 +80,11 @@ impl History {
         self.values.iter().flatten().copied().reduce(f32::max)
     }
 
+    /// Of a rate: how many in all, as far as it is known.
+    pub fn total(&self) -> f64 {
+        self.values.iter().flatten().map(|value| f64::from(*value)).sum::<f64>() * EVERY.as_secs_f64()
+    }
+
     /// The first value that is known.
     pub fn first(&self) -> Option<f32> {
         self.values.iter().flatten().copied().next()

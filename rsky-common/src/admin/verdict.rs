@@ -23,6 +23,11 @@ const UNREAD: f64 = 600.0;
 /// Used part, in hundredths, from which what is bounded is to be looked at.
 const NEARLY_ALL: u64 = 90;
 
+/// Dead letters of entries within the history that are no news: so many, and so many of the entries that were done with. The
+/// network always has some invalid records. As the alert has it.
+const SOME_LETTERS: f64 = 100.0;
+const SHARE_OF_LETTERS: f64 = 0.01;
+
 /// The verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Verdict {
@@ -152,7 +157,14 @@ fn dead_letters(view: &View, name: &str, stream: &StreamFacts, dead: u64) -> Not
     if more >= 1.0 {
         text.push_str(&format!("; {} more within half an hour", number(more)));
     }
-    Note::new(if more >= 1.0 { Level::Look } else { Level::Info }, name, text)
+    let is_news =
+        if [&view.names.repos, &view.names.priority].iter().any(|repositories| *repositories == name) {
+            more >= 1.0
+        } else {
+            let done = view.history(&format!("out {name}")).map_or(0.0, History::total);
+            more > SOME_LETTERS + SHARE_OF_LETTERS * done
+        };
+    Note::new(if is_news { Level::Look } else { Level::Info }, name, text)
 }
 
 /// What may not be looked at.

@@ -55,7 +55,8 @@ impl Picture<'_> {
         }
         for (x, stream) in [(live, &names.live), (labels, &names.labels)] {
             self.edge(x, STREAMS + STREAM, INDEXER, Some(self.out_of(stream)), "");
-            self.age(x, (STREAMS + STREAM + INDEXER) / 2.0, stream);
+            // Above where the third column has a box.
+            self.age(x, STREAMS + STREAM, stream);
         }
         self.edge(repos, STREAMS + STREAM, BACKFILLER, Some(self.out_of(&names.repos)), "");
         self.node(self.class("backfiller"), repos, BACKFILLER, "backfiller");

@@ -6,6 +6,7 @@ use super::html::Html;
 use super::units::{bytes, duration, number};
 use crate::admin::seen::{StreamFacts, Told};
 use crate::admin::view::View;
+use crate::redis::Shut;
 
 pub(super) fn streams(html: &mut Html, view: &View) {
     html.raw("<section><h2>Streams</h2>");
@@ -63,7 +64,9 @@ fn gates(html: &mut Html, view: &View) {
         html.raw(match gate.shut {
             None => "<td class=\"n\">open</td></tr>",
             // What fills up as a rule is no alarm.
-            Some(_) if view.names.fills_as_a_rule(&gate.stream) => "<td class=\"n\">shut</td></tr>",
+            Some(Shut::Length { .. }) if view.names.fills_as_a_rule(&gate.stream) => {
+                "<td class=\"n\">shut</td></tr>"
+            }
             Some(_) => "<td class=\"n bad\">shut</td></tr>",
         });
         if gate.times_shut > 0 {
@@ -71,8 +74,12 @@ fn gates(html: &mut Html, view: &View) {
             if let (Some(why), Some(since)) = (gate.shut, gate.shut_for_seconds) {
                 html.text(format!("for {}: {why}. ", duration(since)));
             }
-            let (times, in_all) = (number(gate.times_shut as f64), duration(gate.shut_seconds));
-            html.text(format!("Shut {times} times, {in_all} in all.")).raw("</small></td></tr>");
+            let times = match gate.times_shut {
+                1 => "once".to_owned(),
+                times => format!("{} times", number(times as f64)),
+            };
+            let in_all = duration(gate.shut_seconds);
+            html.text(format!("Shut {times}, {in_all} in all.")).raw("</small></td></tr>");
         }
     }
     html.raw("</table>");

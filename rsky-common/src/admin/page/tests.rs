@@ -171,9 +171,9 @@ fn entries_that_were_taken_and_put_off_are_no_reason_to_worry_and_unread_ones_ar
 }
 
 #[test]
-fn dead_letters_are_news_only_while_more_come() {
+fn dead_letters_are_news_only_while_many_more_come() {
     let mut facts = facts();
-    facts.streams[0].1.dead = Ok(30);
+    facts.streams[0].1.dead = Ok(1030);
     facts.streams[0].1.letters = Ok(Letters {
         looked_at: 20,
         by_reason: vec![("invalid_record".into(), 19), ("not_utf8".into(), 1)],
@@ -187,15 +187,26 @@ fn dead_letters_are_news_only_while_more_come() {
     let mut view = view(Ok(facts));
     assert_eq!(view.verdict().level, Level::Info);
     let page = render(&view);
-    for said in ["30 dead letters, mostly invalid record", "of the newest 20:", "(7-1)"] {
+    for said in ["1\u{202f}030 dead letters, mostly invalid record", "of the newest 20:", "(7-1)"] {
         assert!(page.contains(said), "{said}: {page}");
     }
-    let (samples, start) = (Samples::default(), Instant::now());
-    samples.figure("dead firehose_live", "", Kind::Gauge, move |at| Some(Reading { value: 28.0, at }));
-    samples.take(start);
-    view.histories = samples.read();
-    assert_eq!(view.verdict().level, Level::Look);
-    assert!(view.verdict().notes[0].text.ends_with("; 2 more within half an hour"));
+    // Letters before, entries that were done with meanwhile.
+    for (before, done, level) in [
+        (1020.0, 0.0, Level::Info),
+        (930.0, 0.0, Level::Info),
+        (900.0, 0.0, Level::Look),
+        (900.0, 10_000.0, Level::Info),
+    ] {
+        let (samples, start) = (Samples::default(), Instant::now());
+        samples.figure("dead firehose_live", "", Kind::Gauge, move |at| Some(Reading { value: before, at }));
+        let rate = done / 5.0;
+        samples.figure("out firehose_live", "", Kind::Gauge, move |at| Some(Reading { value: rate, at }));
+        samples.take(start);
+        view.histories = samples.read();
+        assert_eq!(view.verdict().level, level, "{before} {done}");
+        let more = format!("; {} more within half an hour", 1030.0 - before);
+        assert!(view.verdict().notes[0].text.ends_with(&more), "{:?}", view.verdict());
+    }
 }
 
 #[test]
