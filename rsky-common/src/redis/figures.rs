@@ -6,12 +6,11 @@ use std::time::{Duration, Instant};
 use prometheus_client::registry::Registry;
 use serde_json::Value;
 
+use super::overview::LOOKED_AT;
 use crate::admin::{Declaration, Label, gauge};
 
 /// Age from which nobody knows. Redis is looked at every 5 s.
 const OLD: Duration = Duration::from_secs(30);
-/// Most groups of a stream that are told of.
-const GROUPS: usize = 16;
 
 const STREAM: Label = Label::configured("stream", "a stream that this daemon watches");
 const GROUP: Label = Label::configured("group", "a consumer group of it, at most 16");
@@ -122,7 +121,8 @@ impl RedisFigures {
         let streams = self.look(|facts| {
             let of_stream = |(stream, facts): (&String, &Value)| {
                 let groups = facts.get("groups")?.as_object()?;
-                let told: Vec<_> = groups.iter().take(GROUPS).filter_map(|about| of(stream, about)).collect();
+                let told: Vec<_> =
+                    groups.iter().take(LOOKED_AT).filter_map(|about| of(stream, about)).collect();
                 Some(told)
             };
             Some(facts.as_object()?.iter().filter_map(of_stream).flatten().collect())

@@ -9,6 +9,10 @@ use crate::admin::seen::{Group, Told};
 use crate::clock::now_ms;
 use crate::redis::{LinkError, RedisLink};
 
+/// Groups of a stream that are looked at one by one; Redis lists them by name. Whoever may create groups cannot make a page ask
+/// more than that.
+pub(in crate::redis) const LOOKED_AT: usize = 16;
+
 pub(super) async fn of(link: &mut RedisLink, stream: &str) -> Result<Told<Vec<Group>>, LinkError> {
     // XINFO of a stream that is not there is an error, not an empty list.
     match answer::<u64>(link, redis::cmd("EXISTS").arg(stream)).await? {
@@ -23,10 +27,14 @@ pub(super) async fn of(link: &mut RedisLink, stream: &str) -> Result<Told<Vec<Gr
         Err(why) => return Ok(Err(why)),
     };
     let mut groups = Vec::with_capacity(listed.len());
-    for facts in &listed {
+    for (at, facts) in listed.iter().enumerate() {
         let mut group = group(facts);
         if group.pending != Some(0) {
-            group.oldest_pending_seconds = oldest_pending(link, stream, &group.name).await?;
+            group.oldest_pending_seconds = if at < LOOKED_AT {
+                oldest_pending(link, stream, &group.name).await?
+            } else {
+                Err(format!("only the first {LOOKED_AT} groups are asked about"))
+            };
         }
         groups.push(group);
     }

@@ -14,6 +14,7 @@ use super::figures::RedisFigures;
 use super::{Gate, LinkError, RedisLink};
 use crate::admin::{Status, StreamNames};
 use crate::runtime::backoff::sleep_or_stop;
+pub(super) use groups::LOOKED_AT;
 use look::Look;
 
 /// Time between two looks.
