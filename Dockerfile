@@ -30,6 +30,13 @@ RUN find rsky-* -name '*.rs' -exec touch {} + \
     && cp target/release/ingester target/release/backfiller target/release/indexer /binaries/ \
     && cp /etc/ssl/certs/ca-certificates.crt /binaries/
 
+# The simulated network, for those who ask for it (BINARIES=build-testnet).
+FROM build AS build-testnet
+COPY rsky-testnet rsky-testnet
+RUN find rsky-testnet -name '*.rs' -exec touch {} + \
+    && cargo build --release --locked --bins --package rsky-testnet \
+    && cp target/release/rsky-testnet /binaries/
+
 FROM ${BINARIES} AS binaries
 
 FROM debian:bookworm-slim AS runtime
@@ -63,3 +70,9 @@ ENV METRICS_PORT=4020
 EXPOSE 4020
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["indexer", "healthcheck"]
 ENTRYPOINT ["indexer"]
+
+# Relay, hosts, directory and labeler of a made-up network, in one process.
+FROM runtime AS testnet
+COPY --from=binaries /binaries/rsky-testnet /usr/local/bin/
+EXPOSE 2583
+ENTRYPOINT ["rsky-testnet"]

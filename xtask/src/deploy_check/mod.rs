@@ -7,12 +7,15 @@
 mod browser;
 mod containers;
 mod engine;
+mod layer;
 #[cfg(test)]
 mod names;
 mod nspawn;
+mod offline;
 mod package;
 mod queries;
 mod root;
+mod stack;
 mod stand_ins;
 mod units;
 mod watching;
@@ -28,14 +31,14 @@ use clap::Args;
 use rsky_testnet::servers::{self, target_dir};
 
 use crate::interrupt::Interrupted;
-use crate::steps::{build_release, workspace};
+use crate::steps::{binaries, build_release, take_binaries_from, workspace};
 
 /// Time for one command of a step. The longest makes a Debian root on a slow mirror.
 const LIMIT: Duration = Duration::from_secs(900);
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Only the steps whose names begin so (units, compose, prometheus, pages, package, systemd, stack)
+    /// Only the steps whose names begin so (units, compose, prometheus, pages, package, systemd, stack, offline)
     #[arg(value_name = "STEP")]
     only: Vec<String>,
     /// Take the binaries in this folder instead of building them in release mode
@@ -63,6 +66,7 @@ const STEPS: &[Step] = &[
     ("package", package::installed),
     ("systemd", nspawn::booted),
     ("stack", containers::stack),
+    ("offline", offline::offline),
 ];
 
 /// Runs all steps, also after one has failed.
@@ -70,13 +74,9 @@ const STEPS: &[Step] = &[
 /// # Errors
 /// A step failed, or was skipped where `CI` is set.
 pub(crate) fn deploy_check(options: &Options) -> Result<()> {
-    let binaries = match &options.binaries {
-        Some(folder) => folder.clone(),
-        None => {
-            build_release(&["rsky-ingester", "rsky-backfiller", "rsky-indexer"])?;
-            target_dir().join("release")
-        }
-    };
+    take_binaries_from(options.binaries.as_deref());
+    build_release(&["rsky-ingester", "rsky-backfiller", "rsky-indexer", "rsky-testnet"])?;
+    let binaries = binaries();
     let strict = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
     let mut bad = Vec::new();
     for (name, run) in STEPS {

@@ -22,10 +22,10 @@ systemd-tmpfiles --create rsky.conf
 systemctl daemon-reload
 systemctl stop redis-server postgresql 2>/dev/null || true
 
-# Its start may take two seconds, and it asks for more.
+# Its start may take five seconds, and it asks for more.
 systemctl start --no-block rsky-ingester
 until_it_is rsky-ingester ActiveState activating
-sleep 6
+sleep 12
 until_it_is rsky-ingester ActiveState activating
 [ "$(show NRestarts rsky-ingester)" = 0 ] || fail "restarted while it waited for Redis"
 echo "ingester, without Redis: activating beyond its TimeoutStartSec, \"$(show StatusText rsky-ingester)\""

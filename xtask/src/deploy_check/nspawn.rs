@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use rsky_testnet::servers::install::{find_in_path, packages};
 
+use super::layer::Layer;
 use super::{Outcome, ours, place, root, run, units, words};
 
 const CHECK: &str = include_str!("nspawn-check.sh");
@@ -15,8 +16,8 @@ const EVENT: &str = include_str!("event.json");
 const CHECK_UNIT: &str = "[Unit]\nAfter=basic.target dbus.service\n[Service]\nType=oneshot\nExecStart=/bin/sh /check.sh\n\
     StandardOutput=file:/check.log\nStandardError=file:/check.err\nTimeoutStartSec=300\n\
     ExecStopPost=/bin/systemctl --force poweroff\n";
-/// So that nothing has to be waited for long.
-const QUICK: &str = "[Service]\nTimeoutStartSec=2\nWatchdogSec=2\n";
+/// So that nothing has to be waited for long, and a slow machine is in time nevertheless: of the unit that is waited for.
+const QUICK: (&str, &str) = ("rsky-ingester.service", "[Service]\nTimeoutStartSec=5\nWatchdogSec=10\n");
 const SETTINGS: &str = "REDIS_URL=redis://127.0.0.1:6379\nDATABASE_URL=postgres://bsky:check@127.0.0.1/bsky\n\
     INGESTER_RELAY_HOSTS=127.0.0.1:1\nINDEXER_HANDLE_CONCURRENCY=0\n";
 /// Enters cgroups of its own in every hierarchy (the machine's PID 1 would take those of this one), boots, leaves them.
@@ -49,17 +50,12 @@ pub(super) fn booted(binaries: &Path) -> Result<Outcome> {
         Err(why) => return Ok(Outcome::Skipped(why)),
     };
     packages(&["systemd-container"], || find_in_path("systemd-nspawn").map(drop))?;
-    let machine = place()?.join("machine");
-    if machine.exists() {
-        fs::remove_dir_all(&machine)?;
-    }
-    let mut copy = words(["cp", "-a", "--reflink=auto"]);
-    copy.arg(&base).arg(&machine);
-    run(copy)?;
-    furnish(&machine, binaries)?;
+    let layer = Layer::over(&base, "machine")?;
+    let machine = &layer.root;
+    furnish(machine, binaries)?;
     let console = place()?.join("machine.log");
     let mut boot = words(["/bin/sh", "-c", BOOT, "boot"]);
-    boot.arg(&machine).arg(&console);
+    boot.arg(machine).arg(&console);
     let booted = run(boot);
     let read = |name: &str| fs::read_to_string(machine.join(name)).unwrap_or_default();
     let (saw, errors) = (read("check.log"), read("check.err"));
@@ -73,7 +69,6 @@ pub(super) fn booted(binaries: &Path) -> Result<Outcome> {
         );
     }
     booted.context("systemd-nspawn")?;
-    fs::remove_dir_all(&machine)?;
     Ok(Outcome::Ran(saw.trim_end_matches("done\n").trim_end().replace('\n', "\n         ")))
 }
 
@@ -90,8 +85,9 @@ fn furnish(machine: &Path, binaries: &Path) -> Result<()> {
     }
     for unit in units::UNITS {
         fs::copy(ours("deploy/systemd").join(unit), machine.join("etc/systemd/system").join(unit))?;
-        write(&format!("etc/systemd/system/{unit}.d/quick.conf"), QUICK)?;
     }
+    let (unit, quick) = QUICK;
+    write(&format!("etc/systemd/system/{unit}.d/quick.conf"), quick)?;
     fs::create_dir_all(machine.join("etc/sysusers.d"))?;
     fs::copy(ours("deploy/sysusers.d/rsky.conf"), machine.join("etc/sysusers.d/rsky.conf"))?;
     fs::copy(ours("deploy/tmpfiles.d/rsky.conf"), machine.join("etc/tmpfiles.d/rsky.conf"))?;

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
+use super::layer::Layer;
 use super::{Outcome, place, root, run, words};
 use crate::dist::{self, DAEMONS, Made};
 
@@ -41,38 +42,26 @@ pub(super) fn installed(binaries: &Path) -> Result<Outcome> {
     let mib = |file: &Path| fs::metadata(file).map_or(0, |about| about.len() >> 20);
     let mut saw =
         vec![format!("the same bytes twice; tarball {} MiB, package {} MiB", mib(&tarball), mib(&package))];
-    let machine = Machine::copy(&base, &place.join("package"))?;
-    let outcome = machine.live_through(&package, &mut saw);
-    fs::remove_dir_all(&machine.root)?;
-    outcome?;
+    let layer = Layer::over(&base, "package")?;
+    Machine { root: &layer.root }.live_through(&package, &mut saw)?;
     Ok(Outcome::Ran(saw.join("\n         ")))
 }
 
 /// A Debian root of its own.
-struct Machine {
-    root: PathBuf,
+struct Machine<'a> {
+    root: &'a Path,
 }
 
-impl Machine {
-    fn copy(base: &Path, root: &Path) -> Result<Self> {
-        if root.exists() {
-            fs::remove_dir_all(root)?;
-        }
-        let mut copy = words(["cp", "-a", "--reflink=auto"]);
-        copy.arg(base).arg(root);
-        run(copy)?;
-        Ok(Self { root: root.to_owned() })
-    }
-
+impl Machine<'_> {
     fn inside(&self, command: &[&str]) -> Result<String> {
         let mut chroot = words(["chroot"]);
-        chroot.arg(&self.root).args(command).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C");
+        chroot.arg(self.root).args(command).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C");
         run(chroot)
     }
 
     fn files(&self) -> Result<BTreeSet<String>> {
         let mut list = words(["/bin/sh", "-c", LIST, "list"]);
-        list.arg(&self.root);
+        list.arg(self.root);
         let is_ours = |path: &&str| !KEPT.iter().any(|kept| path.starts_with(kept));
         Ok(run(list)?.lines().filter(is_ours).map(str::to_owned).collect())
     }

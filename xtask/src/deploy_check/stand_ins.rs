@@ -33,8 +33,8 @@ pub(super) fn make(engine: &Engine, root: &Path, binaries: &Path) -> Result<()> 
     fs::create_dir_all(folder.join("binaries"))?;
     fs::write(folder.join("Dockerfile"), DOCKERFILE)?;
     fs::write(folder.join("postgres-entrypoint.sh"), POSTGRES)?;
-    for daemon in ["ingester", "backfiller", "indexer"] {
-        fs::copy(binaries.join(daemon), folder.join("binaries").join(daemon))?;
+    for binary in ["ingester", "backfiller", "indexer", "rsky-testnet"] {
+        fs::copy(binaries.join(binary), folder.join("binaries").join(binary))?;
     }
     let certificates = "etc/ssl/certs/ca-certificates.crt";
     fs::copy(root.join(certificates), folder.join("binaries/ca-certificates.crt"))?;

@@ -15,8 +15,8 @@ use rsky_testnet::servers::{self, target_dir};
 use crate::steps::{binaries, build_release, take_binaries_from, workspace};
 use stage::Stage;
 
-/// Time for one command: compressing takes seconds.
-const LIMIT: std::time::Duration = std::time::Duration::from_secs(300);
+/// Time for one command: compressing takes seconds, and many minutes where others need the machine.
+const LIMIT: std::time::Duration = std::time::Duration::from_secs(1800);
 /// The daemons.
 pub(crate) const DAEMONS: [&str; 3] = ["ingester", "backfiller", "indexer"];
 /// Name of the package and of the tarball.
