@@ -20,7 +20,7 @@ pub use healthcheck::healthcheck;
 pub use metrics::{
     COMMON, Counter, Counters, Declaration, Gauge, Group, Histogram, Histograms, Kind, Label,
     OF_EVERY_DAEMON, Registry, Series, Values, counter, differences, document, gauge, histogram,
-    print_document, registry,
+    metrics_faults, print_document, registry,
 };
 pub use prometheus_client;
 pub use server::Admin;

@@ -25,6 +25,20 @@ pub fn print_document(daemon: &str, groups: &[Group]) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Where docs/METRICS.md does not say what a daemon declares, and names that are declared twice: for its tests.
+pub fn metrics_faults(file: &str, daemon: &str, groups: &[Group]) -> Vec<String> {
+    let of_all = groups.iter().chain(COMMON).flat_map(|group| group.all);
+    let mut names: Vec<&str> = of_all.map(|declared| declared.name).collect();
+    names.sort_unstable();
+    let twice = names.windows(2).filter_map(|pair| match pair {
+        [one, other] if one == other => Some(format!("{one} is declared twice")),
+        _ => None,
+    });
+    let text = document(daemon, groups);
+    let old = text.split("\n## ").filter(|part| !file.contains(part));
+    old.map(|part| format!("docs/METRICS.md is old, run cargo xtask docs: {part}")).chain(twice).collect()
+}
+
 fn write_group(text: &mut String, group: &Group) {
     text.push_str(&format!(
         "\n### {}\n\n| metric | labels | unit | what it tells |\n|---|---|---|---|\n",
@@ -77,6 +91,8 @@ mod tests {
         let text = document("d", GROUPS);
         let row = "| `a_total` | `kind`: `x` ``; `host`: a relay | things, counter | Things by kind; absent while nobody knows |";
         assert!(text.starts_with("## d\n\n### H\n\n| metric") && text.contains(row), "{text}");
+        assert_eq!(metrics_faults(&text, "d", GROUPS), Vec::<String>::new());
+        assert_eq!(metrics_faults("", "d", &[GROUPS, GROUPS].concat()).len(), 3);
         assert!(text.contains("## Every daemon\n") && text.contains("| `process_open_fds` |"), "{text}");
     }
 }

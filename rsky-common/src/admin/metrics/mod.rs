@@ -7,7 +7,7 @@ mod scrape;
 mod series;
 
 pub use declaration::{Declaration, Group, Kind, Label, Values, counter, gauge, histogram};
-pub use document::{OF_EVERY_DAEMON, document, print_document};
+pub use document::{OF_EVERY_DAEMON, document, metrics_faults, print_document};
 pub use prometheus_client::metrics::counter::Counter;
 pub use prometheus_client::metrics::gauge::Gauge;
 pub use prometheus_client::metrics::histogram::Histogram;
