@@ -40,6 +40,8 @@ enum Command {
     },
     /// Prints what /metrics tells: name, labels, unit, type and meaning of each metric, as Markdown.
     Metrics,
+    /// Prints the settings: name, form, default and consequence of each, as Markdown.
+    Settings,
     /// Writes manual pages and shell completions into a folder: for packages.
     #[command(hide = true)]
     Manual {
@@ -58,6 +60,9 @@ fn main() -> ExitCode {
         }
         Some(Command::Doctor) => return doctor::run(Environment::of_process()),
         Some(Command::Metrics) => return print_document(rsky_backfiller::NAME, DECLARED),
+        Some(Command::Settings) => {
+            return config::print_settings(rsky_backfiller::NAME, Config::variables());
+        }
         Some(Command::Manual { folder }) => return manual::write(Cli::command(), &folder),
         Some(Command::Tool(tool)) => Some(tool),
         None => None,
@@ -69,5 +74,19 @@ fn main() -> ExitCode {
     match tool {
         Some(tool) => tools::run(tool, config),
         None => daemon::run(config.startup(), |context| pipeline::run(config, context)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rsky_common::config::settings_faults;
+
+    use super::*;
+
+    #[test]
+    fn settings_are_documented_as_they_are_declared() {
+        let (readme, example) = (include_str!("../../README.md"), include_str!("../../.env.example"));
+        let faults = settings_faults(readme, example, rsky_backfiller::NAME, &Config::variables());
+        assert_eq!(faults, Vec::<String>::new());
     }
 }

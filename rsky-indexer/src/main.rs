@@ -80,6 +80,8 @@ enum Command {
     /// with which arguments to go on.
     #[command(after_long_help = config::help(recount::command::variables()))]
     Recount(recount::selection::Arguments),
+    /// Prints the settings: name, form, default and consequence of each, as Markdown.
+    Settings,
     Verify(Verify),
 }
 
@@ -101,6 +103,7 @@ fn main() -> ExitCode {
         Some(Command::Inspect(command)) => inspect::run(&command, Environment::of_process()),
         Some(Command::Metrics) => print_document(pipeline::NAME, DECLARED),
         Some(Command::Recount(arguments)) => recount::command::run(arguments, Environment::of_process()),
+        Some(Command::Settings) => config::print_settings(pipeline::NAME, Config::variables()),
         Some(Command::Verify(command)) => verify::run(&command, Environment::of_process()),
         None => run(),
     }
@@ -133,4 +136,18 @@ fn check(file: Option<PathBuf>) -> io::Result<()> {
 fn complain(error: &str) -> ExitCode {
     eprintln!("indexer check-records: {error}");
     ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use rsky_common::config::settings_faults;
+
+    use super::*;
+
+    #[test]
+    fn settings_are_documented_as_they_are_declared() {
+        let (readme, example) = (include_str!("../../README.md"), include_str!("../../.env.example"));
+        let faults = settings_faults(readme, example, pipeline::NAME, &Config::variables());
+        assert_eq!(faults, Vec::<String>::new());
+    }
 }

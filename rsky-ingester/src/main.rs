@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use rsky_common::admin::{healthcheck, print_document};
-use rsky_common::config::{Environment, help};
+use rsky_common::config::{Environment, help, print_settings};
 use rsky_common::manual;
 use rsky_common::runtime::Planned as _;
 use rsky_common::runtime::{MemoryLimit, daemon};
@@ -39,6 +39,8 @@ enum Command {
     },
     /// Prints what /metrics tells: name, labels, unit, type and meaning of each metric, as Markdown.
     Metrics,
+    /// Prints the settings: name, form, default and consequence of each, as Markdown.
+    Settings,
     /// Writes manual pages and shell completions into a folder: for packages.
     #[command(hide = true)]
     Manual {
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         }
         Some(Command::Doctor) => return doctor::run(Environment::of_process()),
         Some(Command::Metrics) => return print_document(NAME, DECLARED),
+        Some(Command::Settings) => return print_settings(NAME, variables::all()),
         Some(Command::Manual { folder }) => return manual::write(Arguments::command(), &folder),
         None => {}
     }
@@ -63,5 +66,19 @@ fn main() -> ExitCode {
             daemon::run(config.startup(), |context| pipeline::run(config, context))
         }
         Err(error) => daemon::refuse(NAME, &error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rsky_common::config::settings_faults;
+
+    use super::*;
+
+    #[test]
+    fn settings_are_documented_as_they_are_declared() {
+        let (readme, example) = (include_str!("../../README.md"), include_str!("../../.env.example"));
+        let faults = settings_faults(readme, example, NAME, &variables::all().collect::<Vec<_>>());
+        assert_eq!(faults, Vec::<String>::new());
     }
 }

@@ -1,16 +1,21 @@
 //! `cargo xtask docs`: the parts of the documentation that are made from the code.
 
 use std::fs;
-use std::process::Stdio;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rsky_common::admin::OF_EVERY_DAEMON;
+use rsky_common::config;
+use rsky_testnet::servers::{self, target_dir};
 
-use crate::steps::{cargo, workspace};
+use crate::steps::{cargo, run, workspace};
 
 /// The daemons, by package and binary.
 const DAEMONS: [(&str, &str); 3] =
     [("rsky-ingester", "ingester"), ("rsky-backfiller", "backfiller"), ("rsky-indexer", "indexer")];
+
+/// Time for printing.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// What stands before the tables.
 const ABOUT: &str = "\
@@ -27,33 +32,60 @@ former rsky daemons are kept.
 Alert rules over them are in `deploy/prometheus/alerts.yml`, each with a runbook in [OPERATIONS.md](OPERATIONS.md).
 ";
 
-/// Writes docs/METRICS.md.
+/// What stands around the settings in README.md.
+const SETTINGS: [&str; 2] = ["<!-- settings: made by cargo xtask docs -->\n", "<!-- end of the settings -->"];
+
+/// Writes docs/METRICS.md, and the settings in README.md.
 ///
 /// # Errors
-/// A daemon does not build or does not print, or the file cannot be written.
+/// A daemon does not build or does not print, or a file cannot be written.
 pub(crate) fn docs() -> Result<()> {
-    let mut text = ABOUT.to_owned();
-    let mut of_every_daemon = String::new();
-    for (package, binary) in DAEMONS {
-        let printed = printed(package, binary)?;
+    build()?;
+    write("docs/METRICS.md", &format!("{ABOUT}{}", of_all("metrics", OF_EVERY_DAEMON)?))?;
+    let readme = fs::read_to_string(workspace().join("README.md")).context("read README.md")?;
+    let [begin, end] = SETTINGS;
+    let (before, rest) = readme.split_once(begin).context("README.md has no place for the settings")?;
+    let (_, after) = rest.split_once(end).context("the settings in README.md do not end")?;
+    let settings = of_all("settings", config::OF_EVERY_DAEMON)?;
+    write("README.md", &format!("{before}{begin}{settings}\n{end}{after}"))
+}
+
+/// What the daemons print, each its own part, then the part they have in common.
+fn of_all(command: &str, of_every_daemon: &str) -> Result<String> {
+    let mut text = String::new();
+    let mut last = String::new();
+    for (_, binary) in DAEMONS {
+        let printed = printed(binary, command)?;
         let (own, common) = printed
-            .split_once(OF_EVERY_DAEMON)
-            .with_context(|| format!("{binary} metrics does not say what every daemon tells"))?;
+            .split_once(of_every_daemon)
+            .with_context(|| format!("{binary} {command} does not say what holds for every daemon"))?;
         text.push_str(&format!("\n{}\n", own.trim_end()));
-        of_every_daemon = format!("\n{OF_EVERY_DAEMON}{common}");
+        last = format!("\n{of_every_daemon}{common}");
     }
-    text.push_str(&of_every_daemon);
-    let path = workspace().join("docs/METRICS.md");
-    fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
-    println!("docs/METRICS.md is written");
+    Ok(text + &last)
+}
+
+fn write(name: &str, text: &str) -> Result<()> {
+    fs::write(workspace().join(name), text).with_context(|| format!("write {name}"))?;
+    println!("{name} is written");
     Ok(())
 }
 
-fn printed(package: &str, binary: &str) -> Result<String> {
-    let mut run = cargo(&["run", "--quiet", "--package", package, "--bin", binary, "--", "metrics"]);
-    let output = run.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("run cargo")?;
-    if !output.status.success() {
-        bail!("{binary} metrics: {}", output.status);
+/// All at once, so that what they have in common is built once.
+fn build() -> Result<()> {
+    let mut build = cargo(&["build", "--quiet", "--bins"]);
+    for (package, _) in DAEMONS {
+        build.args(["--package", package]);
     }
-    String::from_utf8(output.stdout).context("it prints UTF-8")
+    match run(build)? {
+        status if status.success() => Ok(()),
+        status => bail!("the build failed ({status})"),
+    }
+}
+
+fn printed(binary: &str, command: &str) -> Result<String> {
+    let program = target_dir().join("debug").join(binary);
+    let mut print = servers::command(program, None);
+    print.arg(command);
+    servers::run(print, LIMIT)
 }

@@ -39,7 +39,7 @@ enum Command {
     Test(test_command::Options),
     /// Try what is deployed: units under a real systemd, the stack of docker-compose.yml
     DeployCheck(deploy_check::Options),
-    /// Write the parts of docs/ that are made from the code
+    /// Write what is made from the code: docs/METRICS.md, the settings in README.md
     Docs,
     /// Make a tarball and a Debian package
     Dist(dist::Options),

@@ -4,6 +4,7 @@
 //! consequence); `--help`, defaults, fault messages and the warning about misspelt names all come from there.
 
 mod common;
+mod document;
 mod environment;
 mod host_name;
 mod identity;
@@ -18,6 +19,7 @@ pub use common::{
     CommonConfig, DLQ_MAX_BYTES, DLQ_MAX_LEN, LOG_FORMAT, LetterBounds, METRICS_HOST, REDIS_ALLOW_EVICTION,
     REDIS_URL, RUST_LOG, SHUTDOWN_TIMEOUT_MS, redis_url,
 };
+pub use document::{OF_EVERY_DAEMON, print_settings, settings_document, settings_faults};
 pub use environment::Environment;
 pub use host_name::host_name;
 pub use identity::{ALLOW_PRIVATE_ADDRESSES, PLC_URL};
