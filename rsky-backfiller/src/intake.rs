@@ -231,6 +231,8 @@ impl Intake {
                 document: None,
                 // What failed before is judged by the document of now.
                 fresh: attempts > 0,
+                left: None,
+                followed: 0,
                 held: (mark, place),
             };
             if !has_body {

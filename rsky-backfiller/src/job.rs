@@ -93,6 +93,10 @@ pub struct Job {
     pub document: Option<Arc<DidDocument>>,
     /// Whether the document was asked for on this job's behalf, past the cache.
     pub fresh: bool,
+    /// The document whose host said that there is nothing, and what it said.
+    pub left: Option<(Arc<DidDocument>, Class)>,
+    /// How often a document was asked for after a host had said so.
+    pub followed: u8,
     /// Mark of its account, unless it was not looked at.
     pub account: Option<Mark>,
     /// Mark and place in the bounded set of jobs.
@@ -117,6 +121,8 @@ impl Job {
             account: None,
             document: None,
             fresh: false,
+            left: None,
+            followed: 0,
             held: (mark, place),
         }
     }

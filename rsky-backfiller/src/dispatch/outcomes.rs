@@ -13,6 +13,9 @@ use crate::lines::Key;
 use crate::outcome::{Action, Class, Failure, Speaks};
 use crate::worker::Step;
 
+/// How often the document of an account is asked for again because its host has nothing: nobody is followed for ever.
+const MOST_FOLLOWED: u8 = 3;
+
 impl Dispatcher {
     pub(super) async fn ended(&mut self, ended: Result<(Id, Finished), JoinError>) {
         let id = match &ended {
@@ -39,6 +42,11 @@ impl Dispatcher {
                 self.answered(key, now, None);
                 if self.observed.lines().is_plc(key) {
                     self.troubles.over(Class::DirectoryDown);
+                }
+                if let Some((_, class)) = job.left.take_if(|(left, _)| *left == document) {
+                    // The document says the same as before the host was asked: so it is.
+                    self.metrics.outcome(class);
+                    return self.ledger.settle(job, Verdict::Done).await;
                 }
                 job.document = Some(document);
                 job.fresh = fresh;
@@ -126,13 +134,21 @@ impl Dispatcher {
         }
     }
 
-    /// Whether the failure may come of an outdated DID document: the key was changed, or the account has moved.
+    /// Whether the failure may come of an outdated DID document: the key was changed, or the account has moved. What ends a
+    /// repository without another try is believed where the document says the same afterwards: the account may have moved while
+    /// it waited in line, however new the document was.
     fn asks_again(&self, job: &mut Job, class: Class) -> bool {
-        let outdated = class.may_be_outdated() && job.document.is_some() && !job.fresh;
+        let Some(document) = job.document.clone().filter(|_| class.may_be_outdated()) else { return false };
+        let is_final = class.action() == Action::Done;
+        let outdated = if is_final { job.followed < MOST_FOLLOWED } else { !job.fresh };
         if outdated {
             self.worker.documents.remove(&job.did);
             job.document = None;
             job.fresh = true;
+            if is_final {
+                job.left = Some((document, class));
+                job.followed = job.followed.saturating_add(1);
+            }
         }
         outdated
     }

@@ -18,6 +18,7 @@ mod full_disk;
 mod hosts;
 mod kinds;
 mod many_hosts;
+mod moves_meanwhile;
 mod moves_over;
 mod namespaces;
 mod passes_over_what_is_known;
