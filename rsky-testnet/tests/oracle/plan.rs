@@ -17,6 +17,8 @@ pub struct Plan {
     pub trouble: Vec<Trouble>,
     /// Events of the history, and of the stream.
     pub events: [u64; 2],
+    /// Accounts that are deleted at the end.
+    pub departures: usize,
 }
 
 /// What happens to Redis and Postgres.
@@ -40,6 +42,7 @@ impl Plan {
             servers: said(SERVERS).map_or(Servers::Killed, |name| servers(&name)),
             trouble: trouble(&said(TROUBLE).unwrap_or_else(|| "all".to_owned())),
             events: [1500, 2500],
+            departures: 1,
         };
         let said = [SEED, GENERATION, SERVERS, TROUBLE]
             .map(|name| said(name).map(|value| format!("{name}={value} ")));
@@ -51,7 +54,7 @@ impl Plan {
     /// A world of half the size in another generation, and nothing else goes wrong.
     pub fn of_generation(generation: Generation) -> Self {
         let (servers, trouble) = (Servers::Stay, Vec::new());
-        Self { seed: 20_261_129, generation, servers, trouble, events: [700, 1000] }
+        Self { seed: 20_261_129, generation, servers, trouble, events: [700, 1000], departures: 1 }
     }
 
     /// The world: small enough for the test command, and with what is rare happening often.
@@ -64,7 +67,7 @@ impl Plan {
             overlap: 120,
             labels: 80,
             mix: Mix::Dense,
-            departures: 1,
+            departures: self.departures,
             ..WorldOptions::default()
         }
     }
