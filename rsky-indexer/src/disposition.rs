@@ -81,6 +81,8 @@ pub enum Condition {
     TooMuch,
     /// What an entry says cannot be stored: its values, its keys, its size.
     EntryRefused,
+    /// A constraint that this indexer does not know: its statements keep all that were there at the start.
+    UnknownConstraint,
     /// A server or a routine behind the server fails.
     BeyondTheServer,
     /// Nobody foresaw it: an internal error, a trigger of somebody's own, a state that is not in the table.
@@ -101,9 +103,12 @@ impl Condition {
     /// Sorts an error of opening a connection: no entry has a part in it.
     pub fn of_connecting(error: &sqlx::Error) -> Self {
         match Self::of_database(error) {
-            Self::EntryRefused | Self::Unforeseen | Self::Conflict | Self::Cancelled | Self::LockTimeout => {
-                Self::ConnectionLost
-            }
+            Self::EntryRefused
+            | Self::UnknownConstraint
+            | Self::Unforeseen
+            | Self::Conflict
+            | Self::Cancelled
+            | Self::LockTimeout => Self::ConnectionLost,
             condition => condition,
         }
     }
@@ -134,6 +139,9 @@ impl Condition {
             "42P05" => Self::PreparedStatement,
             "55P03" => Self::LockTimeout,
             "57014" => Self::Cancelled,
+            // Not null, foreign key, check. What must have a value is held against the catalogue at the start, and the tables
+            // have neither of the others: somebody has added one.
+            "23502" | "23503" | "23514" => Self::UnknownConstraint,
             // A plan that was kept and does not fit its table any more is the commonest of its class.
             "0A000" => Self::SchemaChanged,
             _ => match code.get(..2) {
@@ -206,6 +214,12 @@ impl Condition {
                 told: Told::DeadLetter,
                 advice: "Postgres cannot store what an entry says",
             },
+            Self::UnknownConstraint => Ruling {
+                act: Act::SetApart,
+                told: Told::Operator,
+                advice: "a constraint that was not there at the start refuses what is written: take it back, give the \
+                         column a default, or restart the indexer to have the schema looked at",
+            },
             Self::BeyondTheServer => wait("a server behind Postgres (a foreign table) fails"),
             Self::Unforeseen => Ruling {
                 act: Act::SetApart,
@@ -230,7 +244,7 @@ mod tests {
     #[test]
     fn only_four_classes_are_buried() {
         for class in CLASSES {
-            for code in ["000", "001", "P01", "P02", "P05"].map(|rest| format!("{class}{rest}")) {
+            for code in ["000", "001", "505", "P01", "P02", "P05"].map(|rest| format!("{class}{rest}")) {
                 let act = Condition::of_sqlstate(&code).ruling().act;
                 let is_the_entrys = ["21", "22", "23", "54"].contains(class);
                 assert_eq!(act == Act::Bury, is_the_entrys, "{code}: {act:?}");
@@ -251,8 +265,14 @@ mod tests {
             (Act::Again, &["40001", "40P01", "40003"]),
             (Act::Locked, &["55P03"]),
             (Act::Halve, &["57014"]),
-            (Act::SetApart, &["XX000", "XX001", "XX002", "P0001", "44000", "38000", "99999", "", "é"]),
-            (Act::Bury, &["22021", "22P05", "23502", "23505", "54000", "21000"]),
+            (
+                Act::SetApart,
+                &[
+                    "23502", "23503", "23514", "XX000", "XX001", "XX002", "P0001", "44000", "38000", "99999",
+                    "", "é",
+                ],
+            ),
+            (Act::Bury, &["22021", "22P05", "23505", "54000", "21000"]),
         ];
         for (act, codes) in cases {
             for code in codes {
