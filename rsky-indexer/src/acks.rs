@@ -126,8 +126,26 @@ pub enum Fate {
     Handed,
     /// It fails by itself, and there is no room to keep it: it stays pending, to be read again as what was left by others is.
     PutBack,
-    /// There was no room for what is left to do: it stays pending, to be read again.
-    Deferred,
+    /// There was no room for what is left to do, or its domain has its share of it: it stays pending, to be read again.
+    Deferred(Option<String>),
+}
+
+/// What stays pending for the work beside the lanes.
+enum Beside {
+    /// It is worked on there.
+    Handed,
+    /// It waits for room there, or for that of a domain.
+    Deferred(Option<String>),
+}
+
+impl Beside {
+    fn of(fate: &Fate) -> Option<Self> {
+        match fate {
+            Fate::Handed => Some(Self::Handed),
+            Fate::Deferred(domain) => Some(Self::Deferred(domain.clone())),
+            _ => None,
+        }
+    }
 }
 
 /// A lane's hand on Redis.
@@ -171,7 +189,7 @@ impl Acks {
     /// Settles a batch. What cannot be acknowledged stays pending and is read again: repeating it is harmless.
     pub async fn settle(&mut self, batch: &[Job], fates: Vec<Fate>, metrics: &Metrics) {
         let mut shares: BTreeMap<&str, (Arc<Source>, Share<'_>)> = BTreeMap::new();
-        let handed: Vec<bool> = fates.iter().map(|fate| matches!(fate, Fate::Handed)).collect();
+        let beside: Vec<Option<Beside>> = fates.iter().map(Beside::of).collect();
         for (job, fate) in batch.iter().zip(fates) {
             let entry = shares.entry(&job.source.consumer.stream);
             let (_, share) = entry.or_insert_with(|| (Arc::clone(&job.source), Share::default()));
@@ -189,22 +207,27 @@ impl Acks {
                 Fate::Dead(death) => share.dead.push((job, death)),
                 Fate::Abandoned => share.abandoned += 1,
                 Fate::PutBack => share.put_back += 1,
-                Fate::Left(_) | Fate::Handed | Fate::Deferred => {}
+                Fate::Left(_) | Fate::Handed | Fate::Deferred(_) => {}
             }
         }
         for (source, share) in shares.into_values() {
             self.settle_share(&source, share, metrics).await;
         }
-        for (job, handed) in batch.iter().zip(handed) {
+        for (job, beside) in batch.iter().zip(beside) {
             let mut in_flight = job.source.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
-            if handed {
+            if let Some(Beside::Handed) = beside {
                 // It may be settled there already.
                 if let Some(indexed) = in_flight.get_mut(&entry_id(&job.id)) {
                     *indexed = true;
                 }
-            } else {
-                in_flight.remove(&entry_id(&job.id));
-                job.source.metrics.running.dec();
+                continue;
+            }
+            in_flight.remove(&entry_id(&job.id));
+            drop(in_flight);
+            job.source.metrics.running.dec();
+            if let Some(Beside::Deferred(domain)) = beside {
+                // Once more, now that it is on its way no longer: a reader that came by before has passed over it.
+                job.put_off(domain.as_deref());
             }
         }
     }

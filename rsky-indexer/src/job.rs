@@ -7,7 +7,7 @@ use std::time::Instant;
 use rsky_common::redis::consumer::Entry;
 use rsky_common::runtime::budget::Charge;
 
-use crate::acks::Source;
+use crate::acks::{Source, entry_id};
 use crate::intake::Intake;
 use crate::kind::Kind;
 use crate::lexicon::Edition;
@@ -41,6 +41,15 @@ pub struct Job {
 }
 
 impl Job {
+    /// It is to be read again when the work beside the lanes has room, or has room for a domain.
+    pub fn put_off(&self, domain: Option<&str>) {
+        let (deferral, id) = (&self.source.deferral, entry_id(&self.id));
+        match domain {
+            Some(domain) => deferral.put_off_of(domain, self.round, id),
+            None => deferral.put_off(self.round, id),
+        }
+    }
+
     /// The same entry without its payload, which is left in the stream.
     pub fn without_payload(&self) -> Self {
         Self {

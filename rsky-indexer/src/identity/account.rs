@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::handover::{Keeps, Task};
+use super::handover::{Keeps, Places, Task};
 use super::question::Question;
 use super::waiting::Moment;
 use super::window::{ActorRow, Event, Need, Resolution, need, need_nothing};
@@ -91,6 +91,19 @@ impl Account {
         self.tasks = stay.into_iter().map(|(task, _)| task).collect();
         self.covered = covered;
         entries(go.into_iter().map(|(task, _)| task), || Fate::Indexed)
+    }
+
+    /// Gives its tasks places among those of the domain that has to answer for it; `false`: there are not enough.
+    pub(super) fn enter(&mut self, did: &str, domain: &str, places: &Places) -> bool {
+        places.enter(did, domain, &mut self.tasks)
+    }
+
+    /// Takes all of its entries out: they are to be read again when there is room for the domain. What nobody waits for is
+    /// given up.
+    pub(super) fn put_off(self, domain: &str) -> Vec<(Job, Fate)> {
+        let jobs = entries(self.tasks.into_iter(), || Fate::Deferred(Some(domain.to_owned())));
+        jobs.iter().for_each(|(job, _)| job.put_off(Some(domain)));
+        jobs
     }
 
     /// Gives up what nobody waits for.

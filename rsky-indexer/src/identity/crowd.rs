@@ -1,5 +1,8 @@
-//! How many of the places in the work beside the lanes one domain of did:webs may take: whoever has a domain has as many
-//! names in it as he likes, each of them an account, and all of them may be slow.
+//! How many of the places in the work beside the lanes one domain may take: whoever has a domain has as many names in it as
+//! he likes, each of them an account or the handle of one, and all of them may be slow.
+//!
+//! Of a did:web the domain is known at once. Of others it is known when their document has named the host of a handle or a
+//! PDS ([`super::learned`]); it counts where that host is not known to be quick.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -57,6 +60,13 @@ impl Crowds {
 
     fn held(&self) -> MutexGuard<'_, HashMap<String, usize>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl CrowdPlace {
+    /// Whether it is one of this domain.
+    pub(super) fn is_of(&self, domain: &str) -> bool {
+        self.domain == domain
     }
 }
 

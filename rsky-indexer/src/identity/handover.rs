@@ -9,8 +9,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::crowd::{CrowdPlace, Crowds, domain_of};
 use super::deferral::Admission;
+use super::learned::Learned;
 use super::looked_at::LookedAt;
-use crate::acks::{Fate, entry_id};
+use crate::acks::Fate;
 use crate::engine::{AccountNews, News};
 use crate::job::Job;
 
@@ -21,7 +22,7 @@ pub struct Task {
     pub keeps: Keeps,
     /// What the entry says.
     pub news: AccountNews,
-    /// Its place among those of its domain, where its DID names one.
+    /// Its place among those of its domain, where one is known.
     pub crowd: Option<CrowdPlace>,
 }
 
@@ -49,7 +50,7 @@ const DELAYED: usize = 8;
 /// an answer, an entry that comes waits for them: few, or identity events are late.
 const ENTRIES_PER_LOOK: usize = 16;
 
-/// One domain of did:webs has this part of the places, whatever else is free: what waits for its hosts may wait for long.
+/// One domain has this part of the places, whatever else is free: what waits for its hosts may wait for long.
 const PART_OF_DOMAIN: usize = 4;
 
 impl Room {
@@ -100,6 +101,7 @@ pub struct Handover {
     looks: Arc<Semaphore>,
     /// Accounts of one domain that nobody waits for.
     looking_crowds: Crowds,
+    learned: Learned,
     looked_at: Arc<LookedAt>,
     deferred: Counter,
 }
@@ -109,6 +111,39 @@ pub struct Handover {
 pub struct Tasks {
     pub(super) receiver: mpsc::Receiver<Task>,
     pub(super) room: Arc<Room>,
+    pub(super) places: Places,
+}
+
+/// Where tasks get a place among those of the domain that turns out to answer for them.
+#[derive(Debug, Clone)]
+pub(super) struct Places {
+    crowds: Crowds,
+    looking_crowds: Crowds,
+    learned: Learned,
+}
+
+impl Places {
+    /// Places for tasks of an account that this domain has to answer for: for each, in their order, or for none.
+    pub(super) fn enter(&self, did: &str, domain: &str, tasks: &mut [Task]) -> bool {
+        self.learned.note(did, domain);
+        let mut places = Vec::new();
+        for task in &*tasks {
+            if task.crowd.as_ref().is_some_and(|place| place.is_of(domain)) {
+                places.push(None);
+                continue;
+            }
+            let crowds = match task.keeps {
+                Keeps::Entry(_) => &self.crowds,
+                Keeps::Place(_) => &self.looking_crowds,
+            };
+            let Some(place) = crowds.enter(domain) else { return false };
+            places.push(Some(place));
+        }
+        for (task, place) in tasks.iter_mut().zip(places) {
+            task.crowd = place.or(task.crowd.take());
+        }
+        true
+    }
 }
 
 impl Handover {
@@ -123,11 +158,13 @@ impl Handover {
             room: Arc::clone(&room),
             crowds: Crowds::new(room.limit / PART_OF_DOMAIN),
             looking_crowds: Crowds::new(looks / PART_OF_DOMAIN),
+            learned: Learned::default(),
             looks: Arc::new(Semaphore::new(looks)),
             looked_at: Arc::default(),
             deferred,
         };
-        (handover, Tasks { receiver, room })
+        let Self { crowds, looking_crowds, learned, .. } = handover.clone();
+        (handover, Tasks { receiver, room, places: Places { crowds, looking_crowds, learned } })
     }
 
     /// How many entries are held beside the lanes.
@@ -147,7 +184,7 @@ impl Handover {
             self.look(&news);
             return Fate::Indexed;
         }
-        let domain = domain_of(&news.did);
+        let domain = self.domain_of(&news.did);
         let deferral = &job.source.deferral;
         let admission = deferral.admits(domain.as_deref(), job.round);
         let crowd = domain.as_deref().map(|domain| self.crowds.enter(domain));
@@ -166,21 +203,16 @@ impl Handover {
             }
         }
         self.deferred.inc();
-        let id = entry_id(&job.id);
-        match domain {
-            Some(domain) if is_crowded && admission != Admission::Closed => {
-                deferral.put_off_of(&domain, job.round, id);
-            }
-            _ => deferral.put_off(job.round, id),
-        }
-        Fate::Deferred
+        let domain = domain.filter(|_| is_crowded && admission != Admission::Closed);
+        job.put_off(domain.as_deref());
+        Fate::Deferred(domain)
     }
 
     /// Has the account of a commit looked at, unless it was of late. Nothing waits for it: without room the account's next
     /// commit tries again.
     fn look(&self, news: &AccountNews) {
         self.looked_at.once(&news.did, || {
-            let crowd = domain_of(&news.did).map(|domain| self.looking_crowds.enter(&domain));
+            let crowd = self.domain_of(&news.did).map(|domain| self.looking_crowds.enter(&domain));
             let Ok(place) = Arc::clone(&self.looks).try_acquire_owned() else { return false };
             if matches!(crowd, Some(None)) {
                 return false;
@@ -188,6 +220,11 @@ impl Handover {
             let (keeps, crowd) = (Keeps::Place(place), crowd.flatten());
             self.sender.try_send(Task { keeps, news: news.clone(), crowd }).is_ok()
         });
+    }
+
+    /// Who has to answer for an account, as far as is known: whoever its document named last, or its DID.
+    fn domain_of(&self, did: &str) -> Option<String> {
+        self.learned.of(did).or_else(|| domain_of(did))
     }
 
     /// Free places, once there are enough to read entries again that were put off.
@@ -226,6 +263,32 @@ mod tests {
         assert_eq!(6 + more, 4 + DELAYED * 4);
         room.give_back(36);
         assert_eq!(room.held(), 0);
+    }
+
+    #[test]
+    fn accounts_of_one_domain_have_its_share_whether_it_is_known_before_or_learned() {
+        let (handover, tasks) = Handover::new(32, Counter::default());
+        let looks = Arc::new(Semaphore::new(9));
+        let task = || Task {
+            keeps: Keeps::Place(Arc::clone(&looks).try_acquire_owned().unwrap()),
+            news: AccountNews { did: "did:plc:a".into(), time: String::new(), what: News::Commit },
+            crowd: None,
+        };
+        // The share of what nobody waits for is one of two here.
+        let mut own = [task()];
+        assert!(tasks.places.enter("did:plc:a", "slow.example", &mut own));
+        assert!(tasks.places.enter("did:plc:a", "slow.example", &mut own), "it has its place");
+        assert!(!tasks.places.enter("did:plc:b", "slow.example", &mut [task()]));
+        assert!(
+            !tasks.places.enter("did:plc:c", "other.example", &mut [task(), task()]),
+            "for all or for none"
+        );
+        assert!(tasks.places.enter("did:plc:c", "other.example", &mut [task()]));
+        assert_eq!(handover.domain_of("did:plc:b").as_deref(), Some("slow.example"));
+        assert_eq!(handover.domain_of("did:web:x.example").as_deref(), Some("x.example"));
+        // It was moved: the place of the former domain is free.
+        assert!(tasks.places.enter("did:plc:a", "third.example", &mut own));
+        assert!(tasks.places.enter("did:plc:b", "slow.example", &mut [task()]));
     }
 
     #[test]

@@ -119,6 +119,11 @@ impl<T> Hosts<T> {
         }
     }
 
+    /// Whether a host has answered quickly of late.
+    pub(super) fn is_quick(&self, host: &str) -> bool {
+        self.known.of(host) == Some(true)
+    }
+
     /// How many questions wait.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.values().map(VecDeque::len).sum()

@@ -3,7 +3,7 @@
 //! | step | file |
 //! |---|---|
 //! | a lane hands an entry over once its rows are written, without waiting | [`handover`] |
-//! | without room, or where its domain has its share of it, it is put off and read again later | [`crowd`], [`deferral`] |
+//! | without room, or where its domain has its share of it, it is put off and read again later | [`crowd`], [`learned`], [`deferral`] |
 //! | on B and U, a commit has its account looked at now and then | [`handover`], [`looked_at`] |
 //! | the entries of an account are taken together, and looked at by the window rule | [`account`], [`window`] |
 //! | questions are asked, so many at a time of whom they ask | [`stage`], [`waiting`], [`hosts`] |
@@ -22,6 +22,7 @@ mod directory;
 mod handover;
 mod hosted;
 mod hosts;
+mod learned;
 mod looked_at;
 mod outcomes;
 mod question;

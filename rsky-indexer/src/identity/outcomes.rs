@@ -7,7 +7,7 @@ use rsky_common::clock::now_ms;
 use super::account::Account;
 use super::actors::{Handles, Known};
 use super::hosted::Hosting;
-use super::question::{Answer, Answered, Begun, Failure, Question};
+use super::question::{Answer, Answered, Begun, Failure, Peer, Question};
 use super::stage::Stage;
 use super::waiting::{Ready, Turn};
 use crate::acks::{Death, Fate};
@@ -31,6 +31,12 @@ impl Stage {
             match outcome {
                 Ok(Answer::Next(step)) => {
                     let peer = self.asker.peer(&did, &step);
+                    if let Peer::Host(domain) = &peer
+                        && !self.may_wait_for(&did, domain)
+                    {
+                        self.put_off_crowded(&did, domain);
+                        continue;
+                    }
                     let begun = Some(Begun { question, step, began_ms });
                     self.waiting.ready(Ready { did, begun }, peer);
                 }
@@ -56,6 +62,22 @@ impl Stage {
         self.write(known, &mut fresh).await;
         self.cache.learn(news).await;
         self.look(fresh).await;
+    }
+
+    /// Whether an account may wait for a host that its document names: hosts that are not known to be quick have their shares
+    /// of what is in hand.
+    fn may_wait_for(&mut self, did: &str, domain: &str) -> bool {
+        let places = &self.tasks.places;
+        self.waiting.is_quick(domain)
+            || self.accounts.get_mut(did).is_none_or(|account| account.enter(did, domain, places))
+    }
+
+    /// The domain has its share: the account's entries stay pending, and are read again when half of that is free.
+    fn put_off_crowded(&mut self, did: &str, domain: &str) {
+        let Some(account) = self.accounts.remove(did) else { return };
+        let jobs = account.put_off(domain);
+        self.metrics.handle_deferred.inc_by(u64::try_from(jobs.len()).unwrap_or(0));
+        self.done.extend(jobs);
     }
 
     fn take_failure(&mut self, did: String, question: Question, failure: Failure, fresh: &mut Vec<String>) {

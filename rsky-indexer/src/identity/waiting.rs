@@ -113,6 +113,11 @@ impl Waiting {
         }
     }
 
+    /// Whether a host that documents name has answered quickly of late.
+    pub(super) fn is_quick(&self, host: &str) -> bool {
+        self.hosts.is_quick(host)
+    }
+
     /// Whether the directory could be asked one more question at a time.
     fn has_place(&self) -> bool {
         self.asked < self.places

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rsky_testnet::servers::Redis;
 
-use crate::accounts::{T0, World, account, identity, profile};
+use crate::accounts::{T0, World, account, document, identity, profile};
 use crate::load::{Moments, like};
 use crate::process::{
     LIVE, add, assert_no_dead_letters, count, length, pending, pending_of, wait_drained, wait_until,
@@ -240,5 +240,37 @@ fn a_domain_of_very_many_silent_accounts_holds_up_itself_alone() {
     wait_drained(&redis, LIVE);
     let letters = i64::try_from(SILENT).unwrap();
     assert_eq!(length(&redis, "firehose_live_dlq"), letters);
+    indexer.assert_metric("indexer_handle_entries", &[], 0);
+}
+
+/// More accounts of the directory than there are places for entries, whose handles all lie in one silent domain, before
+/// others whose handles lie in a domain that answers at once.
+#[test]
+fn handles_of_very_many_accounts_in_one_silent_domain_hold_up_themselves_alone() {
+    const SILENT: usize = 500;
+    const ACCOUNTS: usize = 100;
+    let (redis, db, world) = (Redis::start().unwrap(), Db::new("one_handle_domain"), World::new());
+    let silent = std::net::TcpListener::bind("127.1.0.1:0").unwrap();
+    let closed = std::net::TcpListener::bind("127.2.0.2:0").unwrap().local_addr().unwrap();
+    let handle = silent.local_addr().unwrap().to_string();
+    let slow: Vec<String> = (0..SILENT).map(|number| format!("did:plc:s{number}")).collect();
+    slow.iter().for_each(|did| world.directory.set_document(document(did, &handle)));
+    (0..ACCOUNTS)
+        .for_each(|number| world.directory.set_document(document(&did(number), &closed.to_string())));
+    add(&redis, LIVE, &slow.iter().map(|did| identity(did, T0)).collect::<Vec<_>>());
+    add(&redis, LIVE, &(0..ACCOUNTS).map(|number| identity(&did(number), T0)).collect::<Vec<_>>());
+    // Nobody stands in for DNS and HTTPS.
+    let settings = [("INDEXER_HANDLE_QUEUE", "40"), ("HANDLE_RESOLVER_URL", "")];
+    let indexer = world.indexer(&redis.url(), db.url(), &settings);
+    // Their handles lead nowhere, which is an answer.
+    let others = || count(&db, "actor WHERE did LIKE 'did:plc:w%'");
+    wait_until("all others have their rows", || others() == i64::try_from(ACCOUNTS).unwrap());
+    assert!(length(&redis, LIVE) > i64::try_from(SILENT / 2).unwrap(), "{}", length(&redis, LIVE));
+    assert!(indexer.metric("indexer_handle_deferred_total", &[]) > 0);
+    // Those of the domain have their turn when it answers at once: here, by refusing them.
+    drop(silent);
+    wait_drained(&redis, LIVE);
+    assert_eq!(count(&db, "actor WHERE did LIKE 'did:plc:s%'"), i64::try_from(SILENT).unwrap());
+    assert_no_dead_letters(&redis);
     indexer.assert_metric("indexer_handle_entries", &[], 0);
 }
