@@ -1,5 +1,6 @@
 //! What a run does, by variables of the environment: with its seed, all that is needed to repeat it.
 
+use rsky_testnet::daemon::Daemon;
 use rsky_testnet::network::world::{Mix, Serving, Trouble, WorldOptions};
 use rsky_testnet::servers::Generation;
 
@@ -19,6 +20,8 @@ pub struct Plan {
     pub events: [u64; 2],
     /// Accounts that are deleted at the end.
     pub departures: usize,
+    /// Whether indexers are killed.
+    pub strikes: bool,
 }
 
 /// What happens to Redis and Postgres.
@@ -43,6 +46,7 @@ impl Plan {
             trouble: trouble(&said(TROUBLE).unwrap_or_else(|| "all".to_owned())),
             events: [1500, 2500],
             departures: 1,
+            strikes: true,
         };
         let said = [SEED, GENERATION, SERVERS, TROUBLE]
             .map(|name| said(name).map(|value| format!("{name}={value} ")));
@@ -51,10 +55,19 @@ impl Plan {
         plan
     }
 
-    /// A world of half the size in another generation, and nothing else goes wrong.
+    /// A world of half the size in another generation, and little goes wrong: where nothing is left of what was deleted, what is
+    /// delivered again may bring it back for a moment (docs/RELIABILITY.md, "Open").
     pub fn of_generation(generation: Generation) -> Self {
         let (servers, trouble) = (Servers::Stay, Vec::new());
-        Self { seed: 20_261_129, generation, servers, trouble, events: [700, 1000], departures: 1 }
+        Self {
+            seed: 20_261_129,
+            generation,
+            servers,
+            trouble,
+            events: [700, 1000],
+            departures: 1,
+            strikes: false,
+        }
     }
 
     /// The world: small enough for the test command, and with what is rare happening often.
@@ -74,6 +87,13 @@ impl Plan {
 
     pub fn serving(&self) -> Serving {
         Serving { trouble: self.trouble.clone(), ..Serving::default() }
+    }
+
+    /// Kills an indexer, which is started again.
+    pub fn strike(&self, indexer: &mut Daemon) {
+        if self.strikes {
+            indexer.kill_and_restart();
+        }
     }
 
     pub fn moments(&self) -> Moments {
