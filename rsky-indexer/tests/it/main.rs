@@ -46,6 +46,7 @@ mod interrupted_look;
 mod killed_between_steps;
 mod left_quotes;
 mod narrow_claims;
+mod nul_characters;
 mod one_slow_row;
 mod outcome_of_stream_order;
 mod processes_side_by_side;

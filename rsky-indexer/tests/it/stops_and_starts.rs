@@ -241,3 +241,17 @@ fn check_records_reads_standard_input_and_files() {
     assert_eq!(ran.code, Some(1));
     assert!(ran.err.contains("/nonexistent/x"), "{}", ran.err);
 }
+
+/// As the other daemons: nothing could be asked of anybody.
+#[test]
+fn without_root_certificates_it_says_so_and_stops() {
+    let (redis, db) = (Redis::start().unwrap(), Db::new("no_roots"));
+    let settings = [
+        ("INDEXER_HANDLE_CONCURRENCY", "4"),
+        ("SSL_CERT_FILE", "/nowhere/certificates.pem"),
+        ("SSL_CERT_DIR", "/nowhere"),
+    ];
+    let mut indexer = Indexer::start(&redis.url(), db.url(), &settings);
+    assert_eq!(indexer.exit_code(), Some(1));
+    assert!(indexer.log().contains("root certificates"), "{}", indexer.log());
+}
