@@ -9,6 +9,8 @@ use redis::Value;
 use rsky_common::atproto::syntax::is_did;
 use rsky_common::clock::{millis, now_ms};
 use rsky_common::redis::consumer::{Consumer, Entry};
+use rsky_common::redis::dead_letters::cut_note;
+use rsky_common::redis::page::{Most, Pages, STEP};
 use rsky_common::redis::startup::ensure_group;
 use rsky_common::redis::{LinkError, RedisLink};
 use rsky_common::runtime::backoff::jittered;
@@ -25,8 +27,8 @@ use crate::outcome::Class;
 use crate::put_off::Tried;
 use crate::sizes::MOST_PAYLOAD;
 
-/// Most entries of a read.
-const COUNT: usize = 250;
+/// How much is read at a time. Those who write to the stream may be others, and their entries of any size.
+pub const PAGE: Most = Most { entries: 250, bytes: 1 << 20 };
 /// How long a read waits for the first entry; the longest that the priority stream is not looked at.
 pub const BLOCK: Duration = Duration::from_millis(200);
 /// For how long an entry is put off while its account is on its way with another.
@@ -40,6 +42,8 @@ pub struct Intake {
     pub link: RedisLink,
     /// The consumer on each stream: priority, normal.
     pub consumers: [Consumer; 2],
+    /// Their pages.
+    pub pages: [Pages; 2],
     /// Places for jobs of each.
     pub places: [Arc<Semaphore>; 2],
     /// The dispatcher.
@@ -130,7 +134,7 @@ impl Intake {
     }
 
     fn free(&self, queue: Queue) -> usize {
-        self.places(queue).available_permits().min(COUNT)
+        self.places(queue).available_permits().min(PAGE.entries)
     }
 
     async fn wait_for_place(&self, queue: Queue) -> Result<usize, LinkError> {
@@ -148,8 +152,20 @@ impl Intake {
         if count == 0 {
             return Ok(0);
         }
-        let entries = self.consumer(queue).read_new(&mut self.link, count, block).await?;
+        let mut entries = self.read(queue, ">", count).await?;
+        if entries.is_empty() {
+            entries = self.consumer(queue).read_new(&mut self.link, STEP.min(count), block).await?;
+        }
         self.deal(queue, entries).await
+    }
+
+    async fn read(&mut self, queue: Queue, after: &str, room: usize) -> Result<Vec<Entry>, LinkError> {
+        let [priority, normal] = &mut self.pages;
+        let pages = match queue {
+            Queue::Priority => priority,
+            Queue::Normal => normal,
+        };
+        Ok(pages.read_at_most(&mut self.link, after, room).await?.entries)
     }
 
     async fn read_own_pending(&mut self, queue: Queue) -> Result<(), LinkError> {
@@ -157,7 +173,7 @@ impl Intake {
         let (mut after, mut found) = ("0".to_owned(), 0);
         loop {
             let count = self.wait_for_place(queue).await?;
-            let entries = consumer.read_pending(&mut self.link, &after, count).await?;
+            let entries = self.read(queue, &after, count).await?;
             let Some(last) = entries.last() else { break };
             last.id.clone_into(&mut after);
             found += entries.len();
@@ -174,7 +190,7 @@ impl Intake {
             let consumer = self.consumer(queue);
             let mut start = "0-0".to_owned();
             while !self.stop.is_cancelled() && self.free(queue) > 0 {
-                let count = self.free(queue);
+                let count = self.free(queue).min(STEP);
                 let claimed = consumer.claim_stale(&mut self.link, self.claim_idle, &start, count).await?;
                 let dealt = self.deal(queue, claimed.entries).await?;
                 self.metrics.claimed.inc_by(u64::try_from(dealt).unwrap_or(0));
@@ -217,7 +233,11 @@ impl Intake {
                 Arc::clone(self.places(queue)).acquire_owned().await.map_err(|_| LinkError::Stopped)?;
             let Tried { attempts, suspected, read_up_to } = Tried::of(&entry);
             let has_body = !entry.fields.is_empty();
-            let payload = entry.take_field(FIELD_REPO).unwrap_or_default();
+            let mut payload = entry.take_field(FIELD_REPO).unwrap_or_default();
+            let size = payload.len();
+            // What is kept of one that is none waits until there is room for its letter.
+            payload.truncate(MOST_PAYLOAD);
+            payload.shrink_to_fit();
             let mut job = Job {
                 queue,
                 id: entry.id,
@@ -240,11 +260,12 @@ impl Intake {
                 self.ledger.settle(job, Verdict::Done).await;
                 continue;
             }
-            let payload = job.payload.clone();
-            if payload.len() > MOST_PAYLOAD {
-                self.bury(job, format!("an entry of {} bytes", payload.len())).await;
+            if size > MOST_PAYLOAD {
+                let cut = cut_note(MOST_PAYLOAD, size);
+                self.bury(job, format!("an entry of {size} bytes{cut}")).await;
                 continue;
             }
+            let payload = job.payload.clone();
             match parse_backfill(&payload) {
                 Ok(event) if is_did(&event.did) => {
                     job.did = event.did.into_owned();

@@ -8,6 +8,7 @@ use rsky_common::admin::{Admin, Health, Readiness, Status, StreamNames};
 use rsky_common::identity::{DidResolver, DocumentCache, ResolverConfig};
 use rsky_common::net;
 use rsky_common::postgres::PostgresServer;
+use rsky_common::redis::page::Pages;
 use rsky_common::redis::startup::{StartupError, check_eviction};
 use rsky_common::redis::{
     Gate, GateConfig, LinkError, RedisFigures, RedisLink, RedisServer, StreamWriter, overview,
@@ -28,7 +29,7 @@ use crate::delayed::Delayed;
 use crate::dispatch::Dispatcher;
 use crate::download::host_key;
 use crate::indexed::Indexed;
-use crate::intake::{BLOCK, Intake};
+use crate::intake::{BLOCK, Intake, PAGE};
 use crate::job::InFlight;
 use crate::known::Known;
 use crate::ledger::{Settings, Writing, ledger};
@@ -186,6 +187,7 @@ fn spawn_stages(
     stages.spawn("dispatcher", dispatcher.run());
     let intake = Intake {
         link: link("intake").blocking(BLOCK),
+        pages: config.consumers().map(|consumer| Pages::new(consumer, PAGE)),
         consumers,
         places,
         jobs,

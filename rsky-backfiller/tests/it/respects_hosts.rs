@@ -161,3 +161,20 @@ async fn silent_directories_of_single_accounts_hold_up_nobody_else() {
     wait_until("the others are queued", || counts(&redis).len() == healthy.len() && left(&redis) == 40);
     assert_eq!(dead(&redis).len(), 0);
 }
+
+/// A relay lists forty million repositories; asked for each of them, it would refuse us.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_host_that_lists_repositories_is_not_asked_for_them() {
+    let hosts = Hosts::start().await;
+    let redis = Redis::start().unwrap();
+    let relay = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    relay.set_nonblocking(true).unwrap();
+    let car = |number| Bytes::from(synthetic::car(&did(number), 3, 10, &synthetic::key(1)));
+    let dids: Vec<String> = (0..20).map(|number| hosts.add(number, Host::Car(car(number)), 1)).collect();
+    queue(&redis, &format!("http://{}", relay.local_addr().unwrap()), &dids);
+    let mut backfiller = Backfiller::start(&redis.url(), &hosts.url(), &[]);
+    wait_until("all are settled", || left(&redis) == 0);
+    assert_eq!(backfiller.class("queued"), 20.0);
+    assert_eq!(relay.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    assert_eq!(backfiller.terminate(), Some(0));
+}

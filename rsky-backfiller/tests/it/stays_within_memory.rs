@@ -315,3 +315,24 @@ async fn two_million_records() {
     let (peak, bound) = peak_within(std::time::Duration::from_secs(1800), 1, 2_000_000, 20, &settings).await;
     assert!(peak <= bound, "{peak} {bound}");
 }
+
+/// Entries that are none, each of a mebibyte, while there is no room for their letters: nothing of them is kept but a beginning.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_entries_of_the_repository_stream() {
+    let hosts = Hosts::start().await;
+    let redis = Redis::start().unwrap();
+    let mut client = redis.client().unwrap();
+    let large = format!(r#"{{"did":"{}","status":"{}"}}"#, did(1), "x".repeat(1 << 20));
+    (0..240).for_each(|_| drop(client.command(&["XADD", "repo_backfill", "*", "repo", &large]).unwrap()));
+    let car = synthetic::car(&did(2), 3, 10, &synthetic::key(1));
+    let good = hosts.add(2, Host::Car(car.into()), 1);
+    queue(&redis, &hosts.url(), [&good]);
+    let settings = [("BACKFILLER_CONCURRENCY", "1"), ("DLQ_MAX_LEN", "10")];
+    let mut backfiller = Backfiller::start(&redis.url(), &hosts.url(), &settings);
+    wait_until("the one behind them is fetched", || backfiller.class("queued") == 1.0);
+    let bound = backfiller.metric("backfiller_memory_bound_bytes", "").unwrap() as u64;
+    let peak = backfiller.peak_memory();
+    assert!(peak <= bound, "{peak} {bound}");
+    assert!(peak < 120 << 20, "{peak}: half of what the entries take");
+    assert_eq!(backfiller.terminate(), Some(0));
+}

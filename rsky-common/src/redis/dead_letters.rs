@@ -29,6 +29,11 @@ pub struct DeadLetter {
     source_id: String,
 }
 
+/// What says in an error text that only so much of a payload stands in the letter, which is not put back then.
+pub fn cut_note(kept: usize, whole: usize) -> String {
+    format!("{CUT}{kept} of {whole} bytes)")
+}
+
 impl DeadLetter {
     /// A dead letter. `field` is the field the payload had (or would have had) in its stream; `reason` is one of a
     /// closed set of words, the label of the metric that counts it; `error` says what happened; `source_id` is the
@@ -37,7 +42,7 @@ impl DeadLetter {
         let kept = prefix(payload, PAYLOAD_MAX);
         let mut error = prefix(error, ERROR_MAX).to_owned();
         if kept.len() < payload.len() {
-            error.push_str(&format!("{CUT}{} of {} bytes)", kept.len(), payload.len()));
+            error.push_str(&cut_note(kept.len(), payload.len()));
         }
         Self {
             field,

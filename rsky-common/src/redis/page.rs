@@ -43,7 +43,8 @@ pub struct Pages {
 const PAGE: &str = r"
 local page, bytes, after = {}, 0, ARGV[6]
 while #page < tonumber(ARGV[3]) and bytes < tonumber(ARGV[4]) do
-    local read = redis.pcall('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', ARGV[5], 'STREAMS', KEYS[1], after)
+    local some = math.min(tonumber(ARGV[5]), tonumber(ARGV[3]) - #page)
+    local read = redis.pcall('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', some, 'STREAMS', KEYS[1], after)
     if read and read.err then
         if #page == 0 then return read end
         break
@@ -54,7 +55,7 @@ while #page < tonumber(ARGV[3]) and bytes < tonumber(ARGV[4]) do
         if after ~= '>' then after = entry[1] end
         for _, part in ipairs(entry[2] or {}) do bytes = bytes + #part end
     end
-    if #found < tonumber(ARGV[5]) then break end
+    if #found < some then break end
 end
 return page";
 
@@ -70,8 +71,22 @@ impl Pages {
     /// # Errors
     /// Redis' or the connection's; `NOGROUP` when stream or group is gone.
     pub async fn read(&mut self, link: &mut RedisLink, after: &str) -> Result<Page, LinkError> {
+        self.read_at_most(link, after, self.most.entries).await
+    }
+
+    /// As [`Pages::read`], of no more entries than there is room for now, at least one.
+    ///
+    /// # Errors
+    /// As [`Pages::read`].
+    pub async fn read_at_most(
+        &mut self,
+        link: &mut RedisLink,
+        after: &str,
+        room: usize,
+    ) -> Result<Page, LinkError> {
+        let room = room.clamp(1, self.most.entries.max(1));
         if self.may_run_scripts {
-            match self.by_script(link, after).await {
+            match self.by_script(link, after, room).await {
                 Err(LinkError::Redis(error)) if refuses_scripts(&error) => {
                     warn!("Redis runs no scripts for us ({error}): {STEP} entries are read at a time");
                     self.may_run_scripts = false;
@@ -79,11 +94,12 @@ impl Pages {
                 read => return read,
             }
         }
-        let entries = self.consumer.read_pending(link, after, STEP).await?;
-        Ok(Page { full: entries.len() >= STEP, entries })
+        let step = STEP.min(room);
+        let entries = self.consumer.read_pending(link, after, step).await?;
+        Ok(Page { full: entries.len() >= step, entries })
     }
 
-    async fn by_script(&self, link: &mut RedisLink, after: &str) -> Result<Page, LinkError> {
+    async fn by_script(&self, link: &mut RedisLink, after: &str, room: usize) -> Result<Page, LinkError> {
         let mut command = cmd("EVAL");
         command
             .arg(PAGE)
@@ -91,10 +107,10 @@ impl Pages {
             .arg(&self.consumer.stream)
             .arg(&self.consumer.group)
             .arg(&self.consumer.name);
-        command.arg(self.most.entries).arg(self.most.bytes).arg(STEP).arg(after);
+        command.arg(room).arg(self.most.bytes).arg(STEP).arg(after);
         let entries = entries(link.query::<Value>(&command).await?)?;
         let bytes: usize = entries.iter().map(Entry::size).sum();
-        Ok(Page { full: entries.len() >= self.most.entries || bytes >= self.most.bytes, entries })
+        Ok(Page { full: entries.len() >= room || bytes >= self.most.bytes, entries })
     }
 }
 
