@@ -13,6 +13,7 @@ mod status;
 mod text;
 mod verdict;
 mod view;
+mod visitors;
 
 pub use board::{Board, Bound, HostTrouble, Hosts, Lag, Level, Note, StreamNames};
 pub use health::{Health, Readiness, STARTING};

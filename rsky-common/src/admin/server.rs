@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::metrics::registry;
 use super::samples::{EVERY, Samples};
 use super::view::View;
+use super::visitors::Door;
 use super::{Health, Status, page};
 use crate::config::{Environment, Shown, Variable, shown};
 use crate::runtime::memory::resident_bytes;
@@ -110,7 +111,7 @@ impl Admin {
         tokio::select! {
             () = stop.cancelled() => Ok(()),
             () = take_samples(samples) => Ok(()),
-            served = axum::serve(listener, router) => served.context("serve the admin pages"),
+            served = axum::serve(Door::new(listener), router) => served.context("serve the admin pages"),
         }
     }
 }
