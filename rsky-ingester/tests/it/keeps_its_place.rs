@@ -40,6 +40,17 @@ async fn another_way_to_write_the_host_goes_on_where_it_stopped() {
     }
 }
 
+/// Zero would ask for everything that the relay still has.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_no_cursor_asks_without_one() {
+    let network = relay().await;
+    let redis = Redis::start().unwrap();
+    let mut ingester = start(&redis, &network.url());
+    wait_until("it reads", || length(&redis, "firehose_live") == 20);
+    assert_eq!(network.relay().control().cursors(), [None]);
+    assert_eq!(ingester.terminate(), Some(0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_ingesters_of_one_relay_write_everything_once_and_say_so() {
     const FRAMES: u64 = 3_000;
