@@ -89,3 +89,54 @@ fn printed(binary: &str, command: &str) -> Result<String> {
     print.arg(command);
     servers::run(print, LIMIT)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::path::Path;
+
+    use super::*;
+
+    /// Functions, and the names of files, below a folder.
+    fn names(folder: &Path, found: &mut HashSet<String>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                names(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.insert(path.file_stem().unwrap().to_string_lossy().into_owned());
+                let text = fs::read_to_string(&path).unwrap();
+                let functions = text.split("fn ").skip(1).filter_map(|rest| rest.split(['(', '<']).next());
+                found.extend(functions.map(str::to_owned));
+            }
+        }
+    }
+
+    /// A promise names the test that attacks it; one that was renamed or taken out attacks nothing.
+    #[test]
+    fn every_test_that_a_promise_names_is_there() {
+        let mut found = HashSet::new();
+        for folder in ["rsky-common", "rsky-ingester", "rsky-backfiller", "rsky-indexer", "rsky-testnet"] {
+            for part in ["src", "tests"] {
+                names(&workspace().join(folder).join(part), &mut found);
+            }
+        }
+        for (document, section, least) in
+            [("RELIABILITY.md", "\n## Adversity", 120), ("ARCHITECTURE.md", "\n## Invariants", 15)]
+        {
+            let text = fs::read_to_string(workspace().join("docs").join(document)).unwrap();
+            let (_, after) = text.split_once(section).expect("the section is there");
+            let own = after.split_once("\n## ").map_or(after, |(own, _)| own);
+            let named: HashSet<&str> = own
+                .split('`')
+                .filter(|word| word.matches('_').count() > 1)
+                .filter(|word| {
+                    word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+                })
+                .collect();
+            assert!(named.len() >= least, "{document} names {} tests", named.len());
+            let missing: Vec<&&str> = named.iter().filter(|name| !found.contains(**name)).collect();
+            assert!(missing.is_empty(), "{document}: {missing:?}");
+        }
+    }
+}
