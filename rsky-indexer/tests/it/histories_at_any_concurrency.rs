@@ -9,12 +9,13 @@ use std::fmt;
 use rsky_indexer::engine::Notifications;
 use rsky_testnet::servers::{Generation, Redis};
 
-use crate::histories::{Content, Stream, all_rows, apply_one_by_one, differences, mute_threads, world_of};
+use crate::histories::{Stream, all_rows, apply_one_by_one, differences, mute_threads, world_of};
 use crate::process::{Indexer, LIVE, add, assert_no_dead_letters, block_on, wait_drained};
 use crate::support::Db;
+use crate::worlds::Content;
 
 /// Worlds of a normal run.
-const WORLDS: usize = 40;
+const WORLDS: usize = 34;
 /// Worlds that are told in one stream.
 const MOST_AT_ONCE: usize = 200;
 

@@ -18,6 +18,7 @@ mod load;
 mod process;
 mod repositories;
 mod support;
+mod worlds;
 
 mod as_if_sequential;
 mod editions;
