@@ -58,8 +58,9 @@ impl<'c> Known<'c> {
 
     /// A wave has stored this.
     pub(super) fn store(&mut self, uri: &'c str, cid: &'c str, rev: &'c str) {
-        let stored = Stored { cid: cid.into(), rev: Some(rev.into()), recorded: true };
-        self.records.insert(Cow::Borrowed(uri), stored);
+        // Where the database keeps no revs, none decides within a batch, either.
+        let rev = (self.rev != RevMode::None).then(|| rev.into());
+        self.records.insert(Cow::Borrowed(uri), Stored { cid: cid.into(), rev, recorded: true });
     }
 
     /// A wave has deleted this.

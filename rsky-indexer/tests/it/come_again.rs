@@ -6,7 +6,7 @@ use rsky_testnet::servers::{Generation, Redis};
 use crate::entries::{
     FOLLOW, POST, POST_GATE, Scribe, THREAD_GATE, about, post, post_gate, quote, reply, thread_gate, uri,
 };
-use crate::process::{Indexer, LIVE, add, assert_no_dead_letters, read_and_vanish, wait_drained};
+use crate::process::{Indexer, LIVE, add, assert_no_dead_letters, count, read_and_vanish, wait_drained};
 use crate::support::Db;
 
 const AUTHOR: &str = "did:plc:author";
@@ -128,5 +128,24 @@ fn what_was_hidden_stays_hidden_after_a_kill() {
         wait_drained(&redis, LIVE);
         assert_eq!(flags(&db), judged, "{generation:?}");
         assert_no_dead_letters(&redis);
+    }
+}
+
+/// A deletion comes again after the record was created anew. Where records have revs it is late; where they have none nothing
+/// says so, and it takes the record away: whether the three come in one batch or one after the other.
+#[test]
+fn a_deletion_that_comes_again_does_the_same_in_one_batch() {
+    for (generation, left) in [(Generation::D, 1), (Generation::B, 1), (Generation::U, 0)] {
+        for batch in ["1", "400"] {
+            let (redis, db) = (Redis::start().unwrap(), Db::of(generation, "deleted_again"));
+            let mut scribe = Scribe::live();
+            let deletion = scribe.delete(AUTHOR, POST, "p");
+            let entries = [deletion.clone(), scribe.create(AUTHOR, POST, "p", post("anew")), deletion];
+            add(&redis, LIVE, &entries);
+            let _indexer = Indexer::start(&redis.url(), db.url(), &[("INDEXER_BATCH_SIZE", batch)]);
+            wait_drained(&redis, LIVE);
+            assert_eq!(count(&db, "post"), left, "{generation:?}, batches of {batch}");
+            assert_no_dead_letters(&redis);
+        }
     }
 }
