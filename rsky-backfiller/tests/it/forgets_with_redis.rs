@@ -65,7 +65,7 @@ async fn a_repository_in_parts_is_written_again_when_the_server_between_them_is_
     read.take(&redis);
     let (records, ended) = &read.0[&account];
     assert_eq!((records.len(), *ended), (RECORDS, true), "{}", backfiller.log());
-    assert_eq!(backfiller.class("queued"), 1.0);
+    backfiller.assert_class("queued", 1.0);
     assert_eq!(backfiller.terminate(), Some(0));
 }
 

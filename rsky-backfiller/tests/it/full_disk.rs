@@ -93,7 +93,8 @@ fn all_files_together_take_no_more_than_they_may() {
             redis.command(&["DEL", "firehose_backfill"]).unwrap();
             left(&redis) == 0
         });
-        assert_eq!((backfiller.class("queued"), backfiller.class("local_failure")), (12.0, 0.0));
+        backfiller.assert_class("queued", 12.0);
+        backfiller.assert_class("local_failure", 0.0);
         assert_eq!(dead(&redis).len(), 0);
     });
 }

@@ -80,11 +80,11 @@ pub async fn settle_all(hosts: &Hosts, settings: &[(&str, &str)]) {
     }
     assert_eq!(counts.len(), expected.len(), "nothing of the others is in the output");
     for class in ["gone", "deactivated", "takendown", "suspended"] {
-        assert_eq!(backfiller.class(class), of(Fate::Done(class)) as f64, "{class}");
+        backfiller.assert_class(class, of(Fate::Done(class)) as f64);
     }
     // Being told to wait is no failure: three of each round said so twice, one says so for ever.
     let rounds = of(Fate::Kept) as f64;
-    assert_eq!(backfiller.class("rate_limited"), 7.0 * rounds);
+    backfiller.assert_class("rate_limited", 7.0 * rounds);
     let bound = backfiller.metric("backfiller_memory_bound_bytes", "").unwrap();
     println!("peak {} MiB of {} MiB", backfiller.peak_memory() >> 20, bound as u64 >> 20);
     assert!((backfiller.peak_memory() as f64) < bound);

@@ -56,6 +56,9 @@ fn run(moves: usize, says: &'static str) -> (usize, usize, f64) {
     let backfiller = Backfiller::start(&redis.url(), &directory, &[]);
     queue(&redis, &directory, [did.as_str()]);
     wait_until("it is fetched", || left(&redis) == 0);
+    // What is acknowledged is counted a moment later.
+    let ended = || ["queued", "gone", "deactivated"].map(|class| backfiller.class(class)).iter().sum::<f64>();
+    wait_until("it is counted", || ended() == 1.0);
     assert_eq!(dead(&redis).len(), 0);
     let queued = events(&redis).iter().filter(|event| event["type"] == "create").count();
     (moving.asked.load(Ordering::SeqCst), queued, backfiller.class("gone") + backfiller.class("deactivated"))

@@ -53,7 +53,7 @@ async fn documents_are_shared_in_redis() {
     let backfiller = Backfiller::start(&redis.url(), &hosts.url(), &own);
     wait_until("both are queued", || left(&redis) == 0);
     assert_eq!((counts(&redis).len(), dead(&redis).len()), (2, 0));
-    assert_eq!(backfiller.class("bad_signature"), 0.0);
+    backfiller.assert_class("bad_signature", 0.0);
     let key = format!("identity:{fresh}");
     let stored = redis.command(&["GET", &key]).unwrap().as_text().unwrap();
     let stored: serde_json::Value = serde_json::from_str(&stored).unwrap();
@@ -94,7 +94,7 @@ async fn passes_over_by(database: &Database) {
     wait_until("all are settled", || left(&redis) == 0);
     let requests = |did: &str| hosts.requests(did);
     assert_eq!(all.map(requests), [1, 2, 2, 1, 1]);
-    assert_eq!(backfiller.class("unchanged"), 1.0);
+    backfiller.assert_class("unchanged", 1.0);
     // Lost commits are not seen in actor_sync.
     let entry = format!(r#"{{"did":"{queued}","host":"{}","rev":"{listed}"}}"#, hosts.url());
     redis.command(&["XADD", "repo_backfill_priority", "*", "repo", &entry]).unwrap();
@@ -109,7 +109,7 @@ async fn passes_over_by(database: &Database) {
     queue(&redis, &hosts.url(), &dids);
     wait_until("all are settled", || left(&redis) == 0);
     assert_eq!(all.map(requests), [2, 3, 3, 1, 2]);
-    assert_eq!(backfiller.class("unchanged"), 2.0);
+    backfiller.assert_class("unchanged", 2.0);
     assert_eq!(backfiller.terminate(), Some(0));
 
     // A database without the table hides nothing.

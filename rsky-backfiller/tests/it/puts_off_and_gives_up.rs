@@ -96,7 +96,8 @@ async fn a_new_key_is_found_and_an_unchanged_repository_is_not_fetched_again() {
     let entry = format!(r#"{{"did":"{changing}","host":"{}","rev":"{}"}}"#, hosts.url(), synthetic::REV);
     redis.command(&["XADD", "repo_backfill", "*", "repo", &entry]).unwrap();
     wait_until("it is passed over", || left(&redis) == 0);
-    assert_eq!((hosts.requests(&changing), backfiller.class("unchanged")), (asked, 1.0));
+    backfiller.assert_class("unchanged", 1.0);
+    assert_eq!(hosts.requests(&changing), asked);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -119,10 +120,10 @@ async fn entries_that_are_none_and_dids_that_are_not_registered() {
     let mut backfiller = Backfiller::start(&redis.url(), &hosts.url(), &[("MAX_ATTEMPTS", "1")]);
     wait_until("all are settled", || left(&redis) == 0);
     wait_until("all have their letter", || length(&redis, "repo_backfill_dlq") == 9);
-    assert_eq!(backfiller.class("bad_entry"), 6.0);
-    assert_eq!(backfiller.class("gone"), 1.0, "the listing host says so");
-    assert_eq!(backfiller.class("unresolvable"), 2.0);
-    assert_eq!(backfiller.class("directory_error"), 1.0);
+    backfiller.assert_class("bad_entry", 6.0);
+    backfiller.assert_class("gone", 1.0);
+    backfiller.assert_class("unresolvable", 2.0);
+    backfiller.assert_class("directory_error", 1.0);
     assert_eq!(backfiller.terminate(), Some(0));
 }
 

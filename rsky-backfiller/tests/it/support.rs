@@ -44,6 +44,12 @@ impl Backfiller {
     pub fn class(&self, class: &str) -> f64 {
         self.metric("backfiller_outcomes_total", &format!("\"{class}\"")).unwrap()
     }
+
+    /// Waits until so many tries have ended in a class: what is acknowledged is counted a moment later.
+    #[track_caller]
+    pub fn assert_class(&self, class: &str, count: f64) {
+        wait_until(&format!("{count} tries have ended as {class}"), || self.class(class) == count);
+    }
 }
 
 impl Deref for Backfiller {

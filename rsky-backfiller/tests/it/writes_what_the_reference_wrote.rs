@@ -117,7 +117,7 @@ async fn the_corpus_gives_the_recorded_stream() {
         expected.map(|(name, reason)| (format!("{:a<32}", format!("did:plc:{name}")), reason.to_owned()));
     assert_eq!(dead.into_iter().collect::<Vec<_>>(), expected);
     for (class, count) in [("deactivated", 1.0), ("takendown", 1.0), ("gone", 1.0), ("queued", 82.0)] {
-        assert_eq!(backfiller.class(class), count, "{class}");
+        backfiller.assert_class(class, count);
     }
     // DECISIONS 2: an empty repository has its repo event.
     ours.retain(|did, (creates, repos)| {
