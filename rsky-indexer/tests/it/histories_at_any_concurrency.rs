@@ -15,7 +15,7 @@ use crate::support::Db;
 use crate::worlds::Content;
 
 /// Worlds of a normal run.
-const WORLDS: usize = 34;
+const WORLDS: usize = 24;
 /// Worlds that are told in one stream.
 const MOST_AT_ONCE: usize = 200;
 
