@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 /// How long at least it is remembered, unless too many others are learned meanwhile. What is forgotten is asked of the
 /// directory once more.
 const REMEMBERED: Duration = Duration::from_secs(600);
-/// Accounts of a generation: both together take 8 MiB at most, with the longest domains.
+/// Accounts of a generation: both together take 12 MiB at most, with the longest domains.
 const MOST: usize = 20_000;
+/// Longest domain that is remembered, in bytes: the longest that DNS has. The host of a PDS is whatever a document says.
+const MOST_BYTES: usize = 253;
 
 /// Domains of accounts, these as hashes with a key that nobody knows. Clones share them.
 #[derive(Debug, Clone, Default)]
@@ -35,6 +37,9 @@ impl Default for Generations {
 impl Learned {
     /// This domain has to answer for the account.
     pub(super) fn note(&self, did: &str, domain: &str) {
+        if domain.len() > MOST_BYTES {
+            return;
+        }
         let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
         if generations.young.len() >= MOST || generations.since.elapsed() > REMEMBERED {
             generations.old = std::mem::take(&mut generations.young);
@@ -63,6 +68,8 @@ mod tests {
         learned.note("a", "one.example");
         learned.clone().note("a", "two.example");
         assert_eq!(learned.of("a").as_deref(), Some("two.example"));
+        learned.note("long", &"x".repeat(MOST_BYTES + 1));
+        assert_eq!(learned.of("long"), None, "no name of a host is as long");
         (0..3 * MOST).for_each(|number| learned.note(&number.to_string(), "x.example"));
         assert_eq!(learned.of("a"), None);
         let generations = learned.generations.lock().unwrap();
