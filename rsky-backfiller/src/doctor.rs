@@ -7,8 +7,6 @@ use rsky_common::doctor::groups::Watched;
 use rsky_common::doctor::{self, Doctor, Finding, authority, host, server};
 use rsky_common::net;
 use rsky_common::postgres::PostgresServer;
-use rsky_common::runtime::Planned as _;
-use rsky_common::runtime::{MemoryLimit, daemon};
 use rsky_common::wire::names::FIREHOSE_GROUP;
 
 use crate::NAME;
@@ -17,35 +15,15 @@ use crate::reconcile::Reconciler;
 
 /// Runs the checks.
 pub fn run(environment: Environment) -> ExitCode {
-    match Config::read(environment) {
-        Ok(config) => {
-            let config = config.within(MemoryLimit::detect());
-            doctor::run(NAME, |doctor| Box::pin(look(config, doctor)))
-        }
-        Err(error) => daemon::refuse(NAME, &error),
-    }
+    doctor::run(NAME, Config::read(environment), |config, doctor| Box::pin(look(config, doctor)))
 }
 
 async fn look(config: Config, mut doctor: Doctor) -> Doctor {
-    for notice in &config.notices {
-        doctor.note(&Finding::look("settings", notice.as_str(), "correct or remove it"));
-    }
-    doctor.note(&host::memory(config.memory.as_ref()));
+    let https = net::build(config.outbound.client());
+    let client = doctor.begin(&config.notices, config.memory.as_ref(), https);
     doctor.note(&directory(&config));
-    match net::build(config.outbound.client()) {
-        Ok(client) => {
-            doctor.note(&Finding::fine("https", "root certificates are there"));
-            if let Some(plc) = &config.plc {
-                doctor.check("plc", host::answers("plc", &client, plc.clone())).await;
-            }
-        }
-        Err(error) => {
-            doctor.note(&Finding::broken(
-                "https",
-                error.to_string(),
-                "install root certificates (ca-certificates)",
-            ));
-        }
+    if let (Some(client), Some(plc)) = (&client, &config.plc) {
+        doctor.check("plc", host::answers("plc", client, plc.clone())).await;
     }
     let redis = server::look(&mut doctor, &config.common.redis_url, config.common.redis_allow_eviction).await;
     if let Some(mut redis) = redis {

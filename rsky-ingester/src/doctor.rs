@@ -12,8 +12,7 @@ use rsky_common::config::Environment;
 use rsky_common::doctor::groups::Watched;
 use rsky_common::doctor::{self, Doctor, Finding, host, server};
 use rsky_common::redis::errors::explain;
-use rsky_common::runtime::Planned as _;
-use rsky_common::runtime::{CancellationToken, MemoryLimit, daemon};
+use rsky_common::runtime::CancellationToken;
 use rsky_common::wire::names::{FIREHOSE_GROUP, LABEL_GROUP, LISTING_DONE, REPO_BACKFILL_GROUP};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
@@ -35,32 +34,12 @@ const SAID: usize = 200;
 
 /// Runs the checks.
 pub fn run(environment: Environment) -> ExitCode {
-    match Config::read(environment) {
-        Ok(config) => {
-            let config = config.within(MemoryLimit::detect());
-            doctor::run(NAME, |doctor| Box::pin(look(config, doctor)))
-        }
-        Err(error) => daemon::refuse(NAME, &error),
-    }
+    doctor::run(NAME, Config::read(environment), |config, doctor| Box::pin(look(config, doctor)))
 }
 
 async fn look(config: Config, mut doctor: Doctor) -> Doctor {
-    for notice in config.notices() {
-        doctor.note(&Finding::look("settings", notice.as_str(), "correct or remove it"));
-    }
-    doctor.note(&host::memory(config.memory_plan.as_ref()));
-    match http::client() {
-        Ok(client) => {
-            doctor.note(&Finding::fine("https", "root certificates are there"));
-            hosts(&config, &client, &mut doctor).await;
-        }
-        Err(error) => {
-            doctor.note(&Finding::broken(
-                "https",
-                error.to_string(),
-                "install root certificates (ca-certificates)",
-            ));
-        }
+    if let Some(client) = doctor.begin(config.notices(), config.memory_plan.as_ref(), http::client()) {
+        hosts(&config, &client, &mut doctor).await;
     }
     let redis = server::look(&mut doctor, &config.common.redis_url, config.common.redis_allow_eviction).await;
     if let Some(mut redis) = redis {

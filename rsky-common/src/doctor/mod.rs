@@ -15,8 +15,14 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use reqwest::Client;
+
 use crate::admin::shown;
-use crate::config::Secret;
+use crate::config::{ConfigError, Secret};
+use crate::net::NoHttps;
+use crate::runtime::daemon::{install_crypto, refuse};
+use crate::runtime::memory_plan::Report;
+use crate::runtime::{MemoryLimit, Planned};
 
 /// Longest time for one check.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -100,6 +106,31 @@ impl Doctor {
         drop(writeln!(io::stdout().lock(), "{finding}"));
     }
 
+    /// What every daemon begins with: settings to be corrected, the plan of memory, and whether there are root certificates.
+    /// The client is for the checks that ask somebody.
+    pub fn begin<S: AsRef<str>>(
+        &mut self,
+        notices: &[S],
+        memory: Option<&Report>,
+        https: Result<Client, NoHttps>,
+    ) -> Option<Client> {
+        for notice in notices {
+            self.note(&Finding::look("settings", notice.as_ref(), "correct or remove it"));
+        }
+        self.note(&host::memory(memory));
+        match https {
+            Ok(client) => {
+                self.note(&Finding::fine("https", "root certificates are there"));
+                Some(client)
+            }
+            Err(error) => {
+                let todo = "install root certificates (ca-certificates)";
+                self.note(&Finding::broken("https", error.to_string(), todo));
+                None
+            }
+        }
+    }
+
     /// Makes a check within its time, and tells of what it found.
     pub async fn check(&mut self, about: &str, look: impl Future<Output = Vec<Finding>>) {
         match tokio::time::timeout(TIMEOUT, look).await {
@@ -125,16 +156,21 @@ impl Doctor {
     }
 }
 
-/// Runs the checks of a daemon to their end.
+/// Runs the checks of a daemon to their end: those of its configuration, as it is planned with on this machine.
 #[expect(clippy::print_stderr, reason = "a command for people; nothing is logged here")]
-pub fn run<F, Fut>(daemon: &str, checks: F) -> ExitCode
+pub fn run<C, const N: usize, F, Fut>(daemon: &str, config: Result<C, ConfigError>, checks: F) -> ExitCode
 where
-    F: FnOnce(Doctor) -> Fut,
+    C: Planned<N>,
+    F: FnOnce(C, Doctor) -> Fut,
     Fut: Future<Output = Doctor>,
 {
-    crate::runtime::daemon::install_crypto();
+    let config = match config {
+        Ok(config) => config.within(MemoryLimit::detect()),
+        Err(error) => return refuse(daemon, &error),
+    };
+    install_crypto();
     match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() {
-        Ok(runtime) => runtime.block_on(Box::pin(checks(Doctor::default()))).end(),
+        Ok(runtime) => runtime.block_on(Box::pin(checks(config, Doctor::default()))).end(),
         Err(error) => {
             eprintln!("{daemon} doctor: cannot start the runtime: {error}");
             ExitCode::FAILURE

@@ -8,8 +8,6 @@ use rsky_common::config::Environment;
 use rsky_common::doctor::groups::Watched;
 use rsky_common::doctor::{self, Doctor, Finding, host, server};
 use rsky_common::net;
-use rsky_common::runtime::Planned as _;
-use rsky_common::runtime::{MemoryLimit, daemon};
 
 use crate::config::{Config, Mode};
 use crate::index_repo::fetch::USER_AGENT;
@@ -17,21 +15,14 @@ use crate::pipeline::NAME;
 
 /// Runs the checks.
 pub fn run(environment: Environment) -> ExitCode {
-    match Config::read(environment) {
-        Ok(config) => {
-            let config = config.within(MemoryLimit::detect());
-            doctor::run(NAME, |doctor| Box::pin(look(config, doctor)))
-        }
-        Err(error) => daemon::refuse(NAME, &error),
-    }
+    doctor::run(NAME, Config::read(environment), |config, doctor| Box::pin(look(config, doctor)))
 }
 
 async fn look(config: Config, mut doctor: Doctor) -> Doctor {
-    for notice in &config.notices {
-        doctor.note(&Finding::look("settings", notice.as_str(), "correct or remove it"));
+    let https = net::build(config.outbound.client().user_agent(USER_AGENT));
+    if let Some(client) = doctor.begin(&config.notices, config.memory_plan.as_ref(), https) {
+        accounts(&config, &client, &mut doctor).await;
     }
-    doctor.note(&host::memory(config.memory_plan.as_ref()));
-    network(&config, &mut doctor).await;
     let redis = server::look(&mut doctor, &config.common.redis_url, config.common.redis_allow_eviction).await;
     if let Some(mut redis) = redis {
         let events = config.streams.iter().filter(|_| config.mode != Mode::Label);
@@ -54,20 +45,8 @@ async fn look(config: Config, mut doctor: Doctor) -> Doctor {
     doctor
 }
 
-/// HTTPS, and who is asked about accounts.
-async fn network(config: &Config, doctor: &mut Doctor) {
-    let client = match net::build(config.outbound.client().user_agent(USER_AGENT)) {
-        Ok(client) => client,
-        Err(error) => {
-            doctor.note(&Finding::broken(
-                "https",
-                error.to_string(),
-                "install root certificates (ca-certificates)",
-            ));
-            return;
-        }
-    };
-    doctor.note(&Finding::fine("https", "root certificates are there"));
+/// Who is asked about accounts.
+async fn accounts(config: &Config, client: &reqwest::Client, doctor: &mut Doctor) {
     if config.mode == Mode::Label || config.handle_concurrency == 0 {
         doctor.note(&Finding::fine(
             "accounts",
@@ -76,9 +55,9 @@ async fn network(config: &Config, doctor: &mut Doctor) {
         return;
     }
     if let Some(plc) = &config.plc {
-        doctor.check("plc", host::answers("plc", &client, plc.clone())).await;
+        doctor.check("plc", host::answers("plc", client, plc.clone())).await;
     }
     if let Some(resolver) = &config.handle_resolver {
-        doctor.check("handles", host::answers("handles", &client, resolver.clone())).await;
+        doctor.check("handles", host::answers("handles", client, resolver.clone())).await;
     }
 }
