@@ -227,7 +227,7 @@ fn shape(what: &'static str) -> RedisError {
     ))
 }
 
-fn items(value: Value) -> RedisResult<Vec<Value>> {
+pub(super) fn items(value: Value) -> RedisResult<Vec<Value>> {
     match value {
         Value::Array(items) => Ok(items),
         Value::Nil => Ok(Vec::new()),
@@ -235,7 +235,7 @@ fn items(value: Value) -> RedisResult<Vec<Value>> {
     }
 }
 
-fn text(value: Value) -> RedisResult<String> {
+pub(super) fn text(value: Value) -> RedisResult<String> {
     match value {
         Value::BulkString(bytes) => String::from_utf8(bytes).map_err(|_| shape("an id that is not text")),
         Value::SimpleString(text) => Ok(text),
@@ -263,16 +263,21 @@ pub(super) fn entries(list: Value) -> RedisResult<Vec<Entry>> {
         }
         let mut pair = items(item)?.into_iter();
         let id = text(pair.next().unwrap_or(Value::Nil))?;
-        let mut fields = Vec::new();
-        let mut values = items(pair.next().unwrap_or(Value::Nil))?.into_iter();
-        while let (Some(field), Some(value)) = (values.next(), values.next()) {
-            if let (Value::BulkString(field), Value::BulkString(value)) = (field, value) {
-                fields.push((field, value));
-            }
-        }
-        entries.push(Entry { id, fields });
+        entries.push(Entry { id, fields: fields(pair.next().unwrap_or(Value::Nil))? });
     }
     Ok(entries)
+}
+
+/// Fields and values in turn; none of a body that is gone.
+pub(super) fn fields(list: Value) -> RedisResult<Vec<(Vec<u8>, Vec<u8>)>> {
+    let mut values = items(list)?.into_iter();
+    let mut fields = Vec::with_capacity(values.len() / 2);
+    while let (Some(field), Some(value)) = (values.next(), values.next()) {
+        if let (Value::BulkString(field), Value::BulkString(value)) = (field, value) {
+            fields.push((field, value));
+        }
+    }
+    Ok(fields)
 }
 
 #[cfg(test)]

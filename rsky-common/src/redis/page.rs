@@ -4,11 +4,11 @@
 //! entries may be 350 KB or 4 GB. So a short script on the server reads a few at a time until there is enough. It delivers
 //! entries as the command itself does, and is allowed on a full server, since nothing it runs takes memory.
 
-use redis::{RedisError, Value, cmd};
+use redis::{RedisError, RedisResult, Value, cmd};
 use tracing::warn;
 
 use super::connection::{LinkError, RedisLink};
-use super::consumer::{Consumer, Entry, entries};
+use super::consumer::{Consumer, Entry, fields, items, text};
 
 /// Entries that are read at a time: so many may be beyond the bytes of a page.
 pub const STEP: usize = 4;
@@ -40,20 +40,32 @@ pub struct Pages {
 }
 
 /// An error before the first entry is the page's. After some it is left to the next page: these are delivered.
+///
+/// What it answers is as flat as can be, since the server converts each of its lists and texts: the name of a field, and then of
+/// each entry the id, and either the value of its only field, if that has this name, or its fields and values, or nil if it has
+/// no body.
 const PAGE: &str = r"
-local page, bytes, after = {}, 0, ARGV[6]
-while #page < tonumber(ARGV[3]) and bytes < tonumber(ARGV[4]) do
-    local some = math.min(tonumber(ARGV[5]), tonumber(ARGV[3]) - #page)
+local most, room, step, after = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
+local page, name, count, bytes = { '' }, '', 0, 0
+while count < most and bytes < room do
+    local some = math.min(step, most - count)
     local read = redis.pcall('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', some, 'STREAMS', KEYS[1], after)
     if read and read.err then
-        if #page == 0 then return read end
+        if count == 0 then return read end
         break
     end
     local found = read and read[1] and read[1][2] or {}
-    for _, entry in ipairs(found) do
-        page[#page + 1] = entry
-        if after ~= '>' then after = entry[1] end
-        for _, part in ipairs(entry[2] or {}) do bytes = bytes + #part end
+    for i = 1, #found do
+        local id, parts = found[i][1], found[i][2]
+        for k = 1, parts and #parts or 0 do bytes = bytes + #parts[k] end
+        if count == 0 and parts and #parts == 2 then
+            name = parts[1]
+            page[1] = name
+        end
+        count = count + 1
+        page[2 * count] = id
+        page[2 * count + 1] = parts and #parts == 2 and parts[1] == name and parts[2] or parts
+        if after ~= '>' then after = id end
     end
     if #found < some then break end
 end
@@ -108,10 +120,28 @@ impl Pages {
             .arg(&self.consumer.group)
             .arg(&self.consumer.name);
         command.arg(room).arg(self.most.bytes).arg(STEP).arg(after);
-        let entries = entries(link.query::<Value>(&command).await?)?;
+        let entries = flat(link.query::<Value>(&command).await?)?;
         let bytes: usize = entries.iter().map(Entry::size).sum();
         Ok(Page { full: entries.len() >= room || bytes >= self.most.bytes, entries })
     }
+}
+
+/// The entries of what the script answers.
+fn flat(page: Value) -> RedisResult<Vec<Entry>> {
+    let mut parts = items(page)?.into_iter();
+    let name = match parts.next() {
+        Some(Value::BulkString(name)) => name,
+        _ => Vec::new(),
+    };
+    let mut entries = Vec::with_capacity(parts.len() / 2);
+    while let (Some(id), Some(body)) = (parts.next(), parts.next()) {
+        let fields = match body {
+            Value::BulkString(value) => vec![(name.clone(), value)],
+            list => fields(list)?,
+        };
+        entries.push(Entry { id: text(id)?, fields });
+    }
+    Ok(entries)
 }
 
 /// Whether the server has no such command, or not for this user. The first has no code of its own.

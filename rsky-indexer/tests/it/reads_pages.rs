@@ -57,6 +57,46 @@ fn a_page_ends_with_the_bytes_it_may_have() {
     assert_eq!(block_on(read_all(&redis, "", "0")), [100, 63]);
 }
 
+/// Entries of other writers: a field beside, another name, two of one name, and names and values that are no text.
+#[test]
+fn entries_of_every_form_are_read_as_they_are() {
+    let redis = Redis::start().unwrap();
+    let forms: [&[&str]; 6] = [
+        &["event", "{}"],
+        &["event", "{}", "note", "n"],
+        &["other", "1"],
+        &["event", "a", "event", "b"],
+        &["", ""],
+        &["event", "\u{0}\r\n$3"],
+    ];
+    for first in 0..forms.len() {
+        let stream = format!("s{first}");
+        redis.command(&["XGROUP", "CREATE", &stream, "g", "0", "MKSTREAM"]).unwrap();
+        // Whichever is the first of a page.
+        let (before, from) = forms.split_at(first);
+        for form in from.iter().chain(before) {
+            let mut command = vec!["XADD", &stream, "*"];
+            command.extend(*form);
+            redis.command(&command).unwrap();
+        }
+        let read = |after: &str| {
+            let after = after.to_owned();
+            let server = RedisServer::new(&Secret::new(redis.url())).unwrap();
+            let consumer = Consumer { stream: stream.clone(), group: "g".to_owned(), name: "a".to_owned() };
+            block_on(async move {
+                let mut link = server.link("test", Readiness::unheard(), &CancellationToken::new());
+                Pages::new(consumer, MOST).read(&mut link, &after).await.unwrap().entries
+            })
+        };
+        let expected: Vec<Vec<(Vec<u8>, Vec<u8>)>> = (from.iter().chain(before))
+            .map(|form| form.chunks(2).map(|pair| (pair[0].into(), pair[1].into())).collect())
+            .collect();
+        let new = read(">");
+        assert_eq!(new.iter().map(|entry| entry.fields.clone()).collect::<Vec<_>>(), expected);
+        assert_eq!(read("0"), new);
+    }
+}
+
 #[test]
 fn a_user_who_may_run_no_scripts_reads_small_pages() {
     let redis = Redis::start().unwrap();
