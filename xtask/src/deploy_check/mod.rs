@@ -5,6 +5,7 @@
 //! images and the wiring, and not the official images. Everything is kept under `target/deploy-check`.
 
 mod browser;
+mod compile;
 mod containers;
 mod engine;
 mod layer;
@@ -38,7 +39,8 @@ const LIMIT: Duration = Duration::from_secs(900);
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Only the steps whose names begin so (units, compose, prometheus, pages, package, systemd, stack, offline)
+    /// Only the steps whose names begin so (units, compose, prometheus, pages, package, systemd, stack, offline; and compile,
+    /// which takes as long as a release build and so runs only when it is named)
     #[arg(value_name = "STEP")]
     only: Vec<String>,
     /// Take the binaries in this folder instead of building them in release mode
@@ -69,20 +71,28 @@ const STEPS: &[Step] = &[
     ("offline", offline::offline),
 ];
 
+/// Those that run only when they are named.
+const ON_DEMAND: &[Step] = &[("compile", |_| compile::compiled())];
+
+/// Whether a step was asked for.
+fn is_wanted(name: &str, only: &[String]) -> bool {
+    only.iter().any(|only| name.starts_with(only.as_str()))
+        || only.is_empty() && ON_DEMAND.iter().all(|(step, _)| *step != name)
+}
+
 /// Runs all steps, also after one has failed.
 ///
 /// # Errors
 /// A step failed, or was skipped where `CI` is set.
 pub(crate) fn deploy_check(options: &Options) -> Result<()> {
     take_binaries_from(options.binaries.as_deref());
-    build_release(&["rsky-ingester", "rsky-backfiller", "rsky-indexer", "rsky-testnet"])?;
+    if STEPS.iter().any(|(name, _)| is_wanted(name, &options.only)) {
+        build_release(&["rsky-ingester", "rsky-backfiller", "rsky-indexer", "rsky-testnet"])?;
+    }
     let binaries = binaries();
     let strict = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
     let mut bad = Vec::new();
-    for (name, run) in STEPS {
-        if !options.only.is_empty() && !options.only.iter().any(|only| name.starts_with(only.as_str())) {
-            continue;
-        }
+    for (name, run) in STEPS.iter().chain(ON_DEMAND).filter(|(name, _)| is_wanted(name, &options.only)) {
         let started = Instant::now();
         let outcome = run(&binaries);
         let took = format!("{:.1} s", started.elapsed().as_secs_f64());
@@ -99,8 +109,9 @@ pub(crate) fn deploy_check(options: &Options) -> Result<()> {
             }
         }
     }
+    let compile = if is_wanted("compile", &options.only) { "" } else { "a compile inside the image, " };
     println!(
-        "not run here: the official images of Redis, Postgres and Prometheus, Grafana, a compile inside the image, Compose v2"
+        "not run here: the official images of Redis, Postgres and Prometheus, Grafana, {compile}Compose v2"
     );
     if bad.is_empty() { Ok(()) } else { bail!("{} failed or were skipped", bad.join(", ")) }
 }

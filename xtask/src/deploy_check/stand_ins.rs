@@ -21,14 +21,7 @@ const POSTGRES: &str = include_str!("postgres-entrypoint.sh");
 
 /// Makes them.
 pub(super) fn make(engine: &Engine, root: &Path, binaries: &Path) -> Result<()> {
-    if run(engine.docker(["image", "inspect", BASE])).is_err() {
-        let archive = place()?.join("root.tar");
-        let mut tar = words(["tar", "--exclude=./var/cache/apt", "--exclude=./var/lib/apt/lists", "-C"]);
-        tar.arg(root).arg("-cf").arg(&archive).arg(".");
-        run(tar)?;
-        run(engine.docker(["import", &archive.display().to_string(), BASE])).context("import the root")?;
-        fs::remove_file(archive)?;
-    }
+    base(engine, root)?;
     let folder = place()?.join("stand-ins");
     fs::create_dir_all(folder.join("binaries"))?;
     fs::write(folder.join("Dockerfile"), DOCKERFILE)?;
@@ -40,6 +33,19 @@ pub(super) fn make(engine: &Engine, root: &Path, binaries: &Path) -> Result<()> 
     fs::copy(root.join(certificates), folder.join("binaries/ca-certificates.crt"))?;
     for (target, name) in IMAGES {
         build(engine, &folder, target, name, &[])?;
+    }
+    Ok(())
+}
+
+/// Makes the base.
+pub(super) fn base(engine: &Engine, root: &Path) -> Result<()> {
+    if run(engine.docker(["image", "inspect", BASE])).is_err() {
+        let archive = place()?.join("root.tar");
+        let mut tar = words(["tar", "--exclude=./var/cache/apt", "--exclude=./var/lib/apt/lists", "-C"]);
+        tar.arg(root).arg("-cf").arg(&archive).arg(".");
+        run(tar)?;
+        run(engine.docker(["import", &archive.display().to_string(), BASE])).context("import the root")?;
+        fs::remove_file(archive)?;
     }
     Ok(())
 }
