@@ -36,6 +36,9 @@ pub(crate) struct WorldArguments {
     /// Accounts that are deleted by the last events.
     #[arg(long, default_value_t = 1)]
     departures: usize,
+    /// Mean milliseconds between two events of the stream, in the world's own time.
+    #[arg(long, default_value_t = 200)]
+    pace_ms: u64,
     /// Proportions: as on the production network, or with what is rare there happening often.
     #[arg(long, value_enum, default_value_t = MixName::Natural)]
     mix: MixName,
@@ -58,6 +61,7 @@ impl WorldArguments {
             labels: self.labels,
             hosts: self.hosts,
             departures: self.departures,
+            pace_ms: self.pace_ms,
             mix: match self.mix {
                 MixName::Natural => Mix::Natural,
                 MixName::Dense => Mix::Dense,

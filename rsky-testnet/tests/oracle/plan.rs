@@ -8,6 +8,10 @@ const SEED: &str = "RSKY_WORLD_SEED";
 const GENERATION: &str = "RSKY_WORLD_GENERATION";
 const SERVERS: &str = "RSKY_WORLD_SERVERS";
 const TROUBLE: &str = "RSKY_WORLD_TROUBLE";
+const HOURS: &str = "RSKY_WORLD_HOURS";
+
+/// Milliseconds between two events of a stream that is to last hours.
+const PACE_MS: u64 = 2000;
 
 /// How a run goes.
 #[derive(Clone, Debug)]
@@ -18,6 +22,11 @@ pub struct Plan {
     pub trouble: Vec<Trouble>,
     /// Events of the history, and of the stream.
     pub events: [u64; 2],
+    pub accounts: usize,
+    /// Milliseconds between two events of the stream, in the world's own time.
+    pub pace_ms: u64,
+    /// How often each daemon is killed while the stream is read and indexed.
+    pub rounds: u64,
     /// Accounts that are deleted at the end.
     pub departures: usize,
     /// Whether indexers are killed.
@@ -39,16 +48,22 @@ impl Plan {
     /// What the environment says, for this test; what it does not say is as in the test command.
     pub fn of_environment(test: &str) -> Self {
         let said = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let plan = Self {
+        let mut plan = Self {
             seed: said(SEED).map_or(20_261_129, |seed| seed.parse().expect("a seed is a number")),
             generation: said(GENERATION).map_or(Generation::D, |name| generation(&name)),
             servers: said(SERVERS).map_or(Servers::Killed, |name| servers(&name)),
             trouble: trouble(&said(TROUBLE).unwrap_or_else(|| "all".to_owned())),
             events: [1500, 2500],
+            accounts: 60,
+            pace_ms: 200,
+            rounds: 2,
             departures: 1,
             strikes: true,
         };
-        let said = [SEED, GENERATION, SERVERS, TROUBLE]
+        if let Some(hours) = said(HOURS) {
+            plan.last(hours.parse().expect("a number of hours"));
+        }
+        let said = [SEED, GENERATION, SERVERS, TROUBLE, HOURS]
             .map(|name| said(name).map(|value| format!("{name}={value} ")));
         let said: String = said.into_iter().flatten().collect();
         println!("{plan:?}; to repeat: {said}cargo test --workspace --test oracle {test}");
@@ -65,22 +80,40 @@ impl Plan {
             servers,
             trouble,
             events: [700, 1000],
+            accounts: 60,
+            pace_ms: 200,
+            rounds: 2,
             departures: 1,
             strikes: false,
         }
+    }
+
+    /// A stream of so many hours of the world's time, with kills in each of them.
+    fn last(&mut self, hours: u64) {
+        let live = hours * 3_600_000 / PACE_MS;
+        self.events = [live / 3, live];
+        self.accounts = 60 + 10 * hours as usize;
+        self.pace_ms = PACE_MS;
+        self.rounds = hours.max(2);
+    }
+
+    /// Most events between two kills in the part of the stream that each round has: `of_hundred` of it.
+    pub fn between_kills(&self, of_hundred: u64) -> i64 {
+        (self.events[1] * of_hundred / 100 / self.rounds.max(1)) as i64
     }
 
     /// The world: small enough for the test command, and with what is rare happening often.
     pub fn world(&self) -> WorldOptions {
         WorldOptions {
             seed: self.seed,
-            accounts: 60,
+            accounts: self.accounts,
             history: self.events[0],
             live: self.events[1],
             overlap: 120,
             labels: 80,
             mix: Mix::Dense,
             departures: self.departures,
+            pace_ms: self.pace_ms,
             ..WorldOptions::default()
         }
     }

@@ -66,12 +66,12 @@ fn run(plan: &Plan) {
     // The stream and the labels.
     rig.begin_setbacks(&mut moments);
     let mut ingester = rig.start("ingester", &[]);
-    for _ in 0..2 {
-        let at = rig.added(LIVE) + moments.below(900);
+    for _ in 0..plan.rounds {
+        let at = rig.added(LIVE) + moments.below(plan.between_kills(72));
         rig.wait("the stream is read", |rig| rig.added(LIVE) >= at || stream_is_read(rig));
         ingester.kill_and_restart();
         rig.set_redis_back(&mut moments);
-        let at = rig.added(LIVE) - rig.length(LIVE) + moments.below(500);
+        let at = rig.added(LIVE) - rig.length(LIVE) + moments.below(plan.between_kills(40));
         rig.wait("the stream is indexed", |rig| {
             rig.added(LIVE) - rig.length(LIVE) >= at || (stream_is_read(rig) && rig.length(LIVE) == 0)
         });

@@ -21,6 +21,8 @@ pub struct WorldOptions {
     pub mix: Mix,
     /// Accounts that end with their last event: deleted, their repositories gone.
     pub departures: usize,
+    /// Mean milliseconds between two events of the stream in the world's own time, at least 1.
+    pub pace_ms: u64,
     /// Whose time the events have.
     pub time: Time,
 }
@@ -48,6 +50,7 @@ impl Default for WorldOptions {
             hosts: 3,
             mix: Mix::Natural,
             departures: 1,
+            pace_ms: 200,
             time: Time::OfTheWorld,
         }
     }

@@ -16,8 +16,8 @@ use rsky_common::clock::{iso, now_us};
 const BEGIN: u64 = 1_767_225_600_000_000;
 /// The history takes so many microseconds, two months.
 const HISTORY: u64 = 60 * 86_400 * 1_000_000;
-/// Mean microseconds between two live events.
-const PACE: u64 = 200_000;
+/// A day between two events is the slowest world.
+const MOST_PACE_MS: u64 = 86_400_000;
 /// Reposts that likes may come through.
 const REPOSTS: usize = 1024;
 
@@ -120,7 +120,10 @@ impl World {
             return None;
         }
         self.number += 1;
-        let pace = if self.is_history() { HISTORY / (self.options.history + 1) } else { PACE };
+        let pace = match self.is_history() {
+            true => HISTORY / (self.options.history + 1),
+            false => self.options.pace_ms.clamp(1, MOST_PACE_MS) * 1000,
+        };
         // At least so far apart that keys and revisions never meet.
         let next = self.micros + 1000 + pace / 2 + self.rng.below(pace as usize) as u64;
         self.micros = match self.options.time {
