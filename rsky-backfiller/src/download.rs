@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use reqwest::header;
 use reqwest::{Client, Response};
-use rsky_common::net::{Outbound, Refused, asked_to_wait, exhausted, refusal};
+use rsky_common::net::{Outbound, Refused, asked_to_wait, beginning, exhausted, refusal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 use url::Url;
@@ -243,20 +243,10 @@ fn shown(error: &reqwest::Error) -> String {
     if text.is_empty() { "no answer".to_owned() } else { text }
 }
 
-async fn refused_answer(mut answer: Response, patience: Duration) -> Failure {
+async fn refused_answer(answer: Response, patience: Duration) -> Failure {
     let status = answer.status().as_u16();
     let wait = asked_to_wait(answer.headers());
-    let mut body = Vec::new();
-    let read = async {
-        while let Ok(Some(piece)) = answer.chunk().await {
-            body.extend_from_slice(piece.get(..piece.len().min(ERROR_BODY)).unwrap_or_default());
-            if body.len() >= ERROR_BODY {
-                break;
-            }
-        }
-    };
-    // What has come by then is what there is to look at.
-    let _in_time = timeout(patience, read).await.is_ok();
+    let body = beginning(answer, ERROR_BODY, patience).await;
     let said = Refusal::parse(&body);
     let class = of_answer(status, &said);
     let error = format!("HTTP {status} {} {}", said.name, said.message);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, bail};
 use bytes::Bytes;
 use reqwest::{Client, Response, StatusCode, header};
-use rsky_common::net::{self, Outbound, refusal};
+use rsky_common::net::{self, Outbound, beginning, refusal};
 use rsky_common::repo::StoreLimits;
 use serde::Deserialize;
 use tokio::sync::mpsc;
@@ -121,19 +121,9 @@ impl Fetcher {
     }
 
     /// What the PDS said instead.
-    async fn refused(&self, mut answer: Response) -> Failure {
+    async fn refused(&self, answer: Response) -> Failure {
         let status = answer.status();
-        let mut body = Vec::new();
-        let read = async {
-            while let Ok(Some(piece)) = answer.chunk().await {
-                body.extend_from_slice(piece.get(..piece.len().min(ERROR_BODY)).unwrap_or_default());
-                if body.len() >= ERROR_BODY {
-                    break;
-                }
-            }
-        };
-        // What has come by then is what there is to look at.
-        let _in_time = timeout(self.limits.stall, read).await.is_ok();
+        let body = beginning(answer, ERROR_BODY, self.limits.stall).await;
         let (said, is_about_account) = describe(status, &body);
         let error = if is_about_account { NotGivenOut(said).into() } else { anyhow!(said) };
         // Those that the reference's retryXrpc tries again.
