@@ -8,6 +8,7 @@
 //! server when this process dies, even by SIGKILL.
 
 pub mod install;
+mod launch;
 mod pgbouncer;
 mod ports;
 mod postgres;

@@ -1,18 +1,17 @@
 //! A private PgBouncer before a cluster.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
+use super::install;
+use super::launch::{Folder, Launch, until_it_answers};
 use super::postgres::{Cluster, Database, sql};
 use super::process::{Process, User, command};
-use super::{install, ports, workdir};
 
 /// How long it may take until it answers.
 const START_LIMIT: Duration = Duration::from_secs(30);
-/// New ports tried when somebody else was faster.
-const PORT_ATTEMPTS: u32 = 5;
 
 /// How a pooler is started; see [`PgBouncer::builder`].
 #[derive(Clone, Debug)]
@@ -44,16 +43,8 @@ impl PgBouncerBuilder {
         let program = install::pgbouncer()?;
         // It refuses to run as root, as Postgres does.
         let user = User::for_postgres()?;
-        let directory = workdir::fresh("pgbouncer", user.as_ref())?;
-        let mut pooler = PgBouncer { builder: self, program, user, directory, port: 0, process: None };
-        for _ in 1..PORT_ATTEMPTS {
-            pooler.port = ports::free_port()?;
-            match pooler.launch() {
-                Err(_) if pooler.lost_its_port() => {}
-                done => return done.map(|()| pooler),
-            }
-        }
-        bail!("no port could be kept in {PORT_ATTEMPTS} attempts")
+        let folder = Folder::make(None, "pgbouncer", user.as_ref())?;
+        PgBouncer { builder: self, program, user, folder, port: 0, process: None }.launch()
     }
 }
 
@@ -63,7 +54,7 @@ pub struct PgBouncer {
     builder: PgBouncerBuilder,
     program: PathBuf,
     user: Option<User>,
-    directory: PathBuf,
+    folder: Folder,
     port: u16,
     process: Option<Process>,
 }
@@ -88,29 +79,6 @@ impl PgBouncer {
         format!("postgres://postgres@127.0.0.1:{}/{}", self.port, database.name)
     }
 
-    fn launch(&mut self) -> Result<()> {
-        let file = self.directory.join("pgbouncer.ini");
-        std::fs::write(&file, self.configuration())?;
-        let mut server = command(&self.program, self.user.as_ref());
-        server.current_dir("/").arg(&file);
-        let log = self.directory.join("pgbouncer.log");
-        let process = self.process.insert(Process::spawn(server, &log)?);
-        let deadline = Instant::now() + START_LIMIT;
-        let url = format!("postgres://postgres@127.0.0.1:{}/postgres", self.port);
-        loop {
-            if let Some(status) = process.exited()? {
-                bail!("PgBouncer ended at start ({status}): {}", process.log_tail(5));
-            }
-            match sql(&url, "SELECT 1") {
-                Ok(_) => return Ok(()),
-                Err(error) if Instant::now() > deadline => {
-                    return Err(error.context(format!("PgBouncer does not answer: {}", process.log_tail(5))));
-                }
-                Err(_) => std::thread::sleep(Duration::from_millis(20)),
-            }
-        }
-    }
-
     fn configuration(&self) -> String {
         let PgBouncerBuilder { server: (host, port), user, settings } = &self.builder;
         let mut lines = vec![
@@ -128,20 +96,34 @@ impl PgBouncer {
         lines.join("\n") + "\n"
     }
 
-    fn lost_its_port(&mut self) -> bool {
-        self.process.take().is_some_and(|process| process.log_tail(10).contains("Address already in use"))
-    }
-
     /// Directory of its settings and log.
     pub fn directory(&self) -> &Path {
-        &self.directory
+        self.folder.path()
+    }
+}
+
+impl Launch for PgBouncer {
+    fn launch_on(&mut self, port: u16) -> Result<()> {
+        self.port = port;
+        let file = self.folder.path().join("pgbouncer.ini");
+        std::fs::write(&file, self.configuration())?;
+        let mut server = command(&self.program, self.user.as_ref());
+        server.current_dir("/").arg(&file);
+        let log = self.folder.path().join("pgbouncer.log");
+        let process = self.process.insert(Process::spawn(server, &log)?);
+        let url = format!("postgres://postgres@127.0.0.1:{port}/postgres");
+        until_it_answers("PgBouncer", process, START_LIMIT, || sql(&url, "SELECT 1").is_ok())
+    }
+
+    fn process(&mut self) -> &mut Option<Process> {
+        &mut self.process
     }
 }
 
 impl Drop for PgBouncer {
     fn drop(&mut self) {
+        // It must have ended before its folder goes.
         self.process = None;
-        drop(std::fs::remove_dir_all(&self.directory));
     }
 }
 

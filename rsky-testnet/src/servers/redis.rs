@@ -1,20 +1,19 @@
 //! A private Redis server.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
+use super::install;
+use super::launch::{Folder, Launch, until_it_answers};
 use super::process::{Process, Signal, command};
 use super::resp::{RespClient, Value};
-use super::{install, ports, workdir};
 
 /// How long a server may take until it answers.
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// How long a server may take to end after SIGTERM.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
-/// New ports tried when somebody else was faster.
-const PORT_ATTEMPTS: u32 = 5;
 
 /// How a server is started; see [`Redis::builder`].
 #[derive(Clone, Debug)]
@@ -65,23 +64,8 @@ impl RedisBuilder {
     /// Redis is missing and cannot be installed, or does not answer within 30 s; the message has the end of its log.
     pub fn start(self) -> Result<Redis> {
         let program = install::redis_server()?;
-        let temporary = self.directory.is_none();
-        let directory = match &self.directory {
-            Some(directory) => {
-                std::fs::create_dir_all(directory)?;
-                directory.canonicalize()?
-            }
-            None => workdir::fresh("redis", None)?,
-        };
-        let mut redis = Redis { builder: self, program, directory, temporary, port: 0, process: None };
-        for _ in 1..PORT_ATTEMPTS {
-            redis.port = ports::free_port()?;
-            match redis.launch() {
-                Err(_) if redis.lost_its_port() => {}
-                done => return done.map(|()| redis),
-            }
-        }
-        bail!("no port could be kept in {PORT_ATTEMPTS} attempts")
+        let folder = Folder::make(self.directory.as_deref(), "redis", None)?;
+        Redis { builder: self, program, folder, port: 0, process: None }.launch()
     }
 }
 
@@ -90,8 +74,7 @@ impl RedisBuilder {
 pub struct Redis {
     builder: RedisBuilder,
     program: PathBuf,
-    directory: PathBuf,
-    temporary: bool,
+    folder: Folder,
     port: u16,
     process: Option<Process>,
 }
@@ -124,7 +107,7 @@ impl Redis {
 
     /// Directory of data and log.
     pub fn directory(&self) -> &Path {
-        &self.directory
+        self.folder.path()
     }
 
     /// A connection for commands; every reply has to come within 10 s.
@@ -155,7 +138,7 @@ impl Redis {
     /// Stops the server if it runs, and starts it on the same port with the same data.
     pub fn restart(&mut self) -> Result<()> {
         self.stop()?;
-        self.launch()
+        self.run()
     }
 
     /// Freezes the server: connections stay open, nothing answers (SIGSTOP).
@@ -168,43 +151,41 @@ impl Redis {
         self.process.as_mut().context("Redis is not running")?.signal(Signal::Cont)
     }
 
-    fn launch(&mut self) -> Result<()> {
+    fn run(&mut self) -> Result<()> {
         let mut server = command(&self.program, None);
+        let directory = self.folder.path();
         let port = self.port.to_string();
-        server.current_dir(&self.directory).args(["--port", &port, "--bind", "127.0.0.1", "--save", ""]);
+        server.current_dir(directory).args(["--port", &port, "--bind", "127.0.0.1", "--save", ""]);
         server.args(["--daemonize", "no"]);
-        server.arg("--dir").arg(&self.directory);
+        server.arg("--dir").arg(directory);
         for (name, value) in &self.builder.settings {
             server.arg(format!("--{name}")).arg(value);
         }
-        let process = self.process.insert(Process::spawn(server, &self.directory.join("redis.log"))?);
-        let deadline = Instant::now() + START_LIMIT;
-        loop {
-            if let Some(status) = process.exited()? {
-                bail!("Redis ended at start ({status}): {}", process.log_tail(5));
-            }
-            match ping(self.port) {
-                Some(Value::Data(pong)) if pong == b"PONG" => return Ok(()),
-                Some(Value::Error(_)) if !self.builder.wait_for_loading => return Ok(()),
-                _ if Instant::now() > deadline => {
-                    bail!("Redis does not answer after {START_LIMIT:?}: {}", process.log_tail(5));
-                }
-                _ => std::thread::sleep(Duration::from_millis(5)),
-            }
-        }
+        let process = self.process.insert(Process::spawn(server, &directory.join("redis.log"))?);
+        let (port, waits) = (self.port, self.builder.wait_for_loading);
+        until_it_answers("Redis", process, START_LIMIT, || match ping(port) {
+            Some(Value::Data(pong)) => pong == b"PONG",
+            Some(Value::Error(_)) => !waits,
+            _ => false,
+        })
+    }
+}
+
+impl Launch for Redis {
+    fn launch_on(&mut self, port: u16) -> Result<()> {
+        self.port = port;
+        self.run()
     }
 
-    fn lost_its_port(&mut self) -> bool {
-        self.process.take().is_some_and(|process| process.log_tail(10).contains("Address already in use"))
+    fn process(&mut self) -> &mut Option<Process> {
+        &mut self.process
     }
 }
 
 impl Drop for Redis {
     fn drop(&mut self) {
+        // It must have ended before its folder goes.
         self.process = None;
-        if self.temporary {
-            drop(std::fs::remove_dir_all(&self.directory));
-        }
     }
 }
 

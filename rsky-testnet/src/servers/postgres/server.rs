@@ -1,13 +1,13 @@
 //! The server process of a cluster.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::super::install::{self, PostgresPrograms};
+use super::super::launch::{Folder, Launch, until_it_answers};
 use super::super::process::{Process, Signal, User, command, run};
-use super::super::{ports, workdir};
 use super::database::{Cluster, Database};
 use super::psql::sql_within;
 
@@ -19,8 +19,6 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 const SMART_LIMIT: Duration = Duration::from_secs(5);
 /// How long a fast shutdown (checkpoint included) may take before the processes are killed.
 const FAST_LIMIT: Duration = Duration::from_secs(30);
-/// New ports tried when somebody else was faster.
-const PORT_ATTEMPTS: u32 = 5;
 /// Longest socket directory whose socket path (`/.s.PGSQL.65535`) still fits the kernel's 107 bytes.
 const MAX_SOCKET_DIR: usize = 90;
 
@@ -61,26 +59,10 @@ impl PostgresBuilder {
     pub fn start(self) -> Result<Postgres> {
         let programs = install::postgres()?;
         let user = User::for_postgres()?;
-        let temporary = self.directory.is_none();
-        let directory = match &self.directory {
-            Some(directory) => {
-                std::fs::create_dir_all(directory)?;
-                workdir::prepare(directory, user.as_ref())?;
-                directory.canonicalize()?
-            }
-            None => workdir::fresh("postgres", user.as_ref())?,
-        };
-        let mut postgres =
-            Postgres { builder: self, programs, user, directory, temporary, port: 0, process: None };
+        let folder = Folder::make(self.directory.as_deref(), "postgres", user.as_ref())?;
+        let postgres = Postgres { builder: self, programs, user, folder, port: 0, process: None };
         postgres.initdb()?;
-        for _ in 1..PORT_ATTEMPTS {
-            postgres.port = ports::free_port()?;
-            match postgres.launch() {
-                Err(_) if postgres.lost_its_port() => {}
-                done => return done.map(|()| postgres),
-            }
-        }
-        bail!("no port could be kept in {PORT_ATTEMPTS} attempts")
+        postgres.launch()
     }
 }
 
@@ -90,8 +72,7 @@ pub struct Postgres {
     builder: PostgresBuilder,
     programs: PostgresPrograms,
     user: Option<User>,
-    directory: PathBuf,
-    temporary: bool,
+    folder: Folder,
     port: u16,
     process: Option<Process>,
 }
@@ -130,7 +111,7 @@ impl Postgres {
 
     /// Directory of data and log.
     pub fn directory(&self) -> &Path {
-        &self.directory
+        self.folder.path()
     }
 
     /// The cluster for those who only create databases in it.
@@ -169,7 +150,7 @@ impl Postgres {
     /// Stops the server (fast) if it runs, and starts it on the same port with the same data.
     pub fn restart(&mut self) -> Result<()> {
         self.stop_fast()?;
-        self.launch()
+        self.run()
     }
 
     /// Freezes the server and its backends: connections stay open, nothing answers (SIGSTOP).
@@ -191,7 +172,7 @@ impl Postgres {
     }
 
     fn data(&self) -> PathBuf {
-        self.directory.join("data")
+        self.folder.path().join("data")
     }
 
     fn initdb(&self) -> Result<()> {
@@ -227,39 +208,35 @@ impl Postgres {
         settings
     }
 
-    fn launch(&mut self) -> Result<()> {
+    fn run(&mut self) -> Result<()> {
         let mut server = command(&self.programs.postgres, self.user.as_ref());
         server.current_dir("/").arg("-D").arg(self.data()).args(["-p", &self.port.to_string()]);
         for (name, value) in self.settings() {
             server.arg("-c").arg(format!("{name}={value}"));
         }
         let url = self.url();
-        let process = self.process.insert(Process::spawn(server, &self.directory.join("postgres.log"))?);
-        let deadline = Instant::now() + START_LIMIT;
-        loop {
-            if let Some(status) = process.exited()? {
-                bail!("Postgres ended at start ({status}): {}", process.log_tail(5));
-            }
-            match sql_within(&url, "SELECT 1", Duration::from_secs(10)) {
-                Ok(_) => return Ok(()),
-                Err(error) if Instant::now() > deadline => {
-                    return Err(error.context(format!("Postgres does not answer: {}", process.log_tail(5))));
-                }
-                Err(_) => std::thread::sleep(Duration::from_millis(20)),
-            }
-        }
+        let log = self.folder.path().join("postgres.log");
+        let process = self.process.insert(Process::spawn(server, &log)?);
+        until_it_answers("Postgres", process, START_LIMIT, || {
+            sql_within(&url, "SELECT 1", Duration::from_secs(10)).is_ok()
+        })
+    }
+}
+
+impl Launch for Postgres {
+    fn launch_on(&mut self, port: u16) -> Result<()> {
+        self.port = port;
+        self.run()
     }
 
-    fn lost_its_port(&mut self) -> bool {
-        self.process.take().is_some_and(|process| process.log_tail(10).contains("Address already in use"))
+    fn process(&mut self) -> &mut Option<Process> {
+        &mut self.process
     }
 }
 
 impl Drop for Postgres {
     fn drop(&mut self) {
+        // It must have ended before its folder goes.
         self.process = None;
-        if self.temporary {
-            drop(std::fs::remove_dir_all(&self.directory));
-        }
     }
 }
