@@ -7,6 +7,8 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::watch;
 
+use super::wrong::{Asked, Asker, Wrong};
+
 /// DIDs whose look-ups are counted one by one.
 const COUNTED: usize = 100_000;
 
@@ -22,6 +24,8 @@ pub enum RepoAnswer {
         /// JSON body.
         body: Value,
     },
+    /// A CAR file, and what becomes of it on the way.
+    Wrong(Bytes, Wrong),
 }
 
 /// Where a directory looks for what it has not been told itself. Answers may change while the network runs.
@@ -32,6 +36,10 @@ pub trait Source: Send + Sync + std::fmt::Debug {
     fn handle(&self, handle: &str) -> Option<String>;
     /// What getRepo answers.
     fn repo(&self, did: &str) -> Option<RepoAnswer>;
+    /// What goes wrong with an answer about something else than a repository. Asked once for each answer.
+    fn wrong(&self, _asked: Asked<'_>, _by: Asker) -> Option<Wrong> {
+        None
+    }
 }
 
 /// Who is known: DID documents, handles and repositories.
@@ -172,6 +180,11 @@ impl Directory {
     pub(super) fn repo(&self, did: &str) -> Option<RepoAnswer> {
         let told = self.read(|state| state.known.repos.get(did).cloned());
         told.or_else(|| self.source.as_ref()?.repo(did))
+    }
+
+    /// What goes wrong with an answer.
+    pub(super) fn wrong(&self, asked: Asked<'_>, by: Asker) -> Option<Wrong> {
+        self.source.as_ref()?.wrong(asked, by)
     }
 
     pub(super) fn record(&self, uri: &str) -> Option<(String, Value)> {

@@ -14,6 +14,7 @@ use super::control::Control;
 use super::directory::{Directory, RepoAnswer};
 use super::list_repos::ListRepos;
 use super::socket;
+use super::wrong::{Asked, Asker};
 
 /// Repositories on a page when the request names no limit (the default of the lexicon).
 const DEFAULT_LIMIT: usize = 500;
@@ -69,14 +70,30 @@ async fn subscribe_labels(State(context): State<Context>, request: Request<Body>
 async fn list_repos(State(context): State<Context>, request: Request<Body>) -> Response<Body> {
     let query = request.uri().query().unwrap_or_default();
     context.list_repos.note(query);
+    let cursor = parameter(query, "cursor");
     let limit = match parameter(query, "limit").map(|limit| limit.parse::<usize>()) {
         None => DEFAULT_LIMIT,
         Some(Ok(limit @ 1..=1000)) => limit,
         Some(_) => return error(400, "InvalidRequest", "limit must be an integer from 1 to 1000"),
     };
-    match context.list_repos.page(parameter(query, "cursor").as_deref(), limit) {
+    let page = match context.list_repos.page(cursor.as_deref(), limit) {
         Ok(page) => json_response(200, &serde_json::to_value(page).unwrap_or_default()),
-        Err((status, name, message)) => error(status, name, message),
+        Err((status, name, message)) => return error(status, name, message),
+    };
+    let from = context.list_repos.begins_at(cursor.as_deref()).unwrap_or_default();
+    answer(&context, Asked::Page(from, cursor.as_deref()), request.headers(), page).await
+}
+
+/// An answer, or what goes wrong with it.
+async fn answer(
+    context: &Context,
+    asked: Asked<'_>,
+    headers: &HeaderMap,
+    right: Response<Body>,
+) -> Response<Body> {
+    match context.directory.wrong(asked, Asker::of(headers)) {
+        Some(wrong) => wrong.instead_of(right).await,
+        None => right,
     }
 }
 
@@ -85,17 +102,22 @@ async fn get_repo(State(context): State<Context>, request: Request<Body>) -> Res
         return error(400, "InvalidRequest", "did is required");
     };
     match context.directory.repo(&did) {
-        Some(RepoAnswer::Car(car)) => respond(200, "application/vnd.ipld.car", car),
+        Some(RepoAnswer::Car(car)) => repository(car),
         Some(RepoAnswer::Error { status, body }) => json_response(status, &body),
+        Some(RepoAnswer::Wrong(car, wrong)) => wrong.instead_of(repository(car)).await,
         None => error(400, "RepoNotFound", &format!("Could not find repo for DID: {did}")),
     }
+}
+
+fn repository(car: Bytes) -> Response<Body> {
+    respond(200, "application/vnd.ipld.car", car)
 }
 
 /// Tells whether there is a repository; what its last commit is, is made up.
 async fn get_latest_commit(State(context): State<Context>, request: Request<Body>) -> Response<Body> {
     let did = parameter(request.uri().query().unwrap_or_default(), "did").unwrap_or_default();
     match context.directory.repo(&did) {
-        Some(RepoAnswer::Car(_)) => json_response(
+        Some(RepoAnswer::Car(_) | RepoAnswer::Wrong(..)) => json_response(
             200,
             &json!({"cid": "bafyreiclp443lavogvhj3d2ob2cxbfuscni2k5jk7bebjzg7khl3esabwq", "rev": "3migo7fijwi2k"}),
         ),
@@ -110,7 +132,7 @@ async fn get_record(State(context): State<Context>, request: Request<Body>) -> R
     let [did, collection, rkey] =
         ["repo", "collection", "rkey"].map(|name| parameter(query, name).unwrap_or_default());
     match context.directory.repo(&did) {
-        Some(RepoAnswer::Car(_)) => {}
+        Some(RepoAnswer::Car(_) | RepoAnswer::Wrong(..)) => {}
         Some(RepoAnswer::Error { status, body }) => return json_response(status, &body),
         None => return error(400, "InvalidRequest", &format!("Could not find repo: {did}")),
     }
@@ -127,10 +149,11 @@ async fn resolve_handle(State(context): State<Context>, request: Request<Body>) 
         return error(status, "InternalServerError", "the directory fails");
     }
     let handle = parameter(request.uri().query().unwrap_or_default(), "handle").unwrap_or_default();
-    match context.directory.handle(&handle) {
+    let right = match context.directory.handle(&handle) {
         Some(did) => json_response(200, &json!({ "did": did })),
         None => error(400, "InvalidRequest", "Unable to resolve handle"),
-    }
+    };
+    answer(&context, Asked::Handle(&handle), request.headers(), right).await
 }
 
 async fn well_known_did(State(context): State<Context>, headers: HeaderMap) -> Response<Body> {
@@ -140,30 +163,36 @@ async fn well_known_did(State(context): State<Context>, headers: HeaderMap) -> R
     }
     let host = host(&headers);
     let name = host.rsplit_once(':').map_or(host, |(name, _port)| name);
-    match context.directory.handle(name) {
+    let right = match context.directory.handle(name) {
         Some(did) => respond(200, "text/plain", did.into()),
         None => respond(404, "text/plain", Bytes::from_static(b"User not found")),
-    }
+    };
+    answer(&context, Asked::Handle(name), &headers, right).await
 }
 
 async fn did_web(State(context): State<Context>, headers: HeaderMap) -> Response<Body> {
-    document(&context, &format!("did:web:{}", host(&headers).replace(':', "%3A"))).await
+    document(&context, &format!("did:web:{}", host(&headers).replace(':', "%3A")), &headers).await
 }
 
-async fn plc_document(State(context): State<Context>, Path(did): Path<String>) -> Response<Body> {
-    document(&context, &did).await
+async fn plc_document(
+    State(context): State<Context>,
+    Path(did): Path<String>,
+    headers: HeaderMap,
+) -> Response<Body> {
+    document(&context, &did, &headers).await
 }
 
-async fn document(context: &Context, did: &str) -> Response<Body> {
+async fn document(context: &Context, did: &str, headers: &HeaderMap) -> Response<Body> {
     context.directory.note(did);
     context.directory.awake().await;
     if let Some(status) = context.directory.failing() {
         return json_response(status, &json!({ "message": "the directory fails" }));
     }
-    match context.directory.document(did, &context.url) {
+    let right = match context.directory.document(did, &context.url) {
         Some(document) => json_response(200, &document),
         None => json_response(404, &json!({ "message": format!("DID not registered: {did}") })),
-    }
+    };
+    answer(context, Asked::Document(did), headers, right).await
 }
 
 fn host(headers: &HeaderMap) -> &str {
@@ -206,7 +235,7 @@ fn json_response(status: u16, body: &Value) -> Response<Body> {
     respond(status, "application/json; charset=utf-8", body.to_string().into())
 }
 
-fn respond(status: u16, content_type: &'static str, body: Bytes) -> Response<Body> {
+pub(super) fn respond(status: u16, content_type: &'static str, body: Bytes) -> Response<Body> {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));

@@ -122,10 +122,7 @@ impl ListRepos {
 
     /// The page after `cursor`.
     pub(super) fn page(&self, cursor: Option<&str>, limit: usize) -> Result<RepoPage, Rejected> {
-        let start = match cursor {
-            None => 0,
-            Some(cursor) => self.position(cursor).ok_or((400, "InvalidRequest", "Malformed cursor"))?,
-        };
+        let start = self.begins_at(cursor).ok_or((400, "InvalidRequest", "Malformed cursor"))?;
         let border = self.0.borders.range(start + 1..).next().map_or(self.len(), |(border, _)| *border);
         let end = start.saturating_add(limit.min(self.0.page_size)).min(border).min(self.len());
         if self.fails(start, end) {
@@ -134,6 +131,11 @@ impl ListRepos {
         let repos = self.0.repos.get(start..end).unwrap_or_default().to_vec();
         let cursor = (end < self.len()).then(|| self.cursor(end));
         Ok(RepoPage { cursor, repos })
+    }
+
+    /// The number of the first repository after a cursor; `None`: it is none of this relay's.
+    pub(super) fn begins_at(&self, cursor: Option<&str>) -> Option<usize> {
+        cursor.map_or(Some(0), |cursor| self.position(cursor))
     }
 
     fn fails(&self, start: usize, end: usize) -> bool {

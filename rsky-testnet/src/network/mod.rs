@@ -37,10 +37,12 @@ mod script;
 mod server;
 mod socket;
 pub mod world;
+mod wrong;
 
 pub use builder::{Network, NetworkBuilder};
 pub use control::{Control, Feed, Refusal};
 pub use directory::{Directory, RepoAnswer, Source};
 pub use list_repos::{Failure, ListRepos, PAGE_SIZE, RepoPage};
-pub use script::Script;
+pub use script::{Greeting, Script};
 pub use server::RunningNetwork;
+pub use wrong::{Asked, Asker, Wrong};

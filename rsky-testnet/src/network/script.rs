@@ -30,12 +30,23 @@ pub enum Sent {
 
 type Maker = Arc<dyn Fn(u64) -> Sent + Send + Sync>;
 type Oldest = Arc<dyn Fn() -> u64 + Send + Sync>;
+type Greet = Arc<dyn Fn() -> Option<Greeting> + Send + Sync>;
+
+/// What is said to a subscriber with a cursor, though it is not so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Greeting {
+    /// `FutureCursor`, and the end of the connection.
+    Future,
+    /// `OutdatedCursor`, and then all that follows the cursor.
+    Outdated,
+}
 
 /// The frames of one stream endpoint, in order: a fixed list, or a generator by seq.
 #[derive(Clone, Default)]
 pub struct Script {
     generated: Option<Generated>,
     fixed: Vec<Entry>,
+    greet: Option<Greet>,
 }
 
 #[derive(Clone)]
@@ -56,7 +67,8 @@ struct Entry {
 impl Script {
     /// Frames with their seqs, which need not be what the frames say.
     pub fn fixed(frames: Vec<(Option<u64>, Bytes)>) -> Self {
-        Self { generated: None, fixed: frames.into_iter().map(|(seq, frame)| Entry { seq, frame }).collect() }
+        let fixed = frames.into_iter().map(|(seq, frame)| Entry { seq, frame }).collect();
+        Self { generated: None, fixed, greet: None }
     }
 
     /// Frames without seqs, which no cursor passes over.
@@ -82,7 +94,7 @@ impl Script {
         make: impl Fn(u64) -> Bytes + Send + Sync + 'static,
     ) -> Self {
         let make = Arc::new(move |seq| Sent::Frame(make(seq)));
-        Self { generated: Some(Generated { first_seq, count, make, oldest: None }), fixed: Vec::new() }
+        Self { generated: Some(Generated { first_seq, count, make, oldest: None }), ..Self::default() }
     }
 
     /// `count` places from `first_seq` on, of which only those from `oldest` on are kept: who asks for earlier ones is told `OutdatedCursor` and
@@ -94,7 +106,14 @@ impl Script {
         oldest: impl Fn() -> u64 + Send + Sync + 'static,
     ) -> Self {
         let generated = Generated { first_seq, count, make: Arc::new(make), oldest: Some(Arc::new(oldest)) };
-        Self { generated: Some(generated), fixed: Vec::new() }
+        Self { generated: Some(generated), ..Self::default() }
+    }
+
+    /// Says this to subscribers with a cursor that could be served: asked for each of them.
+    #[must_use]
+    pub fn greeting(mut self, greet: impl Fn() -> Option<Greeting> + Send + Sync + 'static) -> Self {
+        self.greet = Some(Arc::new(greet));
+        self
     }
 }
 
@@ -120,6 +139,7 @@ pub(super) enum Start {
 /// come first.
 pub(super) struct Log {
     generated: Option<Generated>,
+    greet: Option<Greet>,
     tail: RwLock<Vec<Entry>>,
     length: watch::Sender<u64>,
     /// The position after the last frame sent to anyone: where "live" is for a generator.
@@ -132,6 +152,7 @@ impl Log {
         let length = length.saturating_add(script.fixed.len() as u64);
         Self {
             generated: script.generated,
+            greet: script.greet,
             tail: RwLock::new(script.fixed),
             length: watch::Sender::new(length),
             head: watch::Sender::new(0),
@@ -180,6 +201,17 @@ impl Log {
     ///
     /// With a cursor it begins at the first frame with a greater seq, or at the frames without a seq just before that.
     pub(super) fn start(&self, cursor: Option<u64>, from_end: bool) -> Start {
+        match self.place(cursor, from_end) {
+            Start::At(position) if cursor.is_some() => match self.greet.as_ref().and_then(|greet| greet()) {
+                Some(Greeting::Future) => Start::Future,
+                Some(Greeting::Outdated) => Start::Outdated(position),
+                None => Start::At(position),
+            },
+            start => start,
+        }
+    }
+
+    fn place(&self, cursor: Option<u64>, from_end: bool) -> Start {
         let oldest = self.generated.as_ref().and_then(|generated| {
             let oldest = generated.oldest.as_ref()?;
             Some(oldest().saturating_sub(generated.first_seq))
@@ -272,6 +304,16 @@ mod tests {
         log.note_sent(7);
         assert_eq!(log.start(None, true), Start::At(7));
         assert_eq!(log.start(Some(30), false), Start::Future);
+    }
+
+    #[test]
+    fn who_comes_with_a_cursor_may_be_told_what_is_not_so() {
+        let greeting = std::sync::Mutex::new(vec![Greeting::Outdated, Greeting::Future]);
+        let script = Script::generated(10, 20, |_| Bytes::new());
+        let log = Log::new(script.greeting(move || greeting.lock().ok()?.pop()));
+        assert_eq!(log.start(None, false), Start::At(0));
+        let starts = [(); 3].map(|()| log.start(Some(14), false));
+        assert_eq!(starts, [Start::Future, Start::Outdated(5), Start::At(5)]);
     }
 
     #[test]

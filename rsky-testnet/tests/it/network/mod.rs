@@ -6,3 +6,4 @@ mod load;
 mod misbehaviour;
 mod program;
 mod streams;
+mod wrong;
