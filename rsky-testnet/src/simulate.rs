@@ -42,6 +42,13 @@ pub(crate) struct WorldArguments {
     /// Proportions: as on the production network, or with what is rare there happening often.
     #[arg(long, value_enum, default_value_t = MixName::Natural)]
     mix: MixName,
+    /// What goes wrong on purpose: names, separated by commas, or `all`; a name that is none has all of them listed.
+    /// Everything is sent nevertheless, and right in the end.
+    #[arg(long, value_delimiter = ',', value_name = "KINDS")]
+    trouble: Vec<String>,
+    /// localhost:PORT of each account that is a did:web, separated by commas: its document is served there, by plain http.
+    #[arg(long, value_delimiter = ',', value_name = "HOSTS")]
+    web: Vec<String>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -51,8 +58,12 @@ enum MixName {
 }
 
 impl WorldArguments {
-    fn options(&self) -> WorldOptions {
-        WorldOptions {
+    fn options(&self) -> Result<WorldOptions> {
+        let trouble = match self.trouble.as_slice() {
+            [all] if all == "all" => Trouble::ALL.to_vec(),
+            names => names.iter().map(|name| name.parse()).collect::<Result<_, _>>().map_err(Error::msg)?,
+        };
+        Ok(WorldOptions {
             seed: self.seed,
             accounts: self.accounts,
             history: self.history,
@@ -67,7 +78,9 @@ impl WorldArguments {
                 MixName::Dense => Mix::Dense,
             },
             time: Time::OfTheWorld,
-        }
+            trouble,
+            web: self.web.clone(),
+        })
     }
 }
 
@@ -100,10 +113,6 @@ pub(crate) struct SimulateArguments {
     /// Relays with the same events, under numbers of their own.
     #[arg(long, default_value_t = 1)]
     relays: usize,
-    /// What relays and hosts do wrong on purpose: names, separated by commas, or `all`; a name that is none has all of them listed.
-    /// The events are all sent nevertheless.
-    #[arg(long, value_delimiter = ',', value_name = "KINDS")]
-    trouble: Vec<String>,
 }
 
 /// Serves a world; prints the address of the first relay, then those of the others.
@@ -111,10 +120,6 @@ pub(crate) struct SimulateArguments {
 /// # Errors
 /// A port is taken.
 pub(crate) async fn simulate(arguments: &SimulateArguments) -> Result<WorldNetwork> {
-    let trouble = match arguments.trouble.as_slice() {
-        [all] if all == "all" => Trouble::ALL.to_vec(),
-        names => names.iter().map(|name| name.parse()).collect::<Result<_, _>>().map_err(Error::msg)?,
-    };
     let serving = Serving {
         port: arguments.port,
         rate: arguments.rate,
@@ -122,10 +127,9 @@ pub(crate) async fn simulate(arguments: &SimulateArguments) -> Result<WorldNetwo
         relays: arguments.relays,
         address: arguments.address,
         name: arguments.name.clone(),
-        trouble,
     };
     let time = if arguments.clock { Time::OfTheClock } else { Time::OfTheWorld };
-    let network = WorldNetwork::start(WorldOptions { time, ..arguments.world.options() }, serving).await?;
+    let network = WorldNetwork::start(WorldOptions { time, ..arguments.world.options()? }, serving).await?;
     for relay in network.relays() {
         println!("{}", relay.url());
     }
@@ -177,7 +181,7 @@ pub(crate) fn compare(arguments: &OracleArguments) -> Result<()> {
         GenerationName::B => Generation::B,
         GenerationName::U => Generation::U,
     };
-    let mut outcome = Outcome::new(&arguments.world.options(), generation, telling, None)?;
+    let mut outcome = Outcome::new(&arguments.world.options()?, generation, telling, None)?;
     outcome.allow_for_looks(&mut Session::open(&arguments.postgres)?)?;
     let differences = oracle::compare(&arguments.postgres, &outcome.tables())?;
     println!("{differences}");

@@ -36,7 +36,7 @@ pub(crate) struct Options {
     /// state; `turns`: another one in each run
     #[arg(long, default_value = "killed", value_parser = ["stay", "killed", "set-back", "turns"])]
     servers: String,
-    /// What relays do wrong on purpose: `all`, `none`, or names separated by commas (see `rsky-testnet simulate --help`)
+    /// What goes wrong on purpose: `all`, `none`, or names separated by commas (see `rsky-testnet simulate --help`)
     #[arg(long, default_value = "all")]
     trouble: String,
     /// Worlds whose stream is so many hours long in their own time, with kills in each of them, instead of small ones. 24 are

@@ -170,11 +170,13 @@ impl Outcome {
             let mut next = || columns.next().unwrap_or_default();
             let (did, time, has_handle) = (next(), next(), next() == "t");
             if self.state.looks.get(did).is_some_and(|times| times.contains(time)) {
-                let new = || Actor { indexed: String::new(), status: None, resolved: true };
+                let new =
+                    || Actor { indexed: String::new(), status: None, resolved: true, found: has_handle };
                 let actor = self.state.actors.entry(did.to_owned()).or_insert_with(new);
                 taken += usize::from(actor.indexed != time);
                 time.clone_into(&mut actor.indexed);
                 actor.resolved |= has_handle;
+                actor.found |= has_handle;
             }
         }
         Ok(taken)
@@ -226,7 +228,8 @@ fn take_history(state: &mut State, world: &World, backfilled: &[Backfilled]) -> 
                 };
                 state.apply(&at, &operation);
                 if path.starts_with("app.bsky.actor.profile/") {
-                    state.look_at_handle(did, time, false, world.handle(did).is_some());
+                    let has_handle = world.handle(did).is_some() && !world.is_led_astray(did);
+                    state.look_at_handle(did, time, false, has_handle);
                 }
                 seen.insert(format!("{did}/{path}"));
             }

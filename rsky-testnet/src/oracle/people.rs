@@ -23,16 +23,17 @@ impl State {
         let due = |actor: &Actor| {
             // Times of the clock are later than any of the world.
             let age = millis(time).zip(millis(&actor.indexed)).map_or(0, |(now, then)| now - then);
-            !actor.resolved || age > DAY || (!has_handle && age > HOUR)
+            !actor.resolved || age > DAY || (!actor.found && age > HOUR)
         };
         match self.actors.get_mut(did) {
             Some(actor) if force || due(actor) => {
                 time.clone_into(&mut actor.indexed);
-                actor.resolved = true;
+                (actor.resolved, actor.found) = (true, has_handle);
             }
             Some(_) => {}
             None => {
-                let actor = Actor { indexed: time.to_owned(), status: None, resolved: true };
+                let actor =
+                    Actor { indexed: time.to_owned(), status: None, resolved: true, found: has_handle };
                 self.actors.insert(did.to_owned(), actor);
             }
         }
@@ -47,7 +48,7 @@ impl State {
             return;
         }
         let Some(status @ ("deactivated" | "suspended" | "takendown")) = status else { return };
-        let new = || Actor { indexed: time.to_owned(), status: None, resolved: false };
+        let new = || Actor { indexed: time.to_owned(), status: None, resolved: false, found: false };
         self.actors.entry(did.to_owned()).or_insert_with(new).status = Some(status.to_owned());
     }
 

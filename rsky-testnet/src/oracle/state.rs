@@ -116,6 +116,8 @@ pub(super) struct Actor {
     pub(super) status: Option<String>,
     /// Whether the handle was looked at.
     pub(super) resolved: bool,
+    /// Whether it led back to the account when it was looked at last.
+    pub(super) found: bool,
 }
 
 /// All tables.

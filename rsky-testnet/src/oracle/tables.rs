@@ -99,7 +99,7 @@ impl State {
         }
         self.counter_rows(&mut add);
         for (did, actor) in &self.actors {
-            let handle = handle(did).filter(|_| actor.resolved);
+            let handle = handle(did).filter(|_| actor.resolved && actor.found);
             let mut row = json!({
                 "did": did, "handle": handle, "indexedAt": actor.indexed, "upstreamStatus": actor.status,
                 "trustedVerifier": false,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rsky_testnet::daemon::{Daemon, Launch};
-use rsky_testnet::network::world::WorldNetwork;
+use rsky_testnet::network::world::{Serving, WorldNetwork};
 use rsky_testnet::servers::{Database, Postgres, Redis};
 use tokio::runtime::Runtime;
 
@@ -29,8 +29,6 @@ pub struct Rig {
     pub postgres: Option<Postgres>,
     pub network: WorldNetwork,
     pub servers: Servers,
-    /// Frames of the labeler.
-    pub labels: u64,
     /// How often Redis or Postgres was killed.
     pub kills: usize,
     runtime: Runtime,
@@ -39,22 +37,13 @@ pub struct Rig {
 impl Rig {
     pub fn new(plan: &Plan) -> Self {
         let runtime = Runtime::new().unwrap();
-        let network = runtime.block_on(WorldNetwork::start(plan.world(), plan.serving())).unwrap();
+        let network = runtime.block_on(WorldNetwork::start(plan.world(), Serving::default())).unwrap();
         let postgres = outages::postgres(plan.servers);
         let cluster =
             postgres.as_ref().map_or_else(|| Postgres::shared().unwrap().clone(), Postgres::cluster);
         let database = cluster.create_database_of(plan.generation, "world").unwrap();
         let redis = outages::redis(plan.servers);
-        Self {
-            redis,
-            database,
-            postgres,
-            network,
-            servers: plan.servers,
-            labels: plan.world().labels,
-            kills: 0,
-            runtime,
-        }
+        Self { redis, database, postgres, network, servers: plan.servers, kills: 0, runtime }
     }
 
     pub fn stop(self) {
@@ -78,6 +67,11 @@ impl Rig {
             ("INGESTER_RECONNECT_MAX_MS", "200"),
             // Far above any frame of the world, and below what is too large on purpose.
             ("INGESTER_MAX_FRAME_BYTES", "600KiB"),
+            // How long those are waited for who do not answer.
+            ("INGESTER_LIST_TIMEOUT_MS", "2000"),
+            ("BACKFILLER_DID_TIMEOUT_MS", "2000"),
+            ("BACKFILLER_HTTP_TIMEOUT_SECS", "2"),
+            ("BACKFILLER_STALL_TIMEOUT_SECS", "2"),
             ("BACKFILLER_CONSUMER", "test"),
             ("BACKFILLER_MEMORY_PERCENT", "0"),
             ("BACKFILLER_RETRY_INITIAL_BACKOFF_MS", "50"),
@@ -120,6 +114,7 @@ impl Rig {
 
     /// Waits until `done`, for as long as anything moves.
     pub fn wait(&self, what: &str, mut done: impl FnMut(&Self) -> bool) {
+        let begun = Instant::now();
         let (mut seen, mut since) = (Vec::new(), Instant::now());
         while !done(self) {
             let now: Vec<i64> = [LIVE, BACKFILL, LABELS, REPOSITORIES]
@@ -132,6 +127,7 @@ impl Rig {
             assert!(since.elapsed() < STANDSTILL, "{what}: nothing has moved for long; streams: {seen:?}");
             std::thread::sleep(POLL);
         }
+        println!("{what}: {:.1} s", begun.elapsed().as_secs_f64());
     }
 }
 

@@ -1,8 +1,8 @@
 //! What a run does, by variables of the environment: with its seed, all that is needed to repeat it.
 
 use rsky_testnet::daemon::Daemon;
-use rsky_testnet::network::world::{Mix, Serving, Trouble, WorldOptions};
-use rsky_testnet::servers::Generation;
+use rsky_testnet::network::world::{Mix, Party, Trouble, WorldOptions};
+use rsky_testnet::servers::{Generation, free_port};
 
 const SEED: &str = "RSKY_WORLD_SEED";
 const GENERATION: &str = "RSKY_WORLD_GENERATION";
@@ -12,6 +12,11 @@ const HOURS: &str = "RSKY_WORLD_HOURS";
 
 /// Milliseconds between two events of a stream that is to last hours.
 const PACE_MS: u64 = 2000;
+/// The hosts of did:web accounts; their ports are a part of the world.
+const WEB: &str = "RSKY_WORLD_WEB";
+
+/// Accounts that are did:webs, where the environment names none.
+const WEBS: usize = 4;
 
 /// How a run goes.
 #[derive(Clone, Debug)]
@@ -20,6 +25,8 @@ pub struct Plan {
     pub generation: Generation,
     pub servers: Servers,
     pub trouble: Vec<Trouble>,
+    /// Hosts of did:web accounts.
+    pub web: Vec<String>,
     /// Events of the history, and of the stream.
     pub events: [u64; 2],
     pub accounts: usize,
@@ -53,6 +60,7 @@ impl Plan {
             generation: said(GENERATION).map_or(Generation::D, |name| generation(&name)),
             servers: said(SERVERS).map_or(Servers::Killed, |name| servers(&name)),
             trouble: trouble(&said(TROUBLE).unwrap_or_else(|| "all".to_owned())),
+            web: said(WEB).map_or_else(free_hosts, |names| names.split(',').map(str::to_owned).collect()),
             events: [1500, 2500],
             accounts: 60,
             pace_ms: 200,
@@ -66,7 +74,8 @@ impl Plan {
         let said = [SEED, GENERATION, SERVERS, TROUBLE, HOURS]
             .map(|name| said(name).map(|value| format!("{name}={value} ")));
         let said: String = said.into_iter().flatten().collect();
-        println!("{plan:?}; to repeat: {said}cargo test --workspace --test oracle {test}");
+        let web = plan.web.join(",");
+        println!("{plan:?}; to repeat: {said}{WEB}={web} cargo test --workspace --test oracle {test}");
         plan
     }
 
@@ -79,6 +88,7 @@ impl Plan {
             generation,
             servers,
             trouble,
+            web: Vec::new(),
             events: [700, 1000],
             accounts: 60,
             pace_ms: 200,
@@ -114,12 +124,10 @@ impl Plan {
             mix: Mix::Dense,
             departures: self.departures,
             pace_ms: self.pace_ms,
+            trouble: self.trouble.clone(),
+            web: self.web.clone(),
             ..WorldOptions::default()
         }
-    }
-
-    pub fn serving(&self) -> Serving {
-        Serving { trouble: self.trouble.clone(), ..Serving::default() }
     }
 
     /// Kills an indexer, which is started again.
@@ -152,10 +160,14 @@ fn servers(name: &str) -> Servers {
     }
 }
 
+fn free_hosts() -> Vec<String> {
+    (0..WEBS).map(|_| format!("localhost:{}", free_port().unwrap())).collect()
+}
+
 fn trouble(names: &str) -> Vec<Trouble> {
     match names {
         "none" => Vec::new(),
-        "all" => [Trouble::of_relays(), Trouble::of_hosts()].concat(),
+        "all" => Trouble::ALL.iter().copied().filter(|kind| kind.party() != Party::Resync).collect(),
         names => names.split(',').map(|name| name.parse().unwrap()).collect(),
     }
 }

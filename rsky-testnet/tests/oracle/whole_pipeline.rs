@@ -78,9 +78,7 @@ fn run(plan: &Plan) {
         plan.strike(&mut indexer);
         rig.kill_postgres();
     }
-    rig.wait("all is read", |rig| {
-        stream_is_read(rig) && rig.cursor(LABELS) == Some(options.labels.to_string())
-    });
+    rig.wait("all is read", |rig| stream_is_read(rig) && labels_are_read(rig));
     rig.wait("all is indexed", |rig| [LIVE, BACKFILL, LABELS].iter().all(|stream| rig.length(stream) == 0));
     assert_eq!(indexer.terminate(), Some(0));
     assert_eq!(ingester.terminate(), Some(0));
@@ -115,4 +113,8 @@ pub fn backfill_is_done(rig: &Rig) -> bool {
 
 pub fn stream_is_read(rig: &Rig) -> bool {
     rig.cursor(LIVE) == Some(rig.network.last_seq().to_string())
+}
+
+pub fn labels_are_read(rig: &Rig) -> bool {
+    rig.cursor(LABELS) == Some(rig.network.last_label().to_string())
 }

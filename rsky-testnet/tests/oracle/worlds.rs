@@ -1,5 +1,6 @@
 //! Worlds are what their options say, and their cryptography holds.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use cid::Cid;
@@ -7,7 +8,7 @@ use rsky_common::clock::{iso, now_iso, now_ms};
 use rsky_common::repo::VerifyingKey;
 use rsky_testnet::network::cbor_in::decode;
 use rsky_testnet::network::cbor_out::{Cbor, cid_of};
-use rsky_testnet::network::world::{Action, Event, Mix, Time, What, World, WorldOptions};
+use rsky_testnet::network::world::{Action, Event, Mix, Time, Trouble, What, World, WorldOptions};
 
 fn small(mix: Mix) -> WorldOptions {
     WorldOptions { accounts: 30, history: 600, live: 600, overlap: 50, mix, ..WorldOptions::default() }
@@ -134,6 +135,48 @@ fn commits_hold_together() {
         }
     }
     assert!(checked > 300, "{checked}");
+}
+
+/// What is wrong with a commit on purpose is that alone, and the repository is as without.
+#[test]
+fn what_is_wrong_with_a_commit_is_not_in_the_repository() {
+    let kinds = [Trouble::WrongSignature, Trouble::FutureRev, Trouble::PastRev];
+    let mut right = World::new(small(Mix::Dense));
+    let mut wrong = World::new(WorldOptions { trouble: kinds.to_vec(), ..small(Mix::Dense) });
+    let mut seen: BTreeMap<Trouble, usize> = BTreeMap::new();
+    while let (Some(right), Some(event)) = (right.step(), wrong.step()) {
+        let Some(kind) = event.wrong else {
+            assert_eq!(right, event);
+            continue;
+        };
+        *seen.entry(kind).or_default() += 1;
+        let (What::Commit(right), What::Commit(commit)) = (&right.what, &event.what) else {
+            panic!("{kind:?} of no commit")
+        };
+        assert_eq!((&commit.operations, &commit.since), (&right.operations, &right.since));
+        let document = wrong.document(&event.did, |_| String::new()).unwrap();
+        let key = document["verificationMethod"][0]["publicKeyMultibase"].as_str().unwrap();
+        let key = VerifyingKey::from_multikey(key).unwrap();
+        let Cbor::Map(mut members) = decode(&blocks(&commit.blocks)[&commit.cid]) else {
+            panic!("a commit is a map")
+        };
+        let sig = members.iter().position(|(name, _)| name == "sig").unwrap();
+        let (_, Cbor::Bytes(sig)) = members.remove(sig) else { panic!("a signature is bytes") };
+        let is_signed = key.verify(&Cbor::Map(members).encode(), &sig).is_ok();
+        assert_eq!(is_signed, kind != Trouble::WrongSignature);
+        assert_eq!(
+            commit.rev.cmp(&right.rev),
+            match kind {
+                Trouble::FutureRev => Ordering::Greater,
+                Trouble::PastRev => Ordering::Less,
+                _ => Ordering::Equal,
+            }
+        );
+    }
+    assert!(kinds.iter().all(|kind| seen[kind] >= 3), "{seen:?}");
+    for did in right.dids() {
+        assert_eq!(right.export(did), wrong.export(did));
+    }
 }
 
 /// The blocks of a CAR.

@@ -27,8 +27,10 @@ pub(super) struct Account {
 }
 
 impl Account {
-    pub(super) fn new(number: usize, hosts: usize, rng: &mut Rng) -> Self {
-        let did = did(rng);
+    /// `web`: the host of its document, if it is a did:web.
+    pub(super) fn new(number: usize, hosts: usize, web: Option<&str>, rng: &mut Rng) -> Self {
+        let plc = did(rng);
+        let did = web.map_or(plc, |host| format!("did:web:{}", host.replace(':', "%3A")));
         let name: String = (0..5).map(|_| char::from(b'a' + rng.below(26) as u8)).collect();
         Self {
             did,

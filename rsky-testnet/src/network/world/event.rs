@@ -5,6 +5,7 @@ use cid::Cid;
 
 use super::super::cbor_out::Cbor;
 use super::super::frames;
+use super::trouble::Trouble;
 
 /// What is done to a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +88,8 @@ pub struct Event {
     pub did: String,
     /// What happened.
     pub what: What,
+    /// What is wrong with it, on purpose.
+    pub wrong: Option<Trouble>,
 }
 
 impl Event {

@@ -79,8 +79,9 @@ fn fresh(world: &World, cts: String, rng: &mut Rng) -> Label {
     Label { src: LABELER, uri, cid, val: VALUES[rng.below(VALUES.len())], neg: false, cts, exp }
 }
 
-/// A frame of subscribeLabels, each label signed.
-pub(super) fn frame(seq: u64, labels: &[Label], seed: u64) -> Bytes {
+/// A frame of subscribeLabels, each label signed: with the labeler's key, or with another one.
+pub(super) fn frame(seq: u64, labels: &[Label], seed: u64, is_wrong: bool) -> Bytes {
+    let seed = if is_wrong { mix(seed) } else { seed };
     let key = SigningKey::from_bytes(Rng::new(seed).bytes());
     let signed = labels.iter().map(|label| {
         let mut members = vec![

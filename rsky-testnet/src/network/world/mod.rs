@@ -13,8 +13,8 @@
 //! | what there is to refer to, by popularity | `pool.rs` |
 //! | trees, signed commits | `tree.rs`, `repository.rs`, `keys.rs` |
 //! | labels | `labels.rs` |
-//! | served | `serve.rs` |
-//! | what relays do wrong on purpose | `trouble.rs` |
+//! | served | `serve.rs`, `stage.rs`, `sources.rs` |
+//! | what goes wrong on purpose | `trouble/` |
 
 mod account;
 mod changes;
@@ -28,6 +28,8 @@ mod records;
 mod repository;
 mod serve;
 mod simulation;
+mod sources;
+mod stage;
 mod tree;
 mod trouble;
 mod writes;
@@ -37,4 +39,4 @@ pub use labels::{Label, labels};
 pub use options::{Mix, Time, WorldOptions};
 pub use serve::{Serving, WorldNetwork};
 pub use simulation::World;
-pub use trouble::Trouble;
+pub use trouble::{Party, Trouble};

@@ -1,5 +1,7 @@
 //! What a world is made of: with the seed, all that decides it.
 
+use super::trouble::Trouble;
+
 /// The size and the nature of a [`World`](super::World). The same options give the same world, byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorldOptions {
@@ -25,6 +27,10 @@ pub struct WorldOptions {
     pub pace_ms: u64,
     /// Whose time the events have.
     pub time: Time,
+    /// What goes wrong on purpose.
+    pub trouble: Vec<Trouble>,
+    /// `name:port` of a host for each did:web account; the first accounts are such. Of plain http, so `localhost` or `127.0.0.1`.
+    pub web: Vec<String>,
 }
 
 /// When the events happen.
@@ -52,6 +58,8 @@ impl Default for WorldOptions {
             departures: 1,
             pace_ms: 200,
             time: Time::OfTheWorld,
+            trouble: Vec::new(),
+            web: Vec::new(),
         }
     }
 }

@@ -10,6 +10,7 @@ use super::super::cbor_out::{Cbor, cid_of};
 use super::event::{Action, Commit, Operation};
 use super::keys::SigningKey;
 use super::tree::Tree;
+use super::trouble::Announced;
 
 /// A repository. What is written into it is part of it at once, and announced by [`Repository::commit`].
 #[derive(Default)]
@@ -66,8 +67,14 @@ impl Repository {
         Operation { action, path, record, prev }
     }
 
-    /// Signs what was written since the last commit.
-    pub(super) fn commit(&mut self, did: &str, key: &SigningKey, operations: Vec<Operation>) -> Commit {
+    /// Signs what was written since the last commit. It may be announced as another than it is.
+    pub(super) fn commit(
+        &mut self,
+        did: &str,
+        key: &SigningKey,
+        operations: Vec<Operation>,
+        announced: Option<&Announced>,
+    ) -> Commit {
         let mut new = Vec::new();
         let data = self.tree.root(&mut |cid, block| new.push((cid, block)));
         let (cid, block) = sign(did, &self.rev, data, key);
@@ -81,13 +88,21 @@ impl Repository {
         }
         let mut seen = HashSet::new();
         new.retain(|(cid, _)| seen.insert(*cid));
-        let blocks = car(&[cid], [(cid, block.clone())].into_iter().chain(new)).into();
+        let said = announced.map_or_else(
+            || (self.rev.clone(), (cid, block.clone())),
+            |announced| {
+                let rev = announced.rev.as_ref().unwrap_or(&self.rev);
+                (rev.clone(), sign(did, rev, data, announced.key.as_ref().unwrap_or(key)))
+            },
+        );
+        let (said_rev, (said_cid, said_block)) = said;
+        let blocks = car(&[said_cid], [(said_cid, said_block)].into_iter().chain(new)).into();
         let before = self.head.replace(Head { rev: self.rev.clone(), cid, block, data });
         Commit {
-            rev: self.rev.clone(),
+            rev: said_rev,
             since: before.as_ref().map(|head| head.rev.clone()),
             prev_data: before.map(|head| head.data),
-            cid,
+            cid: said_cid,
             operations,
             blocks,
         }
@@ -96,7 +111,7 @@ impl Repository {
     /// Signs what was written and not announced, if there is any: at the end of a history.
     pub(super) fn settle(&mut self, did: &str, key: &SigningKey) {
         if !self.rev.is_empty() && self.head.as_ref().is_none_or(|head| head.rev != self.rev) {
-            self.commit(did, key, Vec::new());
+            self.commit(did, key, Vec::new(), None);
         }
     }
 
@@ -108,12 +123,23 @@ impl Repository {
     /// What getRepo answers.
     pub(super) fn export(&self) -> Option<Bytes> {
         let head = self.head.as_ref()?;
-        let mut blocks = vec![(head.cid, head.block.clone())];
+        Some(self.exported(head.cid, head.block.clone()))
+    }
+
+    /// The same, signed with this key.
+    pub(super) fn export_signed(&self, did: &str, key: &SigningKey) -> Option<Bytes> {
+        let head = self.head.as_ref()?;
+        let (cid, block) = sign(did, &head.rev, head.data, key);
+        Some(self.exported(cid, block))
+    }
+
+    fn exported(&self, head: Cid, block: Vec<u8>) -> Bytes {
+        let mut blocks = vec![(head, block)];
         self.tree.blocks(&mut |cid, block| blocks.push((cid, block)));
         let mut seen: HashSet<Cid> = HashSet::new();
         blocks.extend(self.records.values().cloned());
         blocks.retain(|(cid, _)| seen.insert(*cid));
-        Some(car(&[head.cid], blocks).into())
+        car(&[head], blocks).into()
     }
 }
 

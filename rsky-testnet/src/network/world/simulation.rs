@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::super::load::draw::Rng;
 use super::account::Account;
 use super::event::{Action, Event, What};
+use super::keys::SigningKey;
 use super::options::{Kind, Mix, Time, WorldOptions};
 use super::pool::{Pool, Reference};
 use rsky_common::atproto::tid;
@@ -62,7 +63,9 @@ impl World {
         let mut rng = Rng::new(options.seed);
         let count = options.accounts.max(4);
         let hosts = options.hosts.max(1);
-        let accounts: Vec<Account> = (0..count).map(|number| Account::new(number, hosts, &mut rng)).collect();
+        let web = |number: usize| options.web.get(number).map(String::as_str);
+        let accounts: Vec<Account> =
+            (0..count).map(|number| Account::new(number, hosts, web(number), &mut rng)).collect();
         let pool = Pool::new(count);
         let begin = match options.time {
             Time::OfTheWorld => BEGIN,
@@ -247,10 +250,13 @@ impl World {
         for write in &writes {
             self.note(who, write);
         }
+        let actions: Vec<Action> = writes.iter().map(|(action, ..)| *action).collect();
+        let announced = self.announced(who, &actions).filter(|_| streamed);
+        let wrong = announced.as_ref().map(|announced| announced.kind);
         let account = &mut self.accounts[who];
         let operations = account.repository.write(&rev, writes);
         let commit = if streamed {
-            account.repository.commit(&account.did, &account.key, operations)
+            account.repository.commit(&account.did, &account.key, operations, announced.as_ref())
         } else {
             super::event::Commit {
                 rev,
@@ -261,7 +267,7 @@ impl World {
                 blocks: bytes::Bytes::new(),
             }
         };
-        self.event(who, What::Commit(Box::new(commit)))
+        Event { wrong, ..self.event(who, What::Commit(Box::new(commit))) }
     }
 
     /// What others may refer to from now on.
@@ -295,7 +301,7 @@ impl World {
     pub(super) fn event(&self, who: usize, what: What) -> Event {
         // The relay has it a moment later.
         let time = iso(self.micros / 1000 + 30);
-        Event { number: self.number, time, did: self.accounts[who].did.clone(), what }
+        Event { number: self.number, time, did: self.accounts[who].did.clone(), what, wrong: None }
     }
 
     /// How many of a thousand roots get a thread gate at once.
@@ -353,6 +359,12 @@ impl World {
     /// What getRepo answers for an account.
     pub fn export(&self, did: &str) -> Option<bytes::Bytes> {
         self.find(did)?.repository.export()
+    }
+
+    /// The same, signed with a key that is not the account's.
+    pub(super) fn export_forged(&self, did: &str) -> Option<bytes::Bytes> {
+        let key = SigningKey::from_bytes(Rng::new(self.options.seed).bytes());
+        self.find(did)?.repository.export_signed(did, &key)
     }
 
     /// Revision and CID of an account's last commit.

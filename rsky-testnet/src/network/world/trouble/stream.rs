@@ -1,0 +1,67 @@
+//! What goes wrong on any stream, whatever its frames are about.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::super::super::control::lock;
+use super::super::super::frames;
+use super::super::super::load::draw::{Rng, mix};
+use super::super::super::script::Sent;
+use super::{Trouble, Troubles};
+
+impl Troubles {
+    /// What the trouble of a place is, under a number, after this frame of this number; `None`: it is of one stream alone.
+    pub(super) fn of_any_stream(
+        &self,
+        trouble: Trouble,
+        place: u64,
+        seq: u64,
+        before: Option<&(u64, Bytes)>,
+    ) -> Option<Sent> {
+        let mut rng = Rng::new(mix(self.seed.wrapping_add(place)));
+        let before = before.map(|(_, frame)| frame);
+        let of_before = |make: &mut dyn FnMut(&Bytes) -> Sent| before.map_or(Sent::Nothing, make);
+        Some(match trouble {
+            Trouble::Cut | Trouble::LabelCut => {
+                of_before(&mut |before| Sent::Cut(before.clone(), 1 + rng.below(before.len())))
+            }
+            Trouble::Reset | Trouble::LabelReset => Sent::Reset,
+            Trouble::Error | Trouble::LabelError => Sent::Last(frames::error("ConsumerTooSlow"), 1008),
+            Trouble::Silence | Trouble::LabelSilence => Sent::Silence(Duration::from_millis(200)),
+            Trouble::Repeat | Trouble::LabelRepeat => of_before(&mut |before| Sent::Frame(before.clone())),
+            Trouble::Half | Trouble::LabelHalf => {
+                of_before(&mut |before| Sent::Frame(before.slice(..rng.below(before.len()))))
+            }
+            Trouble::Garbage | Trouble::LabelGarbage => {
+                let bytes: [u8; 64] = rng.bytes();
+                Sent::Frame(Bytes::copy_from_slice(&bytes[..1 + rng.below(bytes.len())]))
+            }
+            Trouble::Text | Trouble::LabelText => Sent::Text("nothing is said here in words".to_owned()),
+            Trouble::Unknown | Trouble::LabelUnknown => Sent::Frame(frames::unknown(seq, "#trouble")),
+            _ => return None,
+        })
+    }
+
+    /// Sends what was made at a place, and notes it: the end of a connection once.
+    pub(super) fn send(
+        &self,
+        trouble: Trouble,
+        place: u64,
+        seq: u64,
+        before: Option<&(u64, Bytes)>,
+        sent: Sent,
+    ) -> Sent {
+        let is_end = matches!(sent, Sent::Cut(..) | Sent::Reset | Sent::Last(..) | Sent::Silence(_));
+        if sent == Sent::Nothing || is_end && !lock(&self.happened).once.insert((trouble.party(), place)) {
+            return Sent::Nothing;
+        }
+        let number = match (before, trouble) {
+            // What can be read of it has the number of the whole.
+            (Some((before, _)), Trouble::Half | Trouble::LabelHalf) => *before,
+            _ => seq,
+        };
+        self.note(trouble, number);
+        sent
+    }
+}
