@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rsky_common::postgres::transaction::{self, Purpose};
 use sqlx::{PgConnection, Row as _};
 
-use crate::collections::ALL;
+use crate::collections::{ALL, PartsKind};
 use crate::engine::accounts::LostRows;
-use crate::engine::{EngineError, Statements};
+use crate::engine::{EngineError, Statements, refs};
 use crate::kind::Effect;
 
 /// Records of a page.
@@ -139,6 +139,10 @@ async fn delete_records(
         let sql = statements.table(table).delete();
         for row in statements.query(sql).bind(uris).fetch_all(&mut *connection).await? {
             rows += 1;
+            if matches!(collection.parts, PartsKind::ThreadGate | PartsKind::PostGate) {
+                // It may have outlived its post.
+                counted.extend(refs::post_of_gate_at(row.try_get(0)?));
+            }
             for (at, aggregate) in collection.aggregates.iter().enumerate() {
                 match row.try_get::<Option<String>, _>(at + 1)? {
                     Some(subject) if !is_own(&subject) => lost.counted(aggregate.counter, subject),

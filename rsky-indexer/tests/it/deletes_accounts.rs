@@ -138,16 +138,29 @@ fn what_it_wrote_about_its_missing_posts_counts_no_more() {
         };
         let mut payloads = [about(gone, "alone"), about(gone, "both"), about(other, "both")].concat();
         payloads.extend(about(gone, "quoted").into_iter().last());
+        // Of this post nothing is left but its gate, and counters of what somebody took back.
+        let gated = subject(gone, "gated");
+        payloads.push(of_subject(other, "app.bsky.feed.like", "taken-back", &gated));
+        payloads.push(
+            json!({"type": "delete", "seq": 2, "time": T0, "did": other, "commit": CID, "rev": "3l2222222222b",
+                "collection": "app.bsky.feed.like", "rkey": "taken-back"})
+            .to_string(),
+        );
+        let gate = json!({"post": gated["uri"], "createdAt": NOW});
+        payloads.push(record(gone, "app.bsky.feed.threadgate", "gated", &gate));
         add(&redis, LIVE, &payloads);
         let _indexer = world.indexer(&redis.url(), db.url(), &[]);
         wait_drained(&redis, LIVE);
         let [alone, both] =
             ["alone", "both"].map(|rkey| subject(gone, rkey)["uri"].as_str().unwrap().to_owned());
         assert_eq!([counters(&db, &alone), counters(&db, &both)], ["1 1 1 1", "2 2 2 2"]);
+        let gated = gated["uri"].as_str().unwrap();
+        assert_eq!(counters(&db, gated), "0 0 0 0");
         add(&redis, LIVE, &[account(gone, T0, Some("deleted"))]);
         wait_drained(&redis, LIVE);
         assert_eq!([counters(&db, &alone), counters(&db, &both)], ["", "1 1 1 1"], "{generation:?}");
         assert_eq!(count(&db, "post_agg WHERE uri LIKE '%/quoted'"), 0, "{generation:?}");
+        assert_eq!(counters(&db, gated), "", "{generation:?}");
         assert_no_dead_letters(&redis);
     }
 }

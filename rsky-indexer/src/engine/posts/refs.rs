@@ -68,6 +68,13 @@ pub(crate) fn post_of_gate(gate: &Change) -> String {
     ["at://", &gate.did, "/", POST, "/", &gate.rkey].concat()
 }
 
+/// As [`post_of_gate`], of the uri of a record; `None` where it is no gate.
+pub(crate) fn post_of_gate_at(uri: &str) -> Option<String> {
+    let parsed =
+        AtUri::parse(uri).filter(|parsed| [THREAD_GATE, POST_GATE].contains(&parsed.collection()))?;
+    Some(["at://", parsed.host(), "/", POST, "/", parsed.rkey()].concat())
+}
+
 /// The root of a post's thread: itself where it is no reply.
 pub(crate) fn root_of<'c>(change: &'c Change, content: &'c Content) -> &'c str {
     ThreadRefs::of(change, content).map_or(change.uri.as_str(), |thread| thread.root)
