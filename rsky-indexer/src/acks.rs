@@ -82,6 +82,12 @@ impl Source {
         now_ms.saturating_sub(since) as f64 / 1000.0
     }
 
+    /// Whether an entry is indexed and waits beside the lanes.
+    pub fn is_beside_the_lanes(&self, id: &str) -> bool {
+        let in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        in_flight.get(&entry_id(id)).is_some_and(|indexed| *indexed)
+    }
+
     /// Entries that are indexed and wait beside the lanes: for a handle, or on purpose for the moment when their account may
     /// be asked about again.
     pub fn beside_the_lanes(&self) -> usize {

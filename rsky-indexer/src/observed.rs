@@ -149,6 +149,10 @@ impl Observed {
         declared::HANDLE_BOUND
             .asked(registry, move || Some(seen.handover.get().map_or(0, |handover| handover.bound()) as f64));
         let seen = self.clone();
+        declared::DELETIONS_HELD_UP.asked(registry, move || {
+            Some(seen.handover.get().map_or(0, |handover| handover.held_up()) as f64)
+        });
+        let seen = self.clone();
         declared::FORMER_PENDING.asked(registry, move || {
             let pending = |source: &Arc<Source>| {
                 // Without a stream there is no group yet.

@@ -268,6 +268,7 @@ impl Daemon {
         let parts = identity::Parts {
             tasks,
             acks: Acks::new(link, self.stop.clone()),
+            ahead: self.server.link("what is left of streams", Readiness::unheard(), &self.stop),
             cache: self.server.link("shared cache", Readiness::unheard(), &self.stop),
             network: Network {
                 plc,

@@ -145,6 +145,6 @@ fn flat(page: Value) -> RedisResult<Vec<Entry>> {
 }
 
 /// Whether the server has no such command, or not for this user. The first has no code of its own.
-fn refuses_scripts(error: &RedisError) -> bool {
+pub(super) fn refuses_scripts(error: &RedisError) -> bool {
     error.code() == Some("NOPERM") || error.to_string().contains("unknown command")
 }

@@ -5,13 +5,19 @@
 //! millisecond or two at a time, and hardly anything travels. Nothing is read in the name of a group, so nothing changes.
 
 use redis::aio::MultiplexedConnection;
-use redis::{RedisResult, Value, cmd};
+use redis::streams::StreamInfoGroupsReply;
+use redis::{Cmd, RedisResult, Value, cmd};
 
-use super::consumer::{Entry, entries};
+use super::connection::{LinkError, RedisLink};
+use super::consumer::{Consumer, Entry, entries};
+use super::page::refuses_scripts;
 
 /// Entries, and bytes of them, after which a step ends.
 const STEP_ENTRIES: u32 = 1000;
 const STEP_BYTES: u32 = 1 << 20;
+
+/// Entries of a step without a script: each may have megabytes.
+const FEW: u32 = 10;
 
 /// A few entries at a time, since each may have megabytes.
 const STEP: &str = r"
@@ -54,10 +60,44 @@ pub async fn step(
     until: &str,
     text: &str,
 ) -> RedisResult<Step> {
+    Step::read(step_command(stream, from, until, text).query_async(redis).await?)
+}
+
+fn step_command(stream: &str, from: &str, until: &str, text: &str) -> Cmd {
     let mut command = cmd("EVAL");
     command.arg(STEP).arg(1).arg(stream).arg(from).arg(until).arg(text).arg(STEP_ENTRIES).arg(STEP_BYTES);
-    let (next, seen, found): (String, u64, Value) = command.query_async(redis).await?;
-    Ok(Step { seen, found: entries(found)?, next: (!next.is_empty()).then_some(next) })
+    command
+}
+
+impl Step {
+    fn read((next, seen, found): (String, u64, Value)) -> RedisResult<Self> {
+        Ok(Self { seen, found: entries(found)?, next: (!next.is_empty()).then_some(next) })
+    }
+}
+
+/// As [`step`], for a daemon. Where the server lets no scripts run, a few entries are read and looked through here.
+///
+/// # Errors
+/// Redis' or the connection's.
+pub async fn step_over(
+    link: &mut RedisLink,
+    stream: &str,
+    from: &str,
+    until: &str,
+    text: &str,
+) -> Result<Step, LinkError> {
+    match link.query(&step_command(stream, from, until, text)).await {
+        Ok(reply) => return Ok(Step::read(reply)?),
+        Err(LinkError::Redis(error)) if refuses_scripts(&error) => {}
+        Err(error) => return Err(error),
+    }
+    let mut command = cmd("XRANGE");
+    command.arg(stream).arg(from).arg(until).arg("COUNT").arg(FEW);
+    let mut found = entries(link.query(&command).await?)?;
+    let (seen, last) = (found.len() as u64, found.last().map(|entry| format!("({}", entry.id)));
+    let holds = |value: &[u8]| value.windows(text.len().max(1)).any(|part| part == text.as_bytes());
+    found.retain(|entry| entry.fields.iter().any(|(_, value)| holds(value)));
+    Ok(Step { seen, found, next: last })
 }
 
 /// To whom an entry was delivered.
@@ -81,15 +121,49 @@ pub async fn delivery(
     group: &str,
     id: &str,
 ) -> RedisResult<Option<Delivery>> {
-    let mut command = cmd("XPENDING");
-    command.arg(stream).arg(group).arg(id).arg(id).arg(1);
-    match command.query_async::<Vec<(String, String, u64, u64)>>(redis).await {
-        Ok(pending) => Ok(pending.into_iter().next().map(|(_, consumer, idle_ms, times)| Delivery {
-            consumer,
-            idle_ms,
-            times,
-        })),
+    match delivery_command(stream, group, id).query_async(redis).await {
+        Ok(pending) => Ok(Delivery::read(pending)),
         Err(error) if error.code() == Some("NOGROUP") => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+type Pending = Vec<(String, String, u64, u64)>;
+
+fn delivery_command(stream: &str, group: &str, id: &str) -> Cmd {
+    let mut command = cmd("XPENDING");
+    command.arg(stream).arg(group).arg(id).arg(id).arg(1);
+    command
+}
+
+impl Delivery {
+    fn read(pending: Pending) -> Option<Self> {
+        pending.into_iter().next().map(|(_, consumer, idle_ms, times)| Self { consumer, idle_ms, times })
+    }
+}
+
+impl Consumer {
+    /// As [`delivery`], for a daemon, in this consumer's group.
+    ///
+    /// # Errors
+    /// Redis' or the connection's.
+    pub async fn delivery(&self, link: &mut RedisLink, id: &str) -> Result<Option<Delivery>, LinkError> {
+        match link.query(&delivery_command(&self.stream, &self.group, id)).await {
+            Ok(pending) => Ok(Delivery::read(pending)),
+            Err(LinkError::Redis(error)) if error.code() == Some("NOGROUP") => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The id up to which the group has been given entries; `None` where there is no such group.
+    ///
+    /// # Errors
+    /// Redis' or the connection's; also where there is no such stream.
+    pub async fn given_until(&self, link: &mut RedisLink) -> Result<Option<String>, LinkError> {
+        let mut command = cmd("XINFO");
+        command.arg("GROUPS").arg(&self.stream);
+        let known: StreamInfoGroupsReply = link.query(&command).await?;
+        let own = known.groups.into_iter().find(|group| group.name == self.group);
+        Ok(own.map(|group| group.last_delivered_id))
     }
 }

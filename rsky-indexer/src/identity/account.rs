@@ -1,12 +1,14 @@
 //! An account whose entries are in hand.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::ahead::Looked;
 use super::handover::{Keeps, Places, Task};
 use super::question::Question;
 use super::waiting::Moment;
 use super::window::{ActorRow, Event, Need, Resolution, need, need_nothing};
-use crate::acks::{Fate, entry_id};
+use crate::acks::{Fate, Source, entry_id};
 use crate::engine::News;
 use crate::job::Job;
 
@@ -48,6 +50,16 @@ pub(super) enum Next {
     Ask(Question),
     /// Not before so long.
     Later(Duration),
+    /// Whether somebody still has what it wrote before this deletion is to be looked for.
+    LookAhead,
+}
+
+/// A deletion ahead of which is to be looked.
+#[derive(Debug)]
+pub(super) struct Behind {
+    pub(super) source: Arc<Source>,
+    pub(super) id: String,
+    pub(super) looked: Looked,
 }
 
 impl Account {
@@ -67,6 +79,9 @@ impl Account {
     /// What is to be done for the entries that are here now.
     pub(super) fn next(&mut self, last: Option<Resolution>) -> Next {
         self.covered = self.tasks.len();
+        if self.behind().is_some() {
+            return Next::LookAhead;
+        }
         if self.tasks.iter().any(|task| task.news.what == News::Deleted) {
             return Next::Ask(Question::Hosted);
         }
@@ -77,6 +92,31 @@ impl Account {
             Need::Resolve(time) => {
                 self.time = time.to_owned();
                 Next::Ask(Question::Handle)
+            }
+        }
+    }
+
+    /// The first deletion that is not known to come after all the account wrote before.
+    pub(super) fn behind(&self) -> Option<Behind> {
+        let is_behind = |task: &&Task| task.news.what == News::Deleted && task.looked != Looked::Through;
+        self.tasks.iter().filter(is_behind).find_map(|task| match &task.keeps {
+            Keeps::Entry(job) => Some(Behind {
+                source: Arc::clone(&job.source),
+                id: job.id.clone(),
+                looked: task.looked.clone(),
+            }),
+            Keeps::Place(_) => None,
+        })
+    }
+
+    /// So far was looked ahead of a deletion.
+    pub(super) fn note_looked(&mut self, behind: &Behind) {
+        for task in &mut self.tasks {
+            if let Keeps::Entry(job) = &task.keeps
+                && job.id == behind.id
+                && Arc::ptr_eq(&job.source, &behind.source)
+            {
+                task.looked = behind.looked.clone();
             }
         }
     }

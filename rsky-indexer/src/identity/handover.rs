@@ -7,6 +7,7 @@ use rsky_common::admin::Counter;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use super::ahead::Looked;
 use super::crowd::{CrowdPlace, Crowds, domain_of};
 use super::deferral::Admission;
 use super::learned::Learned;
@@ -24,6 +25,14 @@ pub struct Task {
     pub news: AccountNews,
     /// Its place among those of its domain, where one is known.
     pub crowd: Option<CrowdPlace>,
+    /// Of a deletion: how far the stream was looked through for what the account wrote before.
+    pub(super) looked: Looked,
+}
+
+impl Task {
+    fn new(keeps: Keeps, news: AccountNews, crowd: Option<CrowdPlace>) -> Self {
+        Self { keeps, news, crowd, looked: Looked::default() }
+    }
 }
 
 /// What a task keeps until it is done.
@@ -41,6 +50,7 @@ pub struct Room {
     limit: usize,
     held: AtomicUsize,
     delayed: AtomicUsize,
+    held_up: AtomicUsize,
 }
 
 /// For each entry that is worked on, so many may wait for a moment that is to come.
@@ -55,7 +65,12 @@ const PART_OF_DOMAIN: usize = 4;
 
 impl Room {
     fn new(limit: usize) -> Self {
-        Self { limit: limit.max(1), held: AtomicUsize::new(0), delayed: AtomicUsize::new(0) }
+        Self {
+            limit: limit.max(1),
+            held: AtomicUsize::new(0),
+            delayed: AtomicUsize::new(0),
+            held_up: AtomicUsize::new(0),
+        }
     }
 
     /// Entries that may be held: those that wait for a moment take no place from the others, up to a bound.
@@ -77,6 +92,11 @@ impl Room {
     /// So many wait for a moment that is to come.
     pub fn set_delayed(&self, count: usize) {
         self.delayed.store(count, Ordering::Relaxed);
+    }
+
+    /// So many accounts are to be deleted, and wait for what others have of them.
+    pub fn set_held_up(&self, count: usize) {
+        self.held_up.store(count, Ordering::Relaxed);
     }
 
     /// How many are held.
@@ -172,6 +192,11 @@ impl Handover {
         self.room.held()
     }
 
+    /// How many accounts are to be deleted, and wait for what others have of them.
+    pub fn held_up(&self) -> usize {
+        self.room.held_up.load(Ordering::Relaxed)
+    }
+
     /// How many may be held now.
     pub fn bound(&self) -> usize {
         self.room.bound()
@@ -191,7 +216,7 @@ impl Handover {
         let is_crowded = matches!(crowd, Some(None)) || admission == Admission::ClosedForDomain;
         if admission == Admission::Open && !is_crowded && self.room.take() {
             let keeps = Keeps::Entry(job.without_payload());
-            match self.sender.try_send(Task { keeps, news, crowd: crowd.flatten() }) {
+            match self.sender.try_send(Task::new(keeps, news, crowd.flatten())) {
                 Ok(()) => return Fate::Handed,
                 Err(error) => {
                     self.room.give_back(1);
@@ -218,7 +243,7 @@ impl Handover {
                 return false;
             }
             let (keeps, crowd) = (Keeps::Place(place), crowd.flatten());
-            self.sender.try_send(Task { keeps, news: news.clone(), crowd }).is_ok()
+            self.sender.try_send(Task::new(keeps, news.clone(), crowd)).is_ok()
         });
     }
 
@@ -269,10 +294,9 @@ mod tests {
     fn accounts_of_one_domain_have_its_share_whether_it_is_known_before_or_learned() {
         let (handover, tasks) = Handover::new(32, Counter::default());
         let looks = Arc::new(Semaphore::new(9));
-        let task = || Task {
-            keeps: Keeps::Place(Arc::clone(&looks).try_acquire_owned().unwrap()),
-            news: AccountNews { did: "did:plc:a".into(), time: String::new(), what: News::Commit },
-            crowd: None,
+        let task = || {
+            let news = AccountNews { did: "did:plc:a".into(), time: String::new(), what: News::Commit };
+            Task::new(Keeps::Place(Arc::clone(&looks).try_acquire_owned().unwrap()), news, None)
         };
         // The share of what nobody waits for is one of two here.
         let mut own = [task()];

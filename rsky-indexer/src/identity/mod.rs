@@ -6,6 +6,7 @@
 //! | without room, or where its domain has its share of it, it is put off and read again later | [`crowd`], [`learned`], [`deferral`] |
 //! | on B and U, a commit has its account looked at now and then | [`handover`], [`looked_at`] |
 //! | the entries of an account are taken together, and looked at by the window rule | [`account`], [`window`] |
+//! | one that is deleted waits for what other consumers have of it | [`ahead`], [`held_up`] |
 //! | questions are asked, so many at a time of whom they ask | [`stage`], [`waiting`], [`hosts`] |
 //! | step by step: the document, then whom it names | [`question`], [`hosted`], [`directory`] |
 //! | answers become rows, an account that is gone is taken out | [`outcomes`], [`actors`], [`unindex`] |
@@ -16,10 +17,12 @@
 
 mod account;
 mod actors;
+mod ahead;
 mod crowd;
 mod deferral;
 mod directory;
 mod handover;
+mod held_up;
 mod hosted;
 mod hosts;
 mod learned;

@@ -111,7 +111,7 @@ impl Stage {
     }
 
     /// A question had no answer. What nobody waits for is not asked again: a commit of another hour does that.
-    fn wait_for_entries_only(&mut self, did: &str) {
+    pub(super) fn wait_for_entries_only(&mut self, did: &str) {
         let last = self.recent.of(did);
         let Some(account) = self.accounts.get_mut(did) else { return };
         account.give_up_looks();
@@ -178,6 +178,7 @@ impl Stage {
     /// Gives an account up with all its entries.
     pub(super) fn bury(&mut self, did: &str, reason: &'static str, error: &str, attempts: u32) {
         self.count("given_up");
+        self.held_up.end(did);
         if let Some(mut account) = self.accounts.remove(did) {
             if let Some(delay) = account.delay.take() {
                 self.waiting.end_delay(delay.moment);

@@ -17,8 +17,10 @@ use tracing::warn;
 
 use super::account::{Account, Delay, Next};
 use super::actors::{Look, Looked};
+use super::ahead::Ahead;
 use super::directory::Directory;
 use super::handover::{Task, Tasks};
+use super::held_up::HeldUp;
 use super::question::{Answered, Asker, Begun, Network, Question, Step};
 use super::recent::Recent;
 use super::shared_cache::SharedCache;
@@ -58,6 +60,8 @@ pub struct Parts {
     pub tasks: Tasks,
     /// Its hand on Redis.
     pub acks: Acks,
+    /// Connection for looks at what is left of the streams.
+    pub ahead: RedisLink,
     /// Connection for the shared cache.
     pub cache: RedisLink,
     /// Where questions go.
@@ -97,6 +101,7 @@ pub struct Stage {
     /// Who takes accounts out, unless it is busy with a page.
     remover: Option<Writer>,
     going: JoinSet<Taken>,
+    pub(super) held_up: HeldUp,
     pub(super) directory: Directory,
     pub(super) recent: Recent,
     pub(super) done: Vec<(Job, Fate)>,
@@ -109,7 +114,7 @@ impl Stage {
     /// # Errors
     /// The TLS library cannot be set up.
     pub fn new(parts: Parts, writer: Writer, remover: Writer) -> anyhow::Result<Self> {
-        let Parts { tasks, acks, cache, network, limits, status, metrics, stop } = parts;
+        let Parts { tasks, acks, ahead, cache, network, limits, status, metrics, stop } = parts;
         Ok(Self {
             tasks,
             acks,
@@ -128,6 +133,7 @@ impl Stage {
             leaving: VecDeque::new(),
             remover: Some(remover),
             going: JoinSet::new(),
+            held_up: HeldUp::new(Ahead::new(ahead)),
             directory: Directory::default(),
             done: Vec::new(),
         })
@@ -144,9 +150,11 @@ impl Stage {
         let mut batch: Vec<Task> = Vec::with_capacity(BATCH);
         loop {
             self.ask();
+            self.look_ahead();
             self.take_out();
             self.acknowledge().await;
             self.tasks.room.set_delayed(self.waiting.delayed() + self.waiting.for_hosts());
+            self.tasks.room.set_held_up(self.held_up.len());
             let wake = self.wake_at();
             tokio::select! {
                 () = stop.cancelled() => {
@@ -170,6 +178,9 @@ impl Stage {
                 () = tokio::time::sleep_until(wake.into()) => self.wake(),
                 Some(taken) = self.going.join_next() => {
                     self.taken_out(taken.context("take an account out")?).await;
+                }
+                Some(looked) = self.held_up.looked() => {
+                    self.looked_ahead(looked.context("look for what an account wrote")?);
                 }
                 _ = tick.tick() => self.tell().await,
             }
@@ -221,7 +232,7 @@ impl Stage {
     }
 
     /// Puts an account where its next step waits.
-    fn decide(&mut self, did: String) {
+    pub(super) fn decide(&mut self, did: String) {
         let last = self.recent.of(&did);
         let Some(account) = self.accounts.get_mut(&did) else { return };
         let now = Instant::now();
@@ -250,6 +261,13 @@ impl Stage {
                 }
             },
             Next::Later(pause) => self.delay(did, now + pause, None),
+            // That more asks for it is no reason to ask before its time what had no answer.
+            Next::LookAhead => match delay {
+                Some(Delay { moment: (until, _), unanswered }) if unanswered.is_some() && until > now => {
+                    self.delay(did, until, unanswered);
+                }
+                _ => self.held_up.push(did),
+            },
         }
     }
 
@@ -290,7 +308,7 @@ impl Stage {
             let last = self.recent.of(&did);
             let begun = begun.or_else(|| match self.accounts.get_mut(&did)?.next(last) {
                 Next::Ask(question) => Some(Begun { question, step: Step::Document, began_ms: now_ms() }),
-                Next::Done | Next::Later(_) => None,
+                Next::Done | Next::Later(_) | Next::LookAhead => None,
             });
             // Entries that came in meanwhile may have changed what is to be asked.
             let Some(begun) = begun else {
@@ -368,6 +386,8 @@ impl Stage {
                 "accounts_waiting_for_hosts": self.waiting.for_hosts(),
                 "accounts_delayed": delayed,
                 "accounts_being_deleted": self.leaving.len() + self.going.len(),
+                "accounts_waiting_for_other_consumers": self.held_up.len(),
+                "waiting_for_other_consumers": self.held_up.describe(),
                 "entries_put_off_total": self.metrics.handle_deferred.get(),
             }),
         );

@@ -143,6 +143,10 @@ rsky_common::declare! {
         "indexer_handle_entries", "entries", "Entries that wait for a handle or for the end of a deleted account"
     );
     HANDLE_BOUND = gauge("indexer_handle_entries_bound", "entries", "How many may wait (INDEXER_HANDLE_QUEUE)");
+    DELETIONS_HELD_UP = gauge(
+        "indexer_deletions_held_up", "accounts",
+        "Accounts that are to be deleted, and wait until another consumer of the group has finished what they wrote before"
+    );
     HANDLE_DEFERRED = counter(
         "indexer_handle_deferred_total", "entries",
         "Entries put off, to be read again, because there was no room for them to wait"

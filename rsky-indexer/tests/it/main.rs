@@ -32,6 +32,7 @@ mod index_repo_live;
 mod lanes_share_subjects;
 mod lanes_share_threads;
 
+mod deleted_between_processes;
 mod deletes_accounts;
 mod looks_again_while_delayed;
 mod looks_with_commits;
