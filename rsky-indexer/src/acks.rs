@@ -82,6 +82,12 @@ impl Source {
         now_ms.saturating_sub(since) as f64 / 1000.0
     }
 
+    /// Ids of what is on its way, beside the lanes too.
+    pub fn on_their_way(&self) -> Vec<String> {
+        let in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        in_flight.keys().map(|(ms, n)| format!("{ms}-{n}")).collect()
+    }
+
     /// Whether an entry is indexed and waits beside the lanes.
     pub fn is_beside_the_lanes(&self, id: &str) -> bool {
         let in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);

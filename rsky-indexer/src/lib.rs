@@ -45,6 +45,7 @@ pub mod connections;
 pub mod database;
 pub mod disposition;
 pub mod held_rows;
+pub mod hold;
 pub mod isolate;
 pub mod left_out;
 mod partition;

@@ -33,6 +33,7 @@ use crate::connections::Connections;
 use crate::database::{self, Inspected};
 use crate::dispatch::{Dispatch, Sizes, Ways};
 use crate::engine::Statements;
+use crate::hold::hold;
 use crate::identity::{self, Deferral, Handover, Network};
 use crate::isolate::Writer;
 use crate::job::Job;
@@ -190,6 +191,11 @@ impl Daemon {
             let feed = self.feed(pages, supply.share());
             self.spawn_reader::<Labels>(stages, source, feed, None);
         }
+        // Of a third of the age at which others take entries over: one time may fail.
+        let link = self.server.link("hold entries", Readiness::unheard(), &self.stop);
+        let acks = Acks::new(link, self.stop.clone());
+        let every = config.claim_idle / 3;
+        stages.spawn("hold entries", hold(self.observed.sources(), acks, every, self.stop.clone()));
         let link = self.server.link("status pages", self.health.part("redis status"), &self.stop);
         let (status, figures) = (self.status.clone(), self.observed.figures.clone());
         let watching = overview::watch(link, self.stream_names(), status, figures, Vec::new());
@@ -279,7 +285,6 @@ impl Daemon {
             limits: identity::Limits {
                 concurrency: config.handle_concurrency,
                 max_attempts: config.max_attempts,
-                claim_idle: config.claim_idle,
                 identity_interval: config.identity_interval,
             },
             status: self.status.clone(),

@@ -198,14 +198,6 @@ impl Account {
         self.patience += 1;
         Instant::now() + Duration::from_secs(seconds.min(60))
     }
-
-    /// The entries in hand, for those that must be told about them.
-    pub(super) fn jobs(&self) -> impl Iterator<Item = &Job> {
-        self.tasks.iter().filter_map(|task| match &task.keeps {
-            Keeps::Entry(job) => Some(job),
-            Keeps::Place(_) => None,
-        })
-    }
 }
 
 /// The entries among tasks that are done.

@@ -1,6 +1,6 @@
 //! The work beside the lanes: entries come in, questions go out, answers are written, entries are acknowledged.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,8 +47,6 @@ pub struct Limits {
     pub concurrency: usize,
     /// Tries of an account that fails for a reason of its own.
     pub max_attempts: u32,
-    /// Age at which other consumers take entries over.
-    pub claim_idle: Duration,
     /// Least time between two resolutions of one account that identity events ask for.
     pub identity_interval: Duration,
 }
@@ -105,7 +103,6 @@ pub struct Stage {
     pub(super) directory: Directory,
     pub(super) recent: Recent,
     pub(super) done: Vec<(Job, Fate)>,
-    pub(super) hold_at: Instant,
 }
 
 impl Stage {
@@ -121,7 +118,6 @@ impl Stage {
             cache: SharedCache::new(cache),
             asker: Arc::new(Asker::new(network).context("set up the resolution of handles")?),
             writer,
-            hold_at: Instant::now() + limits.claim_idle / 3,
             waiting: Waiting::new(limits.concurrency),
             recent: Recent::new(limits.identity_interval),
             limits,
@@ -182,7 +178,7 @@ impl Stage {
                 Some(looked) = self.held_up.looked() => {
                     self.looked_ahead(looked.context("look for what an account wrote")?);
                 }
-                _ = tick.tick() => self.tell().await,
+                _ = tick.tick() => self.tell(),
             }
         }
     }
@@ -373,8 +369,8 @@ impl Stage {
         }
     }
 
-    /// Tells the pages how it stands, and Redis that the entries are not forgotten.
-    async fn tell(&mut self) {
+    /// Tells the pages how it stands.
+    fn tell(&self) {
         let (held, delayed) = (self.tasks.room.held(), self.waiting.delayed());
         self.status.put(
             "handles",
@@ -391,23 +387,6 @@ impl Stage {
                 "entries_put_off_total": self.metrics.handle_deferred.get(),
             }),
         );
-        if self.hold_at <= Instant::now() {
-            self.hold_at = Instant::now() + self.limits.claim_idle / 3;
-            self.hold().await;
-        }
-    }
-
-    async fn hold(&mut self) {
-        let mut by_stream: BTreeMap<&str, Vec<&Job>> = BTreeMap::new();
-        for job in self.accounts.values().flat_map(Account::jobs) {
-            by_stream.entry(&job.source.consumer.stream).or_default().push(job);
-        }
-        for jobs in by_stream.into_values() {
-            if let Some(first) = jobs.first() {
-                let ids: Vec<&str> = jobs.iter().map(|job| job.id.as_str()).collect();
-                self.acks.hold(&first.source, &ids).await;
-            }
-        }
     }
 
     pub(super) fn count(&self, outcome: &'static str) {

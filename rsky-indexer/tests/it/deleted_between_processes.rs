@@ -213,3 +213,37 @@ fn a_consumer_that_was_deleted_is_not_waited_for() {
     wait_until("only what nobody has is left", || state(&stage.redis, LIVE) == (4, 0));
     assert_eq!(stage.left(), BTreeMap::new());
 }
+
+/// A living one keeps what it has, also while it can write nothing: written by two, it might come after its deletion.
+#[test]
+fn what_a_living_one_has_is_left_to_it() {
+    let stage = Stage::new("left_to_the_living");
+    let mut session = Session::open(stage.db.url()).unwrap();
+    let indexer = stage.indexer("a", &[("INDEXER_CLAIM_IDLE_MS", "30000")]);
+    let post = uri(OTHER, POST, "p");
+    let like = |did: &str| {
+        record(did, "app.bsky.feed.like", "l", &json!({"subject": strong(&post), "createdAt": T0}))
+    };
+    add(&stage.redis, LIVE, &[like("did:plc:before")]);
+    wait_drained(&stage.redis, LIVE);
+    session.rows("BEGIN").unwrap();
+    session.rows(&format!("SELECT uri FROM post_agg WHERE uri = '{post}' FOR UPDATE")).unwrap();
+    add(&stage.redis, LIVE, &[like(GONE)]);
+    wait_until("it is set aside", || indexer.metric("indexer_entries_set_aside", &[]) == 1);
+    // Since when it has it, and how often it was given it.
+    let delivery = || {
+        let reply = stage.redis.command(&["XPENDING", LIVE, "firehose_group", "-", "+", "1"]).unwrap();
+        let entry = reply.items()[0].items().to_vec();
+        [2, 3].map(|at: usize| entry[at].as_int().unwrap())
+    };
+    let mut longest = 0;
+    wait_until("it has told that it lives", || {
+        let [idle, _] = delivery();
+        longest = longest.max(idle);
+        idle < longest
+    });
+    assert_eq!(delivery()[1], 1, "it was taken over, if only by itself");
+    session.rows("COMMIT").unwrap();
+    wait_drained(&stage.redis, LIVE);
+    assert_eq!(count(&stage.db, "\"like\""), 2);
+}
