@@ -275,6 +275,7 @@ impl Daemon {
             tasks,
             acks: Acks::new(link, self.stop.clone()),
             ahead: self.server.link("what is left of streams", Readiness::unheard(), &self.stop),
+            follow: (self.server.link("deletions", Readiness::unheard(), &self.stop), config.streams.clone()),
             cache: self.server.link("shared cache", Readiness::unheard(), &self.stop),
             network: Network {
                 plc,

@@ -198,6 +198,15 @@ impl Account {
         self.patience += 1;
         Instant::now() + Duration::from_secs(seconds.min(60))
     }
+
+    /// The time of the first deletion that this stream brought, of those that the last question was for.
+    pub(super) fn deleted_at(&self, stream: &str) -> Option<&str> {
+        let is_of = |task: &&Task| {
+            let of_stream = matches!(&task.keeps, Keeps::Entry(job) if job.source.consumer.stream == stream);
+            task.news.what == News::Deleted && of_stream
+        };
+        self.tasks.iter().take(self.covered).find(is_of).map(|task| task.news.time.as_str())
+    }
 }
 
 /// The entries among tasks that are done.

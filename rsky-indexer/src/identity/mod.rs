@@ -10,6 +10,7 @@
 //! | questions are asked, so many at a time of whom they ask | [`stage`], [`waiting`], [`hosts`] |
 //! | step by step: the document, then whom it names | [`question`], [`hosted`], [`directory`] |
 //! | answers become rows, an account that is gone is taken out | [`outcomes`], [`actors`], [`unindex`] |
+//! | the deletion is written behind what a backfill has left of the account | [`follow`] |
 //! | the shared cache learns of the documents | [`shared_cache`] |
 //!
 //! An entry is acknowledged here when all of this is done for it. A directory that does not answer slows down handles
@@ -21,6 +22,7 @@ mod ahead;
 mod crowd;
 mod deferral;
 mod directory;
+mod follow;
 mod handover;
 mod held_up;
 mod hosted;

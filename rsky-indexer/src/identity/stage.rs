@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use rsky_common::admin::Status;
 use rsky_common::clock::now_ms;
-use rsky_common::redis::RedisLink;
+use rsky_common::redis::{LinkError, RedisLink};
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +19,7 @@ use super::account::{Account, Delay, Next};
 use super::actors::{Look, Looked};
 use super::ahead::Ahead;
 use super::directory::Directory;
+use super::follow::Follow;
 use super::handover::{Task, Tasks};
 use super::held_up::HeldUp;
 use super::question::{Answered, Asker, Begun, Network, Question, Step};
@@ -60,6 +61,8 @@ pub struct Parts {
     pub acks: Acks,
     /// Connection for looks at what is left of the streams.
     pub ahead: RedisLink,
+    /// Connection for deletions that are followed into the other event streams, and these streams, that of live events first.
+    pub follow: (RedisLink, Vec<String>),
     /// Connection for the shared cache.
     pub cache: RedisLink,
     /// Where questions go.
@@ -100,6 +103,7 @@ pub struct Stage {
     remover: Option<Writer>,
     going: JoinSet<Taken>,
     pub(super) held_up: HeldUp,
+    follow: Follow,
     pub(super) directory: Directory,
     pub(super) recent: Recent,
     pub(super) done: Vec<(Job, Fate)>,
@@ -111,7 +115,19 @@ impl Stage {
     /// # Errors
     /// The TLS library cannot be set up.
     pub fn new(parts: Parts, writer: Writer, remover: Writer) -> anyhow::Result<Self> {
-        let Parts { tasks, acks, ahead, cache, network, limits, status, metrics, stop } = parts;
+        let Parts {
+            tasks,
+            acks,
+            ahead,
+            follow: (follow, streams),
+            cache,
+            network,
+            limits,
+            status,
+            metrics,
+            stop,
+        } = parts;
+        let follow = Follow::new(follow, &streams);
         Ok(Self {
             tasks,
             acks,
@@ -130,6 +146,7 @@ impl Stage {
             remover: Some(remover),
             going: JoinSet::new(),
             held_up: HeldUp::new(Ahead::new(ahead)),
+            follow,
             directory: Directory::default(),
             done: Vec::new(),
         })
@@ -339,12 +356,27 @@ impl Stage {
         } else if let Some((_, why)) = written.put_off.into_iter().next() {
             self.put_off(did, &why);
         } else if gone {
-            self.count("deleted");
-            self.settled(did, &mut fresh, |account| account.settle(|| Fate::Indexed));
+            match self.follow(&did).await {
+                Ok(()) => {
+                    self.count("deleted");
+                    self.settled(did, &mut fresh, |account| account.settle(|| Fate::Indexed));
+                }
+                Err(error) => {
+                    self.put_off(did, &format!("its deletion cannot be written behind a backfill: {error}"))
+                }
+            }
         } else if written.abandoned.is_empty() {
             self.leaving.push_back(did);
         }
         self.look(fresh).await;
+    }
+
+    async fn follow(&mut self, did: &str) -> Result<(), LinkError> {
+        let time = self.accounts.get(did).and_then(|account| account.deleted_at(self.follow.live()));
+        match time.map(str::to_owned) {
+            Some(time) => self.follow.follow(did, &time).await,
+            None => Ok(()),
+        }
     }
 
     async fn acknowledge(&mut self) {

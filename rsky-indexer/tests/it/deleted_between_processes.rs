@@ -164,6 +164,36 @@ fn what_is_set_aside_by_another_one_is_waited_for() {
     assert_eq!(count(&stage.db, "\"like\""), 1);
 }
 
+/// What a backfill has read of the account, and another one has not finished, is in another stream.
+#[test]
+fn what_waits_in_a_backfill_goes_when_it_has_come() {
+    let stage = Stage::new("left_in_a_backfill");
+    let backfilled: Vec<String> =
+        writings().iter().map(|payload| payload.replace("\"seq\":1", "\"seq\":-2")).collect();
+    stage.held_by_another(BACKFILL, &backfilled);
+    let indexer = stage.indexer("a", &[]);
+    add(&stage.redis, LIVE, &[writings().remove(1), deleted(GONE)]);
+    // At once, for what there is; and once more for what is still to come.
+    wait_drained(&stage.redis, LIVE);
+    assert_eq!(stage.left(), BTreeMap::new());
+    wait_until("the deletion waits behind the backfill", || waiting(&indexer) == 1);
+    let _another = stage.another_finishes();
+    stage.assert_nothing_is_left();
+    indexer.assert_metric("indexer_handles_total", &["outcome=\"deleted\""], 2);
+}
+
+/// Nobody reads the backfill's stream yet: its entries are unread, not pending.
+#[test]
+fn what_is_unread_in_a_backfill_goes_when_it_has_come() {
+    let stage = Stage::new("unread_in_a_backfill");
+    let backfilled =
+        writings().iter().map(|payload| payload.replace("\"seq\":1", "\"seq\":-2")).collect::<Vec<_>>();
+    add(&stage.redis, BACKFILL, &backfilled);
+    add(&stage.redis, LIVE, &[deleted(GONE)]);
+    let _indexer = stage.indexer("a", &[]);
+    stage.assert_nothing_is_left();
+}
+
 /// Killed while it waits, again and again, it goes on waiting; and the deletion is not lost.
 #[test]
 fn one_that_waits_may_be_killed() {
