@@ -1,6 +1,5 @@
 //! What a run does, by variables of the environment: with its seed, all that is needed to repeat it.
 
-use rsky_testnet::daemon::Daemon;
 use rsky_testnet::network::world::{Mix, Party, Trouble, WorldOptions};
 use rsky_testnet::servers::{Generation, free_port};
 
@@ -36,8 +35,6 @@ pub struct Plan {
     pub rounds: u64,
     /// Accounts that are deleted at the end.
     pub departures: usize,
-    /// Whether indexers are killed.
-    pub strikes: bool,
 }
 
 /// What happens to Redis and Postgres.
@@ -66,7 +63,6 @@ impl Plan {
             pace_ms: 200,
             rounds: 2,
             departures: 1,
-            strikes: true,
         };
         if let Some(hours) = said(HOURS) {
             plan.last(hours.parse().expect("a number of hours"));
@@ -79,8 +75,7 @@ impl Plan {
         plan
     }
 
-    /// A world of half the size in another generation, and little goes wrong: where nothing is left of what was deleted, what is
-    /// delivered again may bring it back for a moment (docs/RELIABILITY.md, "Open").
+    /// A world of half the size in another generation; servers and relay do nothing wrong.
     pub fn of_generation(generation: Generation) -> Self {
         let (servers, trouble) = (Servers::Stay, Vec::new());
         Self {
@@ -94,7 +89,6 @@ impl Plan {
             pace_ms: 200,
             rounds: 2,
             departures: 1,
-            strikes: false,
         }
     }
 
@@ -127,13 +121,6 @@ impl Plan {
             trouble: self.trouble.clone(),
             web: self.web.clone(),
             ..WorldOptions::default()
-        }
-    }
-
-    /// Kills an indexer, which is started again.
-    pub fn strike(&self, indexer: &mut Daemon) {
-        if self.strikes {
-            indexer.kill_and_restart();
         }
     }
 

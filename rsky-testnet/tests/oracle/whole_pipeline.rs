@@ -55,13 +55,13 @@ fn run(plan: &Plan) {
     for _ in 0..2 {
         let left = rig.length(BACKFILL) - moments.below(500);
         rig.wait("the history is indexed", |rig| rig.length(BACKFILL) <= left.max(0));
-        plan.strike(&mut indexer);
+        indexer.kill_and_restart();
     }
     rig.kill_postgres();
     rig.wait("the history is indexed", |rig| rig.length(BACKFILL) <= 100);
     rig.kill_redis();
     rig.wait("the history is indexed", |rig| rig.length(BACKFILL) == 0);
-    plan.strike(&mut indexer);
+    indexer.kill_and_restart();
 
     // The stream and the labels.
     rig.begin_setbacks(&mut moments);
@@ -75,7 +75,7 @@ fn run(plan: &Plan) {
         rig.wait("the stream is indexed", |rig| {
             rig.added(LIVE) - rig.length(LIVE) >= at || (stream_is_read(rig) && rig.length(LIVE) == 0)
         });
-        plan.strike(&mut indexer);
+        indexer.kill_and_restart();
         rig.kill_postgres();
     }
     rig.wait("all is read", |rig| stream_is_read(rig) && labels_are_read(rig));
