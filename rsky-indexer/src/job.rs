@@ -8,6 +8,7 @@ use rsky_common::redis::consumer::Entry;
 use rsky_common::runtime::budget::Charge;
 
 use crate::acks::{Source, entry_id};
+use crate::engine::AccountNews;
 use crate::intake::Intake;
 use crate::kind::Kind;
 use crate::lexicon::Edition;
@@ -48,6 +49,24 @@ impl Job {
             Some(domain) => deferral.put_off_of(domain, self.round, id),
             None => deferral.put_off(self.round, id),
         }
+    }
+
+    /// The same for its account, which an earlier entry may have left behind; the domain that it waits for.
+    pub fn put_off_behind(&self, news: &AccountNews, domain: Option<String>) -> Option<String> {
+        let (deferral, id) = (&self.source.deferral, entry_id(&self.id));
+        match domain {
+            Some(domain) if news.what.writes() => deferral.put_off_behind(&news.did, &domain, self.round, id),
+            domain => {
+                self.put_off(domain.as_deref());
+                domain
+            }
+        }
+    }
+
+    /// The domain for which an earlier entry of its account waits that must be done with first.
+    pub fn overtaken(&self, news: &AccountNews) -> Option<String> {
+        let id = entry_id(&self.id);
+        news.what.writes().then(|| self.source.deferral.overtaken(&news.did, id)).flatten()
     }
 
     /// The same entry without its payload, which is left in the stream.

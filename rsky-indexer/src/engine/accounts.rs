@@ -51,6 +51,12 @@ impl News {
             _ => None,
         }
     }
+
+    /// Whether an entry with these news writes rows, so that none may be done with before an earlier one of its account that is to
+    /// be read again: it would write over them.
+    pub fn writes(self) -> bool {
+        !matches!(self, Self::Identity | Self::Commit)
+    }
 }
 
 /// The statuses of one account in a batch: what is left of them is what one after the other would leave.

@@ -141,9 +141,7 @@ impl Account {
     /// Takes all of its entries out: they are to be read again when there is room for the domain. What nobody waits for is
     /// given up.
     pub(super) fn put_off(self, domain: &str) -> Vec<(Job, Fate)> {
-        let jobs = entries(self.tasks.into_iter(), || Fate::Deferred(Some(domain.to_owned())));
-        jobs.iter().for_each(|(job, _)| job.put_off(Some(domain)));
-        jobs
+        self.tasks.into_iter().filter_map(|task| put_off(task, Some(domain.to_owned()))).collect()
     }
 
     /// Gives up what nobody waits for.
@@ -206,6 +204,21 @@ impl Account {
             task.news.what == News::Deleted && of_stream
         };
         self.tasks.iter().take(self.covered).find(is_of).map(|task| task.news.time.as_str())
+    }
+}
+
+/// Puts off a task's entry, if it has one.
+pub(super) fn put_off(task: Task, domain: Option<String>) -> Option<(Job, Fate)> {
+    let Keeps::Entry(job) = task.keeps else { return None };
+    let domain = job.put_off_behind(&task.news, domain);
+    Some((job, Fate::Deferred(domain)))
+}
+
+/// Whether an earlier entry of the account was put off since this one was handed over; the domain that it waits for.
+pub(super) fn overtaken(task: &Task) -> Option<String> {
+    match &task.keeps {
+        Keeps::Entry(job) => job.overtaken(&task.news),
+        Keeps::Place(_) => None,
     }
 }
 

@@ -3,11 +3,14 @@
 //! They stay pending in Redis and nothing is kept of them here but where they begin; the reader of their stream reads
 //! them again when there is room. What an account event wrote is written again then, so an event that is put off must
 //! not be followed by a newer one of the same account that is settled: from the first entry that is put off, all are,
-//! until the reader has come back to it. Where it was for its domain's share, all of that domain are, and no others.
+//! until the reader has come back to it. Where it was for its domain's share, all of that domain are, and no others; and all
+//! of its account, whoever has to answer for that by then ([`LeftBehind`]).
 //! Rounds of reading tell the two apart.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::left_behind::LeftBehind;
 
 /// Domains that are put off by themselves. With more, everything is.
 const MOST_DOMAINS: usize = 64;
@@ -35,7 +38,8 @@ struct State {
     /// The round that entries are read in now.
     round: u64,
     all: Scope,
-    domains: HashMap<String, Scope>,
+    domains: HashMap<Arc<str>, Scope>,
+    left_behind: LeftBehind,
     /// Domains that are not known here are open from this round on.
     floor: u64,
 }
@@ -82,7 +86,36 @@ impl Deferral {
 
     /// Puts an entry off, and with it everything of its domain and round that comes later.
     pub fn put_off_of(&self, domain: &str, round: u64, id: EntryId) {
-        self.with(|state| state.scope_of(domain).put_off(round, id));
+        self.with(|state| state.scope_of(domain).1.put_off(round, id));
+    }
+
+    /// Puts an entry of an account off by a domain, and with it everything later of both. The domain that it waits for: that for
+    /// which an earlier one of the account waits, if there is one; `None` where there is no room to tell them apart, so that it is
+    /// put off with everything.
+    pub fn put_off_behind(&self, did: &str, domain: &str, round: u64, id: EntryId) -> Option<String> {
+        self.with(|state| {
+            let earlier = state.left_behind.overtaken(did, id);
+            let has_room = state.left_behind.has_room(did);
+            let (domain, scope) = match has_room {
+                true => state.scope_of(earlier.as_deref().unwrap_or(domain)),
+                false => (None, &mut state.all),
+            };
+            scope.put_off(round, id);
+            if let Some(domain) = &domain {
+                state.left_behind.put_off(did, id, domain);
+            }
+            domain.map(|domain| domain.to_string())
+        })
+    }
+
+    /// The domain for which an earlier entry of the account waits, before which this one must not be done with.
+    pub fn overtaken(&self, did: &str, id: EntryId) -> Option<String> {
+        self.with(|state| state.left_behind.overtaken(did, id).map(|domain| domain.to_string()))
+    }
+
+    /// An entry of an account is on its way.
+    pub fn goes(&self, did: &str, id: EntryId) {
+        self.with(|state| state.left_behind.goes(did, id));
     }
 
     /// Begins a round that reads the entries again which were put off: those after the id that is returned. `None` if
@@ -105,7 +138,7 @@ impl Deferral {
             let after = scope.after.take()?;
             *round += 1;
             scope.open = Some((*round, u64::MAX));
-            Some((domain.clone(), after))
+            Some((domain.to_string(), after))
         })
     }
 
@@ -116,7 +149,7 @@ impl Deferral {
             state.round += 1;
             let round = state.round;
             let scope = match domain {
-                Some(domain) => state.scope_of(domain),
+                Some(domain) => state.scope_of(domain).1,
                 None => &mut state.all,
             };
             if let Some((from, _)) = scope.open {
@@ -132,17 +165,20 @@ impl Deferral {
 }
 
 impl State {
-    fn scope_of(&mut self, domain: &str) -> &mut Scope {
+    /// The scope of a domain, and its name; that of all where there are too many.
+    fn scope_of(&mut self, domain: &str) -> (Option<Arc<str>>, &mut Scope) {
         if !self.domains.contains_key(domain) {
             if self.domains.len() >= MOST_DOMAINS {
                 self.forget_open();
             }
             if self.domains.len() >= MOST_DOMAINS {
-                return &mut self.all;
+                return (None, &mut self.all);
             }
         }
         let floor = self.floor;
-        self.domains.entry(domain.to_owned()).or_insert_with(|| Scope::from(floor))
+        let name =
+            self.domains.get_key_value(domain).map_or_else(|| domain.into(), |(name, _)| Arc::clone(name));
+        (Some(Arc::clone(&name)), self.domains.entry(name).or_insert_with(|| Scope::from(floor)))
     }
 
     /// Forgets the domains of which nothing is put off. What was read before their last round is still put off, for it may
@@ -252,6 +288,27 @@ mod tests {
         assert_eq!(deferral.next_round_of(|_| true), Some(("slow".to_owned(), (9, 0))));
         deferral.put_off(3, (20, 0));
         assert_eq!((admits("slow", 3), admits("other", 3)), (Admission::Closed, Admission::Closed));
+    }
+
+    #[test]
+    fn an_account_waits_for_its_earlier_entry_whatever_becomes_of_its_domain() {
+        let deferral = Deferral::default();
+        let (earlier, later) = ((7, 0), (9, 0));
+        assert_eq!(deferral.put_off_behind("a", "slow", 0, earlier).as_deref(), Some("slow"));
+        // The round passes over the earlier one, which is not settled yet, and comes to the later one.
+        deferral.put_off_behind("a", "slow", 0, later);
+        assert!(deferral.next_round_of(|_| true).is_some());
+        let round = deferral.round();
+        assert_eq!(deferral.admits(Some("slow"), round), Admission::Open);
+        assert_eq!(deferral.overtaken("a", later).as_deref(), Some("slow"));
+        // Another domain has to answer for it by then: it waits where the earlier one does.
+        assert_eq!(deferral.put_off_behind("a", "other", round, later).as_deref(), Some("slow"));
+        assert_eq!(deferral.admits(Some("other"), round), Admission::Open);
+        assert_eq!(deferral.overtaken("a", earlier), None);
+        deferral.goes("a", earlier);
+        assert_eq!(deferral.overtaken("a", later), None);
+        deferral.goes("a", later);
+        assert_eq!(deferral.overtaken("a", (11, 0)), None);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::crowd::{CrowdPlace, Crowds, domain_of};
 use super::deferral::Admission;
 use super::learned::Learned;
 use super::looked_at::LookedAt;
-use crate::acks::Fate;
+use crate::acks::{Fate, entry_id};
 use crate::engine::{AccountNews, News};
 use crate::job::Job;
 
@@ -214,10 +214,16 @@ impl Handover {
         let admission = deferral.admits(domain.as_deref(), job.round);
         let crowd = domain.as_deref().map(|domain| self.crowds.enter(domain));
         let is_crowded = matches!(crowd, Some(None)) || admission == Admission::ClosedForDomain;
-        if admission == Admission::Open && !is_crowded && self.room.take() {
+        let overtaken = job.overtaken(&news);
+        if admission == Admission::Open && !is_crowded && overtaken.is_none() && self.room.take() {
             let keeps = Keeps::Entry(job.without_payload());
-            match self.sender.try_send(Task::new(keeps, news, crowd.flatten())) {
-                Ok(()) => return Fate::Handed,
+            match self.sender.try_send(Task::new(keeps, news.clone(), crowd.flatten())) {
+                Ok(()) => {
+                    if news.what.writes() {
+                        deferral.goes(&news.did, entry_id(&job.id));
+                    }
+                    return Fate::Handed;
+                }
                 Err(error) => {
                     self.room.give_back(1);
                     if matches!(error, TrySendError::Closed(_)) {
@@ -228,9 +234,8 @@ impl Handover {
             }
         }
         self.deferred.inc();
-        let domain = domain.filter(|_| is_crowded && admission != Admission::Closed);
-        job.put_off(domain.as_deref());
-        Fate::Deferred(domain)
+        let domain = domain.filter(|_| is_crowded).or(overtaken).filter(|_| admission != Admission::Closed);
+        Fate::Deferred(job.put_off_behind(&news, domain))
     }
 
     /// Has the account of a commit looked at, unless it was of late. Nothing waits for it: without room the account's next

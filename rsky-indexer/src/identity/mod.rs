@@ -3,7 +3,7 @@
 //! | step | file |
 //! |---|---|
 //! | a lane hands an entry over once its rows are written, without waiting | [`handover`] |
-//! | without room, or where its domain has its share of it, it is put off and read again later | [`crowd`], [`learned`], [`deferral`] |
+//! | without room, or where its domain has its share of it, it is put off and read again later | [`crowd`], [`learned`], [`deferral`], [`left_behind`] |
 //! | on B and U, a commit has its account looked at now and then | [`handover`], [`looked_at`] |
 //! | the entries of an account are taken together, and looked at by the window rule | [`account`], [`window`] |
 //! | one that is deleted waits for what other consumers have of it | [`ahead`], [`held_up`] |
@@ -28,6 +28,7 @@ mod held_up;
 mod hosted;
 mod hosts;
 mod learned;
+mod left_behind;
 mod looked_at;
 mod outcomes;
 mod question;

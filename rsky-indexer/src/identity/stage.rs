@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::account::{Account, Delay, Next};
+use super::account::{Account, Delay, Next, overtaken, put_off};
 use super::actors::{Look, Looked};
 use super::ahead::Ahead;
 use super::directory::Directory;
@@ -205,6 +205,11 @@ impl Stage {
     async fn take_in(&mut self, batch: &mut Vec<Task>) {
         let mut to_look_at = BTreeSet::new();
         for task in batch.drain(..) {
+            if let Some(domain) = overtaken(&task) {
+                self.metrics.handle_deferred.inc();
+                self.done.extend(put_off(task, Some(domain)));
+                continue;
+            }
             let did = task.news.did.clone();
             let account = self.accounts.entry(did.clone()).or_default();
             account.push(task);

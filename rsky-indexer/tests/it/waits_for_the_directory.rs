@@ -190,6 +190,35 @@ fn kills_while_handles_are_resolved_lose_none() {
     assert_no_dead_letters(&redis);
 }
 
+/// Statuses are written when their entries are read, and again when these are read again because their domain had its share.
+#[test]
+fn statuses_end_in_their_order_however_often_they_are_put_off() {
+    const ACCOUNTS: usize = 150;
+    let (redis, db, world) = (Redis::start().unwrap(), Db::new("statuses"), World::new());
+    add_accounts(&world, ACCOUNTS);
+    let statuses = |number: usize| match number % 2 {
+        0 => [Some("suspended"), Some("takendown"), None],
+        _ => [None, Some("suspended"), Some("deactivated")],
+    };
+    // Of neighbours in turn, so that a batch has one entry of each.
+    let rounds = (0..ACCOUNTS / 30).flat_map(|part| (0..3).map(move |nth| (part, nth)));
+    let events: Vec<String> = rounds
+        .flat_map(|(part, nth)| (part * 30..(part + 1) * 30).map(move |number| (number, nth)))
+        .map(|(number, nth)| account(&did(number), T0, statuses(number)[nth]))
+        .collect();
+    add(&redis, LIVE, &events);
+    let settings =
+        [("INDEXER_HANDLE_QUEUE", "20"), ("INDEXER_HANDLE_CONCURRENCY", "4"), ("INDEXER_BATCH_SIZE", "10")];
+    let indexer = world.indexer(&redis.url(), db.url(), &settings);
+    wait_drained(&redis, LIVE);
+    assert!(indexer.metric("indexer_handle_deferred_total", &[]) > 30);
+    assert_eq!(right(&db), i64::try_from(ACCOUNTS).unwrap());
+    let half = i64::try_from(ACCOUNTS / 2).unwrap();
+    assert_eq!(count(&db, "actor WHERE \"upstreamStatus\" IS NULL"), half);
+    assert_eq!(count(&db, "actor WHERE \"upstreamStatus\" = 'deactivated'"), half);
+    assert_no_dead_letters(&redis);
+}
+
 /// Accounts of did:web whose hosts take a question and never answer it, before accounts of the directory in the stream.
 #[test]
 fn a_hundred_and_fifty_silent_hosts_hold_up_no_handle_of_the_directory() {
