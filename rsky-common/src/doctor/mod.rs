@@ -8,7 +8,7 @@ pub mod groups;
 pub mod host;
 pub mod server;
 
-mod reply;
+pub(crate) mod reply;
 
 use std::fmt;
 use std::io::{self, Write as _};

@@ -5,16 +5,16 @@ use std::collections::HashMap;
 use redis::Value;
 
 /// Names and values, as `XINFO` gives them.
-pub(super) type Facts = HashMap<String, Value>;
+pub(crate) type Facts = HashMap<String, Value>;
 
-pub(super) fn number(facts: &Facts, name: &str) -> Option<u64> {
+pub(crate) fn number(facts: &Facts, name: &str) -> Option<u64> {
     match facts.get(name) {
         Some(Value::Int(number)) => u64::try_from(*number).ok(),
         _ => None,
     }
 }
 
-pub(super) fn text(facts: &Facts, name: &str) -> String {
+pub(crate) fn text(facts: &Facts, name: &str) -> String {
     facts.get(name).map(of_value).unwrap_or_default()
 }
 

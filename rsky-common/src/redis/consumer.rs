@@ -243,8 +243,8 @@ pub(super) fn text(value: Value) -> RedisResult<String> {
     }
 }
 
-/// XREADGROUP of one stream: nil, or one pair of stream and entries.
-fn one_stream(reply: Value) -> RedisResult<Vec<Entry>> {
+/// XREADGROUP or XREAD of one stream: nil, or one pair of stream and entries.
+pub(super) fn one_stream(reply: Value) -> RedisResult<Vec<Entry>> {
     match reply {
         Value::Map(streams) => streams.into_iter().next().map_or(Ok(Vec::new()), |(_, list)| entries(list)),
         other => match items(other)?.into_iter().next() {

@@ -4,7 +4,7 @@
 //! cursor that nobody else may move.
 //! Readers: [`consumer`], and [`page`] where what is read may be large. Both stand on [`connection`], which reconnects, and on [`errors`], which knows what to wait
 //! out. What cannot be processed goes to [`dead_letters`], as long as there is [`letter_room`], and is dealt with by hand
-//! in [`letters`]. Where something waits is found by [`search`].
+//! in [`letters`]. Where something waits is found by [`search`]; what others read is watched by [`tail`].
 
 pub mod connection;
 pub mod errors;
@@ -24,6 +24,7 @@ pub mod letter_room;
 pub mod letters;
 pub mod overview;
 pub mod search;
+pub mod tail;
 
 pub use connection::{LinkError, RedisLink, RedisServer};
 pub use cursor::{CursorWriter, Found, Outcome};

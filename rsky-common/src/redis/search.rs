@@ -5,12 +5,12 @@
 //! millisecond or two at a time, and hardly anything travels. Nothing is read in the name of a group, so nothing changes.
 
 use redis::aio::MultiplexedConnection;
-use redis::streams::StreamInfoGroupsReply;
 use redis::{Cmd, RedisResult, Value, cmd};
 
 use super::connection::{LinkError, RedisLink};
 use super::consumer::{Consumer, Entry, entries};
 use super::page::refuses_scripts;
+use super::tail;
 
 /// Entries, and bytes of them, after which a step ends.
 const STEP_ENTRIES: u32 = 1000;
@@ -63,14 +63,15 @@ pub async fn step(
     Step::read(step_command(stream, from, until, text).query_async(redis).await?)
 }
 
-fn step_command(stream: &str, from: &str, until: &str, text: &str) -> Cmd {
+/// What [`Step::read`] reads the reply of. Every entry holds the empty text.
+pub(super) fn step_command(stream: &str, from: &str, until: &str, text: &str) -> Cmd {
     let mut command = cmd("EVAL");
     command.arg(STEP).arg(1).arg(stream).arg(from).arg(until).arg(text).arg(STEP_ENTRIES).arg(STEP_BYTES);
     command
 }
 
 impl Step {
-    fn read((next, seen, found): (String, u64, Value)) -> RedisResult<Self> {
+    pub(super) fn read((next, seen, found): (String, u64, Value)) -> RedisResult<Self> {
         Ok(Self { seen, found: entries(found)?, next: (!next.is_empty()).then_some(next) })
     }
 }
@@ -155,15 +156,11 @@ impl Consumer {
         }
     }
 
-    /// The id up to which the group has been given entries; `None` where there is no such group.
+    /// The id up to which the group has been given entries; `None` where there is no such group or stream.
     ///
     /// # Errors
-    /// Redis' or the connection's; also where there is no such stream.
+    /// Redis' or the connection's.
     pub async fn given_until(&self, link: &mut RedisLink) -> Result<Option<String>, LinkError> {
-        let mut command = cmd("XINFO");
-        command.arg("GROUPS").arg(&self.stream);
-        let known: StreamInfoGroupsReply = link.query(&command).await?;
-        let own = known.groups.into_iter().find(|group| group.name == self.group);
-        Ok(own.map(|group| group.last_delivered_id))
+        tail::delivered(link, &self.stream, &self.group).await
     }
 }
