@@ -64,6 +64,7 @@ pub mod metrics;
 pub mod observed;
 pub mod progress;
 pub mod recount;
+mod signals;
 pub mod verify;
 
 #[cfg(test)]

@@ -9,14 +9,13 @@ use rsky_common::config::{ConfigError, Environment, Settings, Variable};
 use rsky_common::postgres::PostgresSettings;
 use rsky_common::runtime::daemon;
 use sqlx::{Connection as _, PgConnection};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
 use super::progress::Progress;
 use super::selection::{Arguments, Selection};
 use super::{MAX_PAGE, Options, Outcome};
 use crate::config::{DATABASE_SCHEMA, DATABASE_STATEMENT_CACHE, DATABASE_URL, database};
 use crate::database::{self, Inspected};
+use crate::signals::Signals;
 
 /// The exit code of a recount that was told to stop before its end.
 pub const EXIT_STOPPED: u8 = 130;
@@ -58,6 +57,7 @@ pub fn run(arguments: Arguments, environment: Environment) -> ExitCode {
 }
 
 async fn recount(settings: &PostgresSettings, selection: &Selection) -> anyhow::Result<Outcome> {
+    // The step at hand is rolled back by Postgres as soon as it notices that nobody is there any more.
     let signals = Signals::listen().context("cannot listen for signals")?;
     let server = database::server(settings)?;
     let mut connection: PgConnection = server.connect().await.context("connect to Postgres")?;
@@ -78,31 +78,6 @@ async fn recount(settings: &PostgresSettings, selection: &Selection) -> anyhow::
     // What matters has been committed.
     drop(tokio::time::timeout(FAREWELL, connection.close()).await);
     outcome
-}
-
-/// SIGINT and SIGTERM: the first ends the recount after its step, the second at once. The step is rolled back then, by
-/// Postgres as soon as it notices that nobody is there any more.
-struct Signals {
-    stop: CancellationToken,
-    at_once: CancellationToken,
-}
-
-impl Signals {
-    fn listen() -> io::Result<Self> {
-        let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        let signals = Self { stop: CancellationToken::new(), at_once: CancellationToken::new() };
-        let told = [signals.stop.clone(), signals.at_once.clone()];
-        tokio::spawn(async move {
-            for token in told {
-                tokio::select! {
-                    _ = term.recv() => {}
-                    _ = int.recv() => {}
-                }
-                token.cancel();
-            }
-        });
-        Ok(signals)
-    }
 }
 
 fn report(outcome: &Outcome) -> ExitCode {
