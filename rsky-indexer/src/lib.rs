@@ -64,6 +64,7 @@ pub mod metrics;
 pub mod observed;
 pub mod progress;
 pub mod recount;
+pub mod shadow;
 mod signals;
 pub mod verify;
 

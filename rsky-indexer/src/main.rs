@@ -20,6 +20,7 @@ use rsky_indexer::inspect::{self, Inspect};
 use rsky_indexer::metrics::DECLARED;
 use rsky_indexer::pipeline;
 use rsky_indexer::recount;
+use rsky_indexer::shadow::{self, Shadow};
 use rsky_indexer::verify::{self, Verify};
 
 #[global_allocator]
@@ -82,6 +83,7 @@ enum Command {
     Recount(recount::selection::Arguments),
     /// Prints the settings: name, form, default and consequence of each, as Markdown.
     Settings,
+    Shadow(Shadow),
     Verify(Verify),
 }
 
@@ -104,6 +106,7 @@ fn main() -> ExitCode {
         Some(Command::Metrics) => print_document(pipeline::NAME, DECLARED),
         Some(Command::Recount(arguments)) => recount::command::run(arguments, Environment::of_process()),
         Some(Command::Settings) => config::print_settings(pipeline::NAME, Config::variables()),
+        Some(Command::Shadow(command)) => shadow::run(&command, Environment::of_process()),
         Some(Command::Verify(command)) => verify::run(&command, Environment::of_process()),
         None => run(),
     }

@@ -26,7 +26,7 @@ pub(super) struct Candidate {
 
 /// For each change whose row has a duplicate key, the uri that holds the key (its own included).
 /// All changes are of one collection.
-pub(super) async fn holders<'c>(
+pub(crate) async fn holders<'c>(
     connection: &mut PgConnection,
     statements: &Statements,
     changes: &[&'c Change],

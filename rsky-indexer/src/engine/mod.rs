@@ -42,7 +42,7 @@ pub use accounts::{AccountNews, News};
 pub use change::{Action, Change, Content, SeenCommit, Work};
 pub(crate) use doubt::is_doubtful;
 pub use doubt::may_be_refused;
-pub(crate) use duplicates::{in_waiting, keys_behind};
+pub(crate) use duplicates::{holders, in_waiting, keys_behind};
 pub(crate) use load::find_new;
 pub use needs::rows_of;
 pub use notifications::Notifications;

@@ -68,6 +68,8 @@ mod recount_quotes;
 mod recount_signals;
 mod recounts;
 mod sets_poison_aside;
+mod shadows;
+mod shadows_live;
 mod states_its_limits;
 mod stays_within_memory;
 mod stops_and_starts;
