@@ -181,6 +181,38 @@ mod tests {
         assert_eq!(disposition(&refused.into()), Disposition::Transient);
     }
 
+    /// An error that no reply of the server is in.
+    fn without_reply(kind: ErrorKind, text: &str) -> RedisError {
+        RedisError::from((kind, "it failed", text.to_owned()))
+    }
+
+    #[test]
+    fn what_the_server_has_not_said_passes_by_its_nature() {
+        let aborted = ErrorKind::Server(redis::ServerErrorKind::ExecAbort);
+        for (kind, text, then) in [
+            (aborted, "", Disposition::Transient),
+            (ErrorKind::Parse, "", Disposition::Transient),
+            (ErrorKind::AuthenticationFailed, "LOADING Redis is loading", Disposition::Transient),
+            (ErrorKind::AuthenticationFailed, "WRONGPASS", Disposition::Fatal),
+        ] {
+            assert_eq!(disposition(&without_reply(kind, text)), then, "{kind:?} {text}");
+        }
+        assert!(is_abort(&without_reply(aborted, "")) && !is_abort(&reply("OOM", "x")));
+    }
+
+    #[test]
+    fn an_answer_that_comes_late_is_lost() {
+        assert!(is_reply_lost(&std::io::Error::from(std::io::ErrorKind::TimedOut).into()));
+        assert!(is_reply_lost(&without_reply(ErrorKind::Parse, "")));
+        assert!(!is_reply_lost(&reply("OOM", "x")));
+    }
+
+    #[test]
+    fn a_server_may_answer_questions_and_take_no_writes() {
+        assert!(refuses_writes(&reply("OOM", "x")) && refuses_writes(&reply("READONLY", "x")));
+        assert!(!refuses_writes(&reply("LOADING", "x")) && !refuses_writes(&reply("WRONGTYPE", "x")));
+    }
+
     #[test]
     fn names_the_setting() {
         assert!(explain(&reply("NOAUTH", "Authentication required.")).contains("password in REDIS_URL"));

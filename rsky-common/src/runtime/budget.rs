@@ -138,6 +138,7 @@ mod tests {
     #[tokio::test]
     async fn holds_back_what_does_not_fit_until_something_leaves() {
         let budget = ByteBudget::new(100);
+        assert_eq!(budget.total(), 100);
         let first = budget.charge(60).await;
         assert!(budget.charge(60).now_or_never().is_none());
         assert_eq!((budget.items(), budget.bytes()), (1, 60));
@@ -182,5 +183,17 @@ mod tests {
         assert_eq!(budget.bytes(), 1_000_000);
         drop(large);
         assert!(budget.charge(1).now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn another_permit_ends_with_the_last_of_the_items() {
+        let (budget, turns) = (ByteBudget::new(100), Arc::new(Semaphore::new(1)));
+        let mut charge = budget.charge(60).await;
+        charge.keep(Arc::clone(&turns).try_acquire_owned().unwrap());
+        let (first, rest) = charge.split(20);
+        drop(first);
+        assert_eq!(turns.available_permits(), 0);
+        drop(rest);
+        assert_eq!(turns.available_permits(), 1);
     }
 }

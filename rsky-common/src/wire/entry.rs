@@ -150,4 +150,25 @@ mod tests {
         assert_eq!(Entry::around("é", 1, "x".into()), "xé");
         assert_eq!(Entry::around("é", 9, "x".into()), "éx");
     }
+
+    #[test]
+    fn sizes_are_those_of_the_text() {
+        let (whole, nothing) = (Entry::from(r#"{"a":1}"#), Entry::from(""));
+        assert_eq!((whole.len(), whole.is_empty()), (7, false));
+        assert_eq!((nothing.len(), nothing.is_empty()), (0, true));
+        let shared = Entry::around("{}", 1, "x".repeat(1000).into());
+        assert_eq!(shared.len(), 1002);
+        // The shared text goes with the last entry that has it.
+        assert_eq!(shared.own_bytes(), size_of::<Entry>() + 2 + PER_ALLOCATION);
+        assert_eq!([0, 1].map(heap_bytes), [0, 1 + PER_ALLOCATION]);
+    }
+
+    #[test]
+    fn entries_of_other_texts_are_others() {
+        let (entry, text) = (Entry::from("{}"), "{}".to_owned());
+        assert!(entry == *text.as_str() && entry == text.as_str() && entry == text);
+        assert_ne!(entry, Entry::from("{ }"));
+        let other = "{ }".to_owned();
+        assert!(entry != *other.as_str() && entry != other.as_str() && entry != other);
+    }
 }

@@ -70,6 +70,13 @@ mod tests {
         ] {
             assert_eq!(cursor_key(FIREHOSE_LIVE, host), key);
         }
+    }
+
+    #[test]
+    fn what_stands_beside_a_stream_is_named_after_it() {
         assert_eq!(dead_letter_stream(REPO_BACKFILL), "repo_backfill_dlq");
+        assert_eq!(put_off_key(REPO_BACKFILL), "repo_backfill:delayed");
+        assert_eq!(reports_key(REPO_BACKFILL), "repo_backfill:backfillers");
+        assert_eq!(SEQ_BACKFILL, -2);
     }
 }

@@ -42,6 +42,11 @@ fn any_negative_seq_is_backfill_and_none_is_not() {
         );
         let StreamEvent::Create(event) = parsed(&json) else { panic!("no create") };
         assert_eq!(event.is_backfill(), backfill, "{seq}");
+        let json = format!(
+            r#"{{"type":"delete","seq":{seq},"time":"T","did":"d","commit":"c","rev":"r","collection":"a.b.c","rkey":"k"}}"#
+        );
+        let StreamEvent::Delete(event) = parsed(&json) else { panic!("no delete") };
+        assert_eq!(event.is_backfill(), backfill, "{seq}");
     }
     let StreamEvent::Repo(event) =
         parsed(r#"{"type":"repo","seq":9,"did":"d","rev":"r","commit":"c","time":"T"}"#)

@@ -208,6 +208,37 @@ mod tests {
     }
 
     #[test]
+    fn what_is_foreseen_beside_a_record_suffices_and_is_little_more() {
+        let (writer, mut out) = (LiveCommitWriter::new(&COMMIT), String::new());
+        writer.record(&mut out, RecordAction::Update, "a.b.c", "r", "bafyr", |_| Ok::<(), ()>(())).unwrap();
+        assert!(
+            (out.len()..out.len() + 192).contains(&writer.overhead()),
+            "{} {}",
+            out.len(),
+            writer.overhead()
+        );
+    }
+
+    #[test]
+    fn backfilled_entries_have_the_keys_of_the_reference_in_order() {
+        let repo = BackfilledRepo { did: "did:plc:a", commit: "bafyc", rev: "3k", time: "T" };
+        let mut out = String::new();
+        let record = |out: &mut String| -> Result<(), ()> {
+            out.push_str("{}");
+            Ok(())
+        };
+        repo.push_create(&mut out, "a.b.c", "r", "bafyr", record).unwrap();
+        repo.push_repo(&mut out);
+        assert_eq!(
+            out,
+            concat!(
+                r#"{"type":"create","did":"did:plc:a","collection":"a.b.c","rkey":"r","cid":"bafyr","record":{},"commit":"bafyc","rev":"3k","seq":-2,"time":"T"}"#,
+                r#"{"type":"repo","did":"did:plc:a","rev":"3k","commit":"bafyc","time":"T"}"#
+            )
+        );
+    }
+
+    #[test]
     fn a_record_that_fails_leaves_nothing_behind() {
         let writer = LiveCommitWriter::new(&COMMIT);
         let mut out = String::from("before");
