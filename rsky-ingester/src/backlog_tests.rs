@@ -85,6 +85,39 @@ fn bytes_bound_a_batch_too() {
     (1..=5).for_each(|seq| backlog.push(commit(seq, 1)));
     assert!(backlog.is_full());
     assert_eq!(backlog.cut(10, &rules(&source)).batch.entries.len(), 2);
+    assert!(backlog.is_full());
+    assert_eq!(backlog.cut(10, &rules(&source)).batch.entries.len(), 2);
+    assert!(!backlog.is_full());
+}
+
+#[test]
+fn entries_bound_a_batch_of_small_frames() {
+    let source = source(0);
+    let cut = backlog((1..=5).map(|seq| commit(seq, 1))).cut(3, &rules(&source));
+    assert_eq!((cut.batch.entries.len(), cut.cursor), (3, Some(3)));
+}
+
+#[test]
+fn a_frame_larger_than_a_batch_does_not_go_with_a_letter() {
+    let source = source(0);
+    let letter = Some(DeadLetter::new("event", "x", "bad_record", "why", "relay@1"));
+    let mut backlog = backlog([Decoded { letter, ..Decoded::default() }, commit(2, 50)]);
+    let cut = backlog.cut(10, &rules(&source));
+    assert_eq!((cut.batch.dead_letters.len(), cut.batch.entries.len()), (1, 0));
+    assert_eq!(backlog.cut(10, &rules(&source)).batch.entries.len(), 50);
+}
+
+#[test]
+fn what_is_dropped_is_counted_and_the_rest_stays() {
+    let source = source(0);
+    // What has no number is none that another one has written.
+    let mut backlog = backlog([commit(1, 1), commit(2, 1), Decoded::default(), commit(3, 1)]);
+    assert_eq!(backlog.drop_through(2), 2);
+    assert_eq!(backlog.drop_through(2), 0);
+    let cut = backlog.cut(10, &rules(&source));
+    assert_eq!((cut.frames, cut.batch.entries.len(), cut.cursor), (2, 1, Some(3)));
+    (4..=6).for_each(|seq| backlog.push(commit(seq, 1)));
+    assert_eq!((backlog.clear(), backlog.is_empty(), backlog.clear()), (3, true, 0));
 }
 
 #[test]
@@ -112,8 +145,8 @@ fn what_does_not_count_does_not_move_the_cursor_but_is_seen() {
 fn one_revision_of_a_repository_is_queued_once_whoever_says_it() {
     let (first, second, resyncs) = (source(0), source(1), resyncs());
     let with = |source| Rules { source, duplicates: None, resyncs: Some(&resyncs) };
-    let cut = backlog([sync(1, "a"), sync(2, "a"), sync(3, "b")]).cut(10, &with(&first));
-    assert_eq!((cut.resyncs.len(), cut.written.resyncs, cut.written.resyncs_repeated), (2, 2, 1));
+    let cut = backlog([sync(1, "a"), sync(2, "a"), sync(3, "b"), sync(4, "a")]).cut(10, &with(&first));
+    assert_eq!((cut.resyncs.len(), cut.written.resyncs, cut.written.resyncs_repeated), (2, 2, 2));
     let cut = backlog([sync(7, "a"), sync(8, "c")]).cut(10, &with(&second));
     assert_eq!((cut.resyncs.len(), cut.seen), (1, Some(8)));
     resyncs.forget();
@@ -151,4 +184,50 @@ fn dead_letters_travel_with_the_batch_and_a_partly_bad_commit_is_not_remembered(
     let cut = backlog([bad]).cut(10, &rules);
     assert_eq!((cut.batch.dead_letters.len(), cut.reasons.as_slice()), (1, &["bad_record".to_owned()][..]));
     assert!(cut.commits.is_empty());
+}
+
+#[test]
+fn entries_letters_and_wishes_are_output_each_by_itself() {
+    let letter = Some(DeadLetter::new("event", "x", "bad_record", "why", "relay@1"));
+    for frame in [commit(1, 1), sync(1, "a"), Decoded { letter, ..Decoded::default() }] {
+        let source = source(0);
+        let mut backlog = backlog([frame]);
+        assert!(backlog.has_output());
+        backlog.cut(10, &rules(&source));
+        assert!(!backlog.has_output());
+    }
+}
+
+#[test]
+fn frames_are_counted_by_kind_and_operations_by_what_becomes_of_them() {
+    let source = source(0);
+    let with = |mut frame: Decoded, first| {
+        let ops = &mut frame.converted.as_mut().unwrap().ops;
+        (ops.creates, ops.updates, ops.deletes) = (first, first + 1, first + 2);
+        (ops.filtered, ops.missing, ops.unknown) = (first + 3, first + 4, first + 5);
+        frame
+    };
+    let frames = [with(commit(1, 1), 10), sync(2, "a"), with(commit(3, 1), 20)];
+    let cut = backlog(frames).cut(10, &rules(&source));
+    assert_eq!(cut.kinds, [(FrameKind::Commit.label(), 2), (FrameKind::Sync.label(), 1)]);
+    let ops = cut.written.ops;
+    let sums = [ops.creates, ops.updates, ops.deletes, ops.filtered, ops.missing, ops.unknown];
+    assert_eq!((sums, cut.written.entries), ([30, 32, 34, 36, 38, 40], 2));
+}
+
+#[test]
+fn notices_of_labelers_count_as_incoming_and_those_of_relays_do_not() {
+    let labeler = Source::new(Kind::Labels, Host::parse("labeler").unwrap(), "label_live", 0);
+    let notice = || {
+        let mut notice = commit(1, 0);
+        let converted = notice.converted.as_mut().unwrap();
+        converted.kind = FrameKind::Info { name: "OutdatedCursor".to_owned(), message: None };
+        (converted.counted, converted.seq) = (false, None);
+        notice
+    };
+    for (source, frame, incoming) in
+        [(&labeler, notice(), 1), (&labeler, sync(1, "a"), 0), (&source(0), notice(), 0)]
+    {
+        assert_eq!(backlog([frame]).cut(10, &rules(source)).written.incoming, incoming);
+    }
 }

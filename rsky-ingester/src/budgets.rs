@@ -186,4 +186,14 @@ mod tests {
         drop(turn);
         assert!(second.large_turn().now_or_never().is_some());
     }
+
+    #[test]
+    fn what_is_charged_is_told() {
+        let budgets = Budgets::new(64 << 20, true, true);
+        let source = budgets.of_another(Kind::Firehose);
+        let held = charge(&source, 1000);
+        assert_eq!((held.is_some(), budgets.bytes()), (true, 1000));
+        drop(held);
+        assert_eq!(budgets.bytes(), 0);
+    }
 }

@@ -205,4 +205,23 @@ mod tests {
         assert_eq!(chosen("r/", &[("r", "b"), ("r/", "a")], Values::Opaque).as_deref(), Some("a"));
         assert_eq!(chosen("r", &[("r", "b"), ("r/", "a")], Values::Opaque).as_deref(), Some("b"));
     }
+
+    #[test]
+    fn a_cursor_that_is_no_number_is_not_passed_over() {
+        let stored = [("r", "junk"), ("r/", "9")];
+        assert_eq!(chosen("r/", &stored, Values::Numbers).as_deref(), Some("junk"));
+        let stored = [("r", "5"), ("r/", "junk")];
+        assert_eq!(chosen("r/", &stored, Values::Numbers).as_deref(), Some("5"));
+    }
+
+    #[test]
+    fn no_other_way_to_write_it_outdoes_its_own_key() {
+        for host in ["r", "r/"] {
+            for other in &keys(host).others {
+                let other = other.strip_prefix("s:cursor:").unwrap();
+                let stored = [("r", "5"), (other, "7")];
+                assert_eq!(chosen(host, &stored, Values::Numbers).as_deref(), Some("5"), "{host} {other}");
+            }
+        }
+    }
 }

@@ -65,4 +65,11 @@ mod tests {
         assert_eq!(change(&found(None), Some(5)), Change::Back(None));
         assert_eq!(change(&found(Some("x")), Some(5)), Change::Unreadable);
     }
+
+    #[test]
+    fn what_is_no_number_is_said_and_not_read_as_one() {
+        assert_eq!(number("key", None), Ok(None));
+        assert_eq!(number("key", Some("7")), Ok(Some(7)));
+        assert_eq!(number("key", Some("7x")), Err("key holds \"7x\", which is no cursor".to_owned()));
+    }
 }

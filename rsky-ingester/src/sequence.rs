@@ -154,4 +154,17 @@ mod tests {
         sequence.begin(Some(50));
         assert_eq!(sequence.begun_anew(now), None);
     }
+
+    #[tokio::test]
+    async fn the_highest_once_more_is_none_above() {
+        let now = Instant::now();
+        let mut sequence = Sequence::new();
+        assert_eq!(sequence.highest(), None);
+        see(&mut sequence, (1..100).chain([1000]), now);
+        see(&mut sequence, 201..300, now);
+        sequence.see(1000, Some("did:plc:b"), Some("r"), now);
+        assert_eq!((sequence.highest(), sequence.begun_anew(now)), (Some(1000), None));
+        see(&mut sequence, [300], now);
+        assert_eq!(sequence.begun_anew(now), Some(300));
+    }
 }
