@@ -134,8 +134,8 @@ fn carry(mut from: &TcpStream, mut to: &TcpStream, asks: bool, state: &State, li
         let lost = match asks.then(|| state.is_point(&mut before, piece)).flatten() {
             Some(Then::Lost) => true,
             Some(Then::Unanswered) => false,
-            // What was on its way when the wire came to stand still stays there.
-            None => state.stands_still.load(Ordering::SeqCst),
+            // What was on its way when the wire came to stand still stays there, also when it goes on with other connections.
+            None => state.stands_still.load(Ordering::SeqCst) || state.life.load(Ordering::SeqCst) != life,
         };
         if !lost && to.write_all(piece).is_err() {
             return;

@@ -77,6 +77,25 @@ async fn a_redis_that_has_lost_everything_is_filled_from_where_this_process_bega
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_relay_brought_that_is_gone_is_written_again_from_another() {
+    let first = Network::builder().relay(Script::generated(1, 300, like)).start().await.unwrap();
+    let second = Network::builder().relay(Script::generated(1, 1, like)).start().await.unwrap();
+    let mut redis = Redis::start().unwrap();
+    let hosts = format!("{},{}", first.url(), second.url());
+    let mut ingester = Ingester::of_relays("firehose", &redis, &hosts, &[]);
+    wait_until("all of the first", || cursor(&redis, "firehose_live", &first).as_deref() == Some("300"));
+    (2..=300).for_each(|seq| second.relay().control().push(like(seq)));
+    let done = |redis: &Redis| cursor(redis, "firehose_live", &second).as_deref() == Some("300");
+    wait_until("all of the second", || done(&redis));
+    drop(first);
+    redis.kill().unwrap();
+    redis.restart().unwrap();
+    wait_until("all of the second again", || done(&redis));
+    assert_eq!(seqs(&redis, "firehose_live"), range(1, 300));
+    assert_eq!(ingester.terminate(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_operator_may_set_the_cursor_back() {
     let network = Network::builder().relay(Script::generated(1, 20, like)).start().await.unwrap();
     let redis = Redis::start().unwrap();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rsky_testnet::network::{Network, RunningNetwork, Script};
 use rsky_testnet::servers::Redis;
+use rsky_testnet::wire::{Then, Wire};
 
 use crate::support::{Ingester, first_occurrences, get, length, like, padded_like, range, seqs, wait_until};
 
@@ -125,6 +126,31 @@ async fn connections_killed_in_the_middle_of_transactions_lose_nothing() {
     }
     assert!(killed > 3, "{killed}");
     assert_eq!(first_occurrences(&seqs(&redis, "firehose_live")), range(1, FRAMES));
+    assert_eq!(ingester.terminate(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_whose_answer_was_lost_is_known_as_its_own() {
+    const FRAMES: u64 = 8_000;
+    let network = relay(FRAMES, 4_000).await;
+    let redis = Redis::start().unwrap();
+    let (wire, url) = Wire::to(&redis.url());
+    wire.stop_at(b"EXEC\r\n", 3, Then::Unanswered);
+    let hosts = network.url();
+    let settings = [
+        ("INGESTER_RELAY_HOSTS", hosts.as_str()),
+        ("INGESTER_MODE", "firehose"),
+        ("INGESTER_BATCH_SIZE", "50"),
+    ];
+    let mut ingester = Ingester::start(&url, &settings);
+    wire.wait_until_still();
+    wire.repair();
+    wait_until("the last event", || done(&redis, &network, FRAMES));
+    assert_eq!(seqs(&redis, "firehose_live"), range(1, FRAMES));
+    let log = ingester.log();
+    assert!(log.contains("the batch was written before the connection was lost"), "{log}");
+    // Nobody was told of a second ingester, or of a Redis that went back.
+    assert_eq!(ingester.metric("ingester_cursor_changes_total", ""), Some(0.0), "{log}");
     assert_eq!(ingester.terminate(), Some(0));
 }
 
