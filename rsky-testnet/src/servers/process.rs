@@ -10,10 +10,12 @@ use std::sync::OnceLock;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 /// How often the state of a child is looked at while waiting.
 const POLL: Duration = Duration::from_millis(5);
+/// How long a process may take to end that was killed, on a very busy machine.
+const KILL_LIMIT: Duration = Duration::from_secs(60);
 
 /// The signals servers and daemons are driven with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -238,7 +240,7 @@ impl Process {
     }
 
     /// Sends a signal to the process and its direct children (the backends of Postgres). The parent comes first when
-    /// stopping or killing, so that it cannot start new ones meanwhile.
+    /// stopping, so that it cannot start new ones meanwhile. To be killed is as by [`Process::kill`].
     pub fn signal_all(&mut self, signal: Signal) -> Result<()> {
         if self.exited()?.is_some() {
             return Ok(());
@@ -249,12 +251,7 @@ impl Process {
                 send(signal, &children(pid))?;
                 send(signal, &[pid])
             }
-            Signal::Kill => {
-                send(Signal::Stop, &[pid])?;
-                let mut all = children(pid);
-                all.push(pid);
-                send(signal, &all)
-            }
+            Signal::Kill => self.kill(),
             Signal::Term | Signal::Int | Signal::Stop => {
                 send(signal, &[pid])?;
                 send(signal, &children(pid))
@@ -262,10 +259,24 @@ impl Process {
         }
     }
 
-    /// Kills the process and its children, and waits for the end.
+    /// Kills the process and its children, and waits until all of them have ended: a backend that takes its time, on a busy
+    /// machine, keeps the next Postgres from starting.
     pub fn kill(&mut self) -> Result<()> {
-        self.signal_all(Signal::Kill)?;
+        if self.exited()?.is_some() {
+            return Ok(());
+        }
+        let pid = self.pid();
+        // It cannot start new ones meanwhile.
+        send(Signal::Stop, &[pid])?;
+        let children = children(pid);
+        let all: Vec<u32> = children.iter().copied().chain([pid]).collect();
+        send(Signal::Kill, &all)?;
         self.child.wait()?;
+        let until = Instant::now() + KILL_LIMIT;
+        while let Some(child) = children.iter().find(|child| runs(**child)) {
+            ensure!(Instant::now() < until, "process {child} has not ended though it was killed");
+            std::thread::sleep(POLL);
+        }
         Ok(())
     }
 
@@ -291,6 +302,14 @@ impl Drop for Process {
 fn children(pid: u32) -> Vec<u32> {
     let listed = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     listed.split_whitespace().filter_map(|word| word.parse().ok()).collect()
+}
+
+/// Whether a process has not ended. One that nobody has waited for has.
+fn runs(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name before the state may have anything in it, brackets too.
+    let state = stat.rsplit_once(')').map_or("", |(_, rest)| rest.trim_start());
+    !state.is_empty() && !state.starts_with(['Z', 'X'])
 }
 
 /// Signals through the shell's own `kill`, which exists everywhere and needs no unsafe code. Of several processes
@@ -319,6 +338,23 @@ mod tests {
         let user = User::parse(passwd, "postgres").unwrap();
         assert_eq!((user.uid, user.gid), (101, 104));
         assert!(User::parse(passwd, "nobody").is_none());
+    }
+
+    #[test]
+    fn what_is_killed_has_ended_with_its_children() {
+        let mut shell = command("/bin/sh", None);
+        shell.args(["-c", "sleep 1000 & sleep 1000; :"]);
+        let folder = super::super::workdir::fresh("process", None).unwrap();
+        let mut process = Process::spawn(shell, &folder.join("log")).unwrap();
+        let pid = process.pid();
+        while children(pid).len() < 2 {
+            std::thread::sleep(POLL);
+        }
+        let children = children(pid);
+        assert!(children.iter().all(|child| runs(*child)));
+        process.kill().unwrap();
+        assert!(!children.iter().any(|child| runs(*child)));
+        fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
