@@ -30,15 +30,17 @@ pub enum Sent {
 
 type Maker = Arc<dyn Fn(u64) -> Sent + Send + Sync>;
 type Oldest = Arc<dyn Fn() -> u64 + Send + Sync>;
-type Greet = Arc<dyn Fn() -> Option<Greeting> + Send + Sync>;
+type Greet = Arc<dyn Fn(bool) -> Option<Greeting> + Send + Sync>;
 
-/// What is said to a subscriber with a cursor, though it is not so.
+/// What becomes of a subscriber that could be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Greeting {
-    /// `FutureCursor`, and the end of the connection.
+    /// To a cursor that is known: `FutureCursor`, and the end of the connection.
     Future,
-    /// `OutdatedCursor`, and then all that follows the cursor.
+    /// To a cursor that is kept: `OutdatedCursor`, and then all that follows the cursor.
     Outdated,
+    /// Without a cursor: what comes next, as of a real relay, and not the beginning.
+    Live,
 }
 
 /// The frames of one stream endpoint, in order: a fixed list, or a generator by seq.
@@ -109,9 +111,9 @@ impl Script {
         Self { generated: Some(generated), ..Self::default() }
     }
 
-    /// Says this to subscribers with a cursor that could be served: asked for each of them.
+    /// Says this to subscribers that could be served: asked for each of them, whether it has a cursor.
     #[must_use]
-    pub fn greeting(mut self, greet: impl Fn() -> Option<Greeting> + Send + Sync + 'static) -> Self {
+    pub fn greeting(mut self, greet: impl Fn(bool) -> Option<Greeting> + Send + Sync + 'static) -> Self {
         self.greet = Some(Arc::new(greet));
         self
     }
@@ -201,13 +203,13 @@ impl Log {
     ///
     /// With a cursor it begins at the first frame with a greater seq, or at the frames without a seq just before that.
     pub(super) fn start(&self, cursor: Option<u64>, from_end: bool) -> Start {
-        match self.place(cursor, from_end) {
-            Start::At(position) if cursor.is_some() => match self.greet.as_ref().and_then(|greet| greet()) {
-                Some(Greeting::Future) => Start::Future,
-                Some(Greeting::Outdated) => Start::Outdated(position),
-                None => Start::At(position),
-            },
-            start => start,
+        let start = self.place(cursor, from_end);
+        let (Start::At(position), Some(greet)) = (start, &self.greet) else { return start };
+        match (greet(cursor.is_some()), cursor) {
+            (Some(Greeting::Future), Some(_)) => Start::Future,
+            (Some(Greeting::Outdated), Some(_)) => Start::Outdated(position),
+            (Some(Greeting::Live), None) => self.place(None, true),
+            _ => start,
         }
     }
 
@@ -251,6 +253,8 @@ impl Log {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::super::frames;
     use super::*;
 
@@ -307,13 +311,14 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_with_a_cursor_may_be_told_what_is_not_so() {
-        let greeting = std::sync::Mutex::new(vec![Greeting::Outdated, Greeting::Future]);
-        let script = Script::generated(10, 20, |_| Bytes::new());
-        let log = Log::new(script.greeting(move || greeting.lock().ok()?.pop()));
-        assert_eq!(log.start(None, false), Start::At(0));
-        let starts = [(); 3].map(|()| log.start(Some(14), false));
-        assert_eq!(starts, [Start::Future, Start::Outdated(5), Start::At(5)]);
+    fn who_comes_may_be_greeted_with_what_is_not_so() {
+        let greetings = Mutex::new(vec![Greeting::Live, Greeting::Outdated, Greeting::Future]);
+        let script = Script::kept(10, 20, |_| Sent::Nothing, || 10);
+        let log = Log::new(script.greeting(move |_| greetings.lock().ok()?.pop()));
+        log.note_sent(7);
+        assert_eq!([(); 2].map(|()| log.start(Some(14), false)), [Start::Future, Start::Outdated(5)]);
+        assert_eq!([(); 2].map(|()| log.start(None, false)), [Start::At(7), Start::At(0)]);
+        assert_eq!(log.start(Some(14), false), Start::At(5));
     }
 
     #[test]

@@ -8,11 +8,11 @@ const GENERATION: &str = "RSKY_WORLD_GENERATION";
 const SERVERS: &str = "RSKY_WORLD_SERVERS";
 const TROUBLE: &str = "RSKY_WORLD_TROUBLE";
 const HOURS: &str = "RSKY_WORLD_HOURS";
+/// The hosts of did:web accounts; their ports are a part of the world.
+const WEB: &str = "RSKY_WORLD_WEB";
 
 /// Milliseconds between two events of a stream that is to last hours.
 const PACE_MS: u64 = 2000;
-/// The hosts of did:web accounts; their ports are a part of the world.
-const WEB: &str = "RSKY_WORLD_WEB";
 
 /// Accounts that are did:webs, where the environment names none.
 const WEBS: usize = 4;

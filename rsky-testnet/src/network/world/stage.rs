@@ -14,7 +14,7 @@ use super::super::script::{Script, Sent};
 use super::super::wrong::{Asked, Asker, Wrong};
 use super::labels::{self, Label};
 use super::simulation::World;
-use super::trouble::{LABEL_PLACES, Material, PLACES, Trouble, Troubles};
+use super::trouble::{LABEL_PLACES, Material, PLACES, Party, Trouble, Troubles};
 
 /// The world at the moment that was reached, and the frames since.
 pub(super) struct Stage {
@@ -121,7 +121,9 @@ impl Stage {
         let (first, length) = self.with(|world| (first_seq(world) + offset, length(world)));
         let make = move |seq: u64| making.sent(seq - first, seq);
         let oldest = move || first + lock(&keeping.moment).first * keeping.places;
+        let greeting = Arc::clone(self);
         Script::kept(first, length * self.places, make, oldest)
+            .greeting(move |has_cursor| greeting.troubles.greeting(Party::Relay, has_cursor))
     }
 
     /// What a relay sends at a place of its numbers, of which this is the one: the event, or what is between two events.
@@ -159,7 +161,8 @@ impl Stage {
         let (making, greeting) = (Arc::clone(self), Arc::clone(self));
         let make = move |seq: u64| making.labels(&frames, seq - 1, places, seed);
         let script = Script::kept(1, last, make, || 1);
-        (script.greeting(move || greeting.troubles.greeting()), last)
+        let greet = move |has_cursor| greeting.troubles.greeting(Party::Labeler, has_cursor);
+        (script.greeting(greet), last)
     }
 
     fn labels(&self, frames: &[Vec<Label>], place: u64, places: u64, seed: u64) -> Sent {

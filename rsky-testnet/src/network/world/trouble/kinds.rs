@@ -53,6 +53,11 @@ troubles! {
     BadPath = "bad-path",
     /// A frame of 700 KB.
     Oversize = "oversize",
+    /// A relay says, three times in a row, that it does not know the cursor, which it knows; to who then has a look without a
+    /// cursor it sends what comes next.
+    FutureCursor = "future-cursor",
+    /// A relay says once that it has not kept what follows the cursor, and sends it.
+    OutdatedCursor = "outdated-cursor",
     /// A `#sync` of an account of which nothing is missing.
     Sync = "sync",
     /// A commit that says it was too big to say what it did, at the revision that the account has.

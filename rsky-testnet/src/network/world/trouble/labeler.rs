@@ -1,12 +1,12 @@
-//! What the labeler does wrong: between its frames, to those who come with a cursor, and with its signatures.
+//! What the labeler does wrong: between its frames, and with its signatures.
 
 use bytes::Bytes;
 
 use super::super::super::cbor_out::Cbor;
-use super::super::super::control::lock;
 use super::super::super::frames;
 use super::super::super::load::draw::mix;
-use super::super::super::script::{Greeting, Sent};
+use super::super::super::script::Sent;
+use super::stream::is_of_cursors;
 use super::{Party, Trouble, Troubles};
 
 /// Places of a troubled stream for each frame of labels: there are few of them.
@@ -47,19 +47,8 @@ impl Troubles {
     pub(in super::super) fn is_signed_wrong(&self, number: u64) -> bool {
         self.has(Trouble::LabelSignature) && number % WRONG == self.seed % WRONG
     }
-
-    /// What is said, once each, to who comes with a cursor.
-    pub(in super::super) fn greeting(&self) -> Option<Greeting> {
-        let all = [(Trouble::LabelFuture, Greeting::Future), (Trouble::LabelOutdated, Greeting::Outdated)];
-        let fresh = |number: u64| lock(&self.happened).once.insert((Party::Labeler, u64::MAX - number));
-        let found = (0..).zip(all).find(|(number, (kind, _))| self.has(*kind) && fresh(*number));
-        let (_, (kind, greeting)) = found?;
-        self.note(kind, 0);
-        Some(greeting)
-    }
 }
 
 fn is_between(kind: Trouble) -> bool {
-    let others = [Trouble::LabelSignature, Trouble::LabelFuture, Trouble::LabelOutdated];
-    kind.party() == Party::Labeler && !others.contains(&kind)
+    kind.party() == Party::Labeler && kind != Trouble::LabelSignature && !is_of_cursors(kind)
 }

@@ -147,8 +147,13 @@ mod tests {
                 check(trouble, &|| troubles.make_label(trouble, place, Some(&before)));
             }
         }
-        let answers = [Some(Greeting::Future), Some(Greeting::Outdated), None];
-        assert_eq!([(); 3].map(|()| troubles.greeting()), answers);
+        let [future, outdated] = [Some(Greeting::Future), Some(Greeting::Outdated)];
+        let greeting = |party, has_cursor| troubles.greeting(party, has_cursor);
+        assert_eq!([(); 3].map(|()| greeting(Party::Labeler, true)), [future, outdated, None]);
+        assert_eq!(greeting(Party::Relay, false), None);
+        let of_relay = [future, future, future, outdated, None];
+        assert_eq!([(); 5].map(|()| greeting(Party::Relay, true)), of_relay);
+        assert_eq!([(); 2].map(|()| greeting(Party::Relay, false)), [Some(Greeting::Live), None]);
         let whole = car(&[cid_of(b"a")], (0..20).map(|number| (cid_of(&[number]), vec![number; 9])));
         for account in 0..60 {
             let ask = || troubles.repository(account, whole.clone().into(), || Bytes::from_static(b"forged"));

@@ -7,6 +7,7 @@ use super::super::super::cbor_out::{Cbor, cid_of};
 use super::super::super::frames::{self, Op};
 use super::super::super::load::draw::mix;
 use super::super::super::script::Sent;
+use super::stream::is_of_cursors;
 use super::{Party, Trouble, Troubles};
 
 /// Places of a troubled stream for each event.
@@ -60,7 +61,7 @@ impl Troubles {
 }
 
 fn is_of_relays(kind: Trouble) -> bool {
-    matches!(kind.party(), Party::Relay | Party::Resync)
+    matches!(kind.party(), Party::Relay | Party::Resync) && !is_of_cursors(kind)
 }
 
 /// A frame of an account of which nothing may be taken.

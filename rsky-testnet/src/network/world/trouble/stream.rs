@@ -7,8 +7,8 @@ use bytes::Bytes;
 use super::super::super::control::lock;
 use super::super::super::frames;
 use super::super::super::load::draw::{Rng, mix};
-use super::super::super::script::Sent;
-use super::{Trouble, Troubles};
+use super::super::super::script::{Greeting, Sent};
+use super::{Party, Trouble, Troubles};
 
 impl Troubles {
     /// What the trouble of a place is, under a number, after this frame of this number; `None`: it is of one stream alone.
@@ -64,4 +64,38 @@ impl Troubles {
         self.note(trouble, number);
         sent
     }
+
+    /// What is said to who comes to a stream, with a cursor or without. Whoever was told often enough that a relay does not
+    /// know its cursor comes without, to have a look at what is sent now.
+    pub(in super::super) fn greeting(&self, party: Party, has_cursor: bool) -> Option<Greeting> {
+        let kinds: &[(Trouble, Greeting)] = match (party, has_cursor) {
+            (Party::Labeler, true) => &[LABEL_FUTURE, LABEL_OUTDATED],
+            (_, true) => &[FUTURE, FUTURE, FUTURE, OUTDATED],
+            (Party::Labeler, false) => &[],
+            (_, false) => &[(Trouble::FutureCursor, Greeting::Live)],
+        };
+        let mut happened = lock(&self.happened);
+        let told = happened.numbers.contains_key(&Trouble::FutureCursor);
+        let mut fresh = |number: usize| {
+            let place = if has_cursor { number as u64 } else { LIVE };
+            (has_cursor || told) && happened.once.insert((party, u64::MAX - place))
+        };
+        let next = kinds.iter().enumerate().find(|(number, (kind, _))| self.has(*kind) && fresh(*number));
+        let (_, (kind, greeting)) = next?;
+        drop(happened);
+        self.note(*kind, 0);
+        Some(*greeting)
+    }
+}
+
+/// Counted from the end of all numbers, as what is said to those with a cursor: the look at what is sent now.
+const LIVE: u64 = 10;
+const FUTURE: (Trouble, Greeting) = (Trouble::FutureCursor, Greeting::Future);
+const OUTDATED: (Trouble, Greeting) = (Trouble::OutdatedCursor, Greeting::Outdated);
+const LABEL_FUTURE: (Trouble, Greeting) = (Trouble::LabelFuture, Greeting::Future);
+const LABEL_OUTDATED: (Trouble, Greeting) = (Trouble::LabelOutdated, Greeting::Outdated);
+
+/// Whether it is said to who comes, and is not between two frames.
+pub(super) fn is_of_cursors(kind: Trouble) -> bool {
+    [FUTURE, OUTDATED, LABEL_FUTURE, LABEL_OUTDATED].iter().any(|(said, _)| *said == kind)
 }
