@@ -1,5 +1,5 @@
 //! The two commands every developer needs, `cargo xtask up` and `cargo xtask test`, and those that measure and attack:
-//! `cargo xtask bench`, `cargo xtask chaos`, `cargo xtask deploy-check`.
+//! `cargo xtask bench`, `cargo xtask chaos`, `cargo xtask mutants`, `cargo xtask deploy-check`.
 //!
 //! All start private servers on free ports with their data under the build directory, and end them again,
 //! also on failure and on Ctrl-C.
@@ -13,6 +13,7 @@ mod deploy_check;
 mod dist;
 mod docs;
 mod interrupt;
+mod mutants;
 mod procfs;
 mod steps;
 mod streams;
@@ -45,6 +46,8 @@ enum Command {
     Dist(dist::Options),
     /// Run simulated worlds through the whole pipeline, with kills, and compare every row with an independent model
     Chaos(chaos::Options),
+    /// Put faults into a copy of the code, one at a time: the tests that guard the rules must fail
+    Mutants(mutants::Options),
     /// Measure release binaries beside the limit of what they stand on
     Bench(bench::Options),
 }
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Command::Docs => docs::docs(),
         Command::Dist(options) => dist::dist(&options),
         Command::Chaos(options) => chaos::chaos(&options),
+        Command::Mutants(options) => mutants::mutants(&options),
         Command::Bench(options) => bench::bench(&options),
     };
     match outcome {

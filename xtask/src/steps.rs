@@ -2,7 +2,7 @@
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -85,25 +85,47 @@ pub(crate) fn release_binary(name: &str) -> Result<PathBuf> {
 ///
 /// # Errors
 /// It cannot be started, or we were interrupted.
-pub(crate) fn run(mut command: Command) -> Result<ExitStatus> {
+pub(crate) fn run(command: Command) -> Result<ExitStatus> {
+    run_until(command, None)?.context("a command without a time limit was ended by it")
+}
+
+/// As [`run`], and ended in the same way when it takes longer than `limit`: `None` then.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn run_within(command: Command, limit: Duration) -> Result<Option<ExitStatus>> {
+    run_until(command, Instant::now().checked_add(limit))
+}
+
+fn run_until(mut command: Command, until: Option<Instant>) -> Result<Option<ExitStatus>> {
     // Its own process group, so that the tests below cargo can be ended with it, and Ctrl-C is ours to act on.
     command.process_group(0).stdin(Stdio::null());
     let mut child = command.spawn().with_context(|| format!("start {command:?}"))?;
     loop {
         if let Some(status) = child.try_wait()? {
-            return Ok(status);
+            return Ok(Some(status));
         }
         if let Err(interrupted) = interrupt::sleep(Duration::from_millis(50)) {
-            signal_group("TERM", child.id());
-            let deadline = Instant::now() + GRACE;
-            while child.try_wait()?.is_none() && Instant::now() < deadline {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            signal_group("KILL", child.id());
-            child.wait()?;
+            end_group(&mut child)?;
             return Err(interrupted);
         }
+        if until.is_some_and(|until| Instant::now() >= until) {
+            end_group(&mut child)?;
+            return Ok(None);
+        }
     }
+}
+
+/// SIGTERM, and SIGKILL after a while.
+fn end_group(child: &mut Child) -> Result<()> {
+    signal_group("TERM", child.id());
+    let deadline = Instant::now() + GRACE;
+    while child.try_wait()?.is_none() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    signal_group("KILL", child.id());
+    child.wait()?;
+    Ok(())
 }
 
 fn signal_group(signal: &str, group: u32) {
