@@ -277,3 +277,20 @@ fn what_a_living_one_has_is_left_to_it() {
     wait_drained(&stage.redis, LIVE);
     assert_eq!(count(&stage.db, "\"like\""), 2);
 }
+
+/// A user of Redis that may neither run scripts nor ask who has an entry looks through the stream by itself, and waits until there
+/// is nothing of the account.
+#[test]
+fn a_user_that_may_not_ask_waits_all_the_same() {
+    let stage = Stage::new("may_not_ask");
+    stage.held_by_another(LIVE, &writings());
+    let user = ["ACL", "SETUSER", "poor", "on", ">secret", "~*", "&*", "+@all", "-eval", "-xpending"];
+    stage.redis.command(&user).unwrap();
+    let url = stage.redis.url().replace("redis://", "redis://poor:secret@");
+    let indexer = stage.world.indexer(&url, stage.db.url(), &[("INDEXER_CLAIM_IDLE_MS", "600000")]);
+    add(&stage.redis, LIVE, &[deleted(GONE)]);
+    wait_for_deletion(&indexer);
+    assert_eq!(waiting(&indexer), 1);
+    let _another = stage.another_finishes();
+    stage.assert_nothing_is_left();
+}
