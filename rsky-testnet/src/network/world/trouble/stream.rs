@@ -76,19 +76,18 @@ impl Troubles {
         };
         let mut happened = lock(&self.happened);
         let told = happened.numbers.contains_key(&Trouble::FutureCursor);
-        let mut fresh = |number: usize| {
-            let place = if has_cursor { number as u64 } else { LIVE };
-            (has_cursor || told) && happened.once.insert((party, u64::MAX - place))
-        };
+        let place = |number: usize| if has_cursor { number as u64 } else { LIVE };
+        let mut fresh =
+            |number| (has_cursor || told) && happened.once.insert((party, u64::MAX - place(number)));
         let next = kinds.iter().enumerate().find(|(number, (kind, _))| self.has(*kind) && fresh(*number));
-        let (_, (kind, greeting)) = next?;
+        let (number, (kind, greeting)) = next?;
         drop(happened);
-        self.note(*kind, 0);
+        self.note(*kind, place(number));
         Some(*greeting)
     }
 }
 
-/// Counted from the end of all numbers, as what is said to those with a cursor: the look at what is sent now.
+/// The number of the look at what is sent now, beside those of what is said to who has a cursor.
 const LIVE: u64 = 10;
 const FUTURE: (Trouble, Greeting) = (Trouble::FutureCursor, Greeting::Future);
 const OUTDATED: (Trouble, Greeting) = (Trouble::OutdatedCursor, Greeting::Outdated);
