@@ -185,3 +185,22 @@ fn a_stream_that_begins_anew() {
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("0 differ") && !said.contains(" 0 lost with their stream"), "{said}");
 }
+
+/// The group is taken away under it and comes back: it says what is missing, and goes on.
+#[test]
+fn a_group_that_is_destroyed() {
+    let payloads = events(46, 50);
+    let world = Finished::new("shadow_group", Generation::D, &[(LIVE, payloads)]);
+    let redis = &world.redis;
+    redis.command(&["XGROUP", "SETID", LIVE, "firehose_group", "0"]).unwrap();
+    let arguments = ["--from", "0", "--settle", "0", "--entries", "51"];
+    let shadow = Shadow::start("shadow_group", &redis.url(), world.db.url(), &arguments);
+    shadow.wait_for("50 entries read, 0 compared");
+    redis.command(&["XGROUP", "DESTROY", LIVE, "firehose_group"]).unwrap();
+    shadow.wait_for("firehose_live has no group firehose_group");
+    redis.command(&["XGROUP", "CREATE", LIVE, "firehose_group", "$"]).unwrap();
+    add(redis, LIVE, &["{}"]);
+    let (code, said) = shadow.end();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains(" 0 differ, ") && said.contains("1 malformed_entry"), "{said}");
+}
