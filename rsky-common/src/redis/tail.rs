@@ -29,7 +29,7 @@ pub struct Tail {
 /// What a read brought.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Caught {
-    /// In stream order; about a mebibyte at most, and an entry.
+    /// In stream order; about a mebibyte at most, and ten entries.
     pub entries: Vec<Entry>,
     /// Whether there was nothing behind them when they were read.
     pub at_end: bool,
