@@ -54,19 +54,17 @@ impl Job {
     /// The same for its account, which an earlier entry may have left behind; the domain that it waits for.
     pub fn put_off_behind(&self, news: &AccountNews, domain: Option<String>) -> Option<String> {
         let (deferral, id) = (&self.source.deferral, entry_id(&self.id));
-        match domain {
-            Some(domain) if news.what.writes() => deferral.put_off_behind(&news.did, &domain, self.round, id),
-            domain => {
-                self.put_off(domain.as_deref());
-                domain
-            }
+        if news.what.writes() {
+            return deferral.put_off_behind(&news.did, domain.as_deref(), self.round, id);
         }
+        self.put_off(domain.as_deref());
+        domain
     }
 
     /// The domain for which an earlier entry of its account waits that must be done with first.
     pub fn overtaken(&self, news: &AccountNews) -> Option<String> {
         let id = entry_id(&self.id);
-        news.what.writes().then(|| self.source.deferral.overtaken(&news.did, id)).flatten()
+        news.what.writes().then(|| self.source.deferral.overtaken(&news.did, self.round, id)).flatten()
     }
 
     /// The same entry without its payload, which is left in the stream.

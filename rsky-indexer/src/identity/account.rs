@@ -140,8 +140,8 @@ impl Account {
 
     /// Takes all of its entries out: they are to be read again when there is room for the domain. What nobody waits for is
     /// given up.
-    pub(super) fn put_off(self, domain: &str) -> Vec<(Job, Fate)> {
-        self.tasks.into_iter().filter_map(|task| put_off(task, Some(domain.to_owned()))).collect()
+    pub(super) fn put_off(self, domain: Option<&str>) -> Vec<(Job, Fate)> {
+        self.tasks.into_iter().filter_map(|task| put_off(task, domain.map(str::to_owned))).collect()
     }
 
     /// Gives up what nobody waits for.
@@ -165,11 +165,13 @@ impl Account {
 
     /// Takes the entries out that said that the account is gone: it is not.
     pub(super) fn settle_deletions(&mut self, reason: &'static str) -> Vec<(Job, Fate)> {
-        (self.attempts, self.patience, self.covered) = (0, 0, 0);
-        let (gone, kept) =
+        (self.attempts, self.patience) = (0, 0);
+        // What has come since the host was asked may be a later deletion.
+        let covered = std::mem::take(&mut self.covered).min(self.tasks.len());
+        let later = self.tasks.split_off(covered);
+        let (gone, kept): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.tasks).into_iter().partition(|task| task.news.what == News::Deleted);
-        self.tasks = kept;
-        let gone: Vec<Task> = gone;
+        self.tasks = kept.into_iter().chain(later).collect();
         entries(gone.into_iter(), || Fate::Nothing(reason))
     }
 

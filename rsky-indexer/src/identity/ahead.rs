@@ -8,7 +8,7 @@
 
 use rsky_common::redis::consumer::Entry;
 use rsky_common::redis::search;
-use rsky_common::redis::{LinkError, RedisLink};
+use rsky_common::redis::{LinkError, RedisLink, tail};
 use rsky_common::wire;
 
 use crate::acks::{Source, entry_id};
@@ -99,8 +99,7 @@ impl Ahead {
             *looked = match step.next {
                 Some(next) => Looked::Until(next),
                 None => {
-                    let given = consumer.given_until(&mut self.link).await;
-                    if !is_given(given, id)? {
+                    if !self.is_given(source, id).await? {
                         *looked = Looked::default();
                         return Ok(Outcome::NotGiven);
                     }
@@ -110,6 +109,22 @@ impl Ahead {
         }
         self.link.succeeded();
         Ok(Outcome::Looked)
+    }
+
+    /// Whether the group has been given everything up to this entry, or all there is: a stream that was made anew may have less. Who
+    /// may not ask is told nothing: it has been given the entry.
+    async fn is_given(&mut self, source: &Source, id: &str) -> Result<bool, LinkError> {
+        let given = match source.consumer.given_until(&mut self.link).await {
+            Ok(given) => given,
+            Err(error) if error.is_forbidden() => return Ok(true),
+            Err(error) => return Err(error),
+        };
+        let given = given.map_or((0, 0), |given| entry_id(&given));
+        if given >= entry_id(id) {
+            return Ok(true);
+        }
+        let state = tail::state(&mut self.link, &source.consumer.stream).await?;
+        Ok(state.is_none_or(|state| given >= entry_id(&state.last)))
     }
 
     /// Who has an entry that is not finished; `None`: it is finished, its rows are written and it waits here beside the lanes, or
@@ -134,13 +149,4 @@ impl Ahead {
 fn is_of(source: &Source, entry: &Entry, did: &str) -> bool {
     let payload = entry.field(source.field).and_then(|payload| std::str::from_utf8(payload).ok());
     payload.and_then(|payload| wire::parse(payload).ok()).is_some_and(|event| event.did() == Some(did))
-}
-
-/// Whether the group has been given everything up to this entry. Who may not ask is told nothing: it has been given the entry.
-fn is_given(given: Result<Option<String>, LinkError>, id: &str) -> Result<bool, LinkError> {
-    match given {
-        Ok(given) => Ok(given.is_some_and(|given| entry_id(&given) >= entry_id(id))),
-        Err(error) if error.is_forbidden() => Ok(true),
-        Err(error) => Err(error),
-    }
 }

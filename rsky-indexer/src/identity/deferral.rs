@@ -9,11 +9,15 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use super::left_behind::LeftBehind;
+use super::left_behind::{LeftBehind, Round};
 
 /// Domains that are put off by themselves. With more, everything is.
 const MOST_DOMAINS: usize = 64;
+
+/// Pause before entries are read again that wait for an earlier one of their account: it may be held up elsewhere.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// The two numbers of a stream id.
 pub type EntryId = (u64, u64);
@@ -40,6 +44,8 @@ struct State {
     all: Scope,
     domains: HashMap<Arc<str>, Scope>,
     left_behind: LeftBehind,
+    /// The last round that has read entries again.
+    walk: Option<Round>,
     /// Domains that are not known here are open from this round on.
     floor: u64,
 }
@@ -51,6 +57,8 @@ struct Scope {
     open: Option<(u64, u64)>,
     /// Entries after this one were put off.
     after: Option<EntryId>,
+    /// When they are read again at the earliest.
+    not_before: Option<Instant>,
 }
 
 impl Default for Scope {
@@ -79,43 +87,56 @@ impl Deferral {
         })
     }
 
-    /// Puts an entry off, and with it everything of its round that comes later.
+    /// Puts an entry off, and with it everything of its round that comes later. It is on its way no longer.
     pub fn put_off(&self, round: u64, id: EntryId) {
-        self.with(|state| state.all.put_off(round, id));
-    }
-
-    /// Puts an entry off, and with it everything of its domain and round that comes later.
-    pub fn put_off_of(&self, domain: &str, round: u64, id: EntryId) {
-        self.with(|state| state.scope_of(domain).1.put_off(round, id));
-    }
-
-    /// Puts an entry of an account off by a domain, and with it everything later of both. The domain that it waits for: that for
-    /// which an earlier one of the account waits, if there is one; `None` where there is no room to tell them apart, so that it is
-    /// put off with everything.
-    pub fn put_off_behind(&self, did: &str, domain: &str, round: u64, id: EntryId) -> Option<String> {
         self.with(|state| {
-            let earlier = state.left_behind.overtaken(did, id);
-            let has_room = state.left_behind.has_room(did);
-            let (domain, scope) = match has_room {
-                true => state.scope_of(earlier.as_deref().unwrap_or(domain)),
-                false => (None, &mut state.all),
+            state.left_behind.settled(id, state.round);
+            state.all.put_off(round, id);
+        });
+    }
+
+    /// Puts an entry off, and with it everything of its domain and round that comes later. It is on its way no longer.
+    pub fn put_off_of(&self, domain: &str, round: u64, id: EntryId) {
+        self.with(|state| {
+            state.left_behind.settled(id, state.round);
+            state.scope_of(domain).1.put_off(round, id);
+        });
+    }
+
+    /// Puts an entry of an account off that is still on its way, by a domain or with everything, and with it everything later of
+    /// both. The domain that it waits for: that for which an earlier one of the account waits, if there is one; `None` where it is
+    /// put off with everything, also for want of room to tell them apart.
+    pub fn put_off_behind(&self, did: &str, domain: Option<&str>, round: u64, id: EntryId) -> Option<String> {
+        self.with(|state| {
+            let earlier = state.left_behind.overtaken(did, id, round, state.walk);
+            let domain = domain.filter(|_| state.left_behind.has_room(did, id));
+            let (domain, scope) = match domain {
+                Some(domain) => state.scope_of(earlier.as_deref().unwrap_or(domain)),
+                None => (None, &mut state.all),
             };
             scope.put_off(round, id);
-            if let Some(domain) = &domain {
-                state.left_behind.put_off(did, id, domain);
+            if earlier.is_some() && domain.is_some() {
+                scope.not_before = Some(Instant::now() + PAUSE);
+            }
+            match &domain {
+                Some(domain) => state.left_behind.put_off(did, id, domain),
+                None => state.left_behind.put_off_with_all(id),
             }
             domain.map(|domain| domain.to_string())
         })
     }
 
     /// The domain for which an earlier entry of the account waits, before which this one must not be done with.
-    pub fn overtaken(&self, did: &str, id: EntryId) -> Option<String> {
-        self.with(|state| state.left_behind.overtaken(did, id).map(|domain| domain.to_string()))
+    pub fn overtaken(&self, did: &str, round: u64, id: EntryId) -> Option<String> {
+        self.with(|state| {
+            let earlier = state.left_behind.overtaken(did, id, round, state.walk)?;
+            Some(earlier.to_string())
+        })
     }
 
-    /// An entry of an account is on its way.
-    pub fn goes(&self, did: &str, id: EntryId) {
-        self.with(|state| state.left_behind.goes(did, id));
+    /// An entry goes on to the work beside the lanes.
+    pub fn goes(&self, id: EntryId) {
+        self.with(|state| state.left_behind.goes(id));
     }
 
     /// Begins a round that reads the entries again which were put off: those after the id that is returned. `None` if
@@ -125,6 +146,7 @@ impl Deferral {
             let after = state.all.after.take()?;
             state.round += 1;
             state.all.open = Some((state.round, u64::MAX));
+            state.walk = Some((state.round, after));
             Some(after)
         })
     }
@@ -132,12 +154,16 @@ impl Deferral {
     /// The same for one domain that has `room` again, the one that has waited longest.
     pub fn next_round_of(&self, room: impl Fn(&str) -> bool) -> Option<(String, EntryId)> {
         self.with(|state| {
-            let State { domains, round, .. } = state;
-            let waiting = domains.iter_mut().filter(|(domain, scope)| scope.after.is_some() && room(domain));
+            let State { domains, round, walk, .. } = state;
+            let now = Instant::now();
+            let may = |scope: &Scope| scope.after.is_some() && scope.not_before.is_none_or(|at| at <= now);
+            let waiting = domains.iter_mut().filter(|(domain, scope)| may(scope) && room(domain));
             let (domain, scope) = waiting.min_by_key(|(_, scope)| scope.after)?;
             let after = scope.after.take()?;
             *round += 1;
             scope.open = Some((*round, u64::MAX));
+            scope.not_before = None;
+            *walk = Some((*round, after));
             Some((domain.to_string(), after))
         })
     }
@@ -197,7 +223,7 @@ impl State {
 
 impl Scope {
     fn from(round: u64) -> Self {
-        Self { open: Some((round, u64::MAX)), after: None }
+        Self { open: Some((round, u64::MAX)), after: None, not_before: None }
     }
 
     fn is_open(&self, round: u64) -> bool {
@@ -294,21 +320,31 @@ mod tests {
     fn an_account_waits_for_its_earlier_entry_whatever_becomes_of_its_domain() {
         let deferral = Deferral::default();
         let (earlier, later) = ((7, 0), (9, 0));
-        assert_eq!(deferral.put_off_behind("a", "slow", 0, earlier).as_deref(), Some("slow"));
+        assert_eq!(deferral.put_off_behind("a", Some("slow"), 0, earlier).as_deref(), Some("slow"));
         // The round passes over the earlier one, which is not settled yet, and comes to the later one.
-        deferral.put_off_behind("a", "slow", 0, later);
         assert!(deferral.next_round_of(|_| true).is_some());
         let round = deferral.round();
         assert_eq!(deferral.admits(Some("slow"), round), Admission::Open);
-        assert_eq!(deferral.overtaken("a", later).as_deref(), Some("slow"));
+        assert_eq!(deferral.overtaken("a", round, later).as_deref(), Some("slow"));
         // Another domain has to answer for it by then: it waits where the earlier one does.
-        assert_eq!(deferral.put_off_behind("a", "other", round, later).as_deref(), Some("slow"));
+        assert_eq!(deferral.put_off_behind("a", Some("other"), round, later).as_deref(), Some("slow"));
         assert_eq!(deferral.admits(Some("other"), round), Admission::Open);
-        assert_eq!(deferral.overtaken("a", earlier), None);
-        deferral.goes("a", earlier);
-        assert_eq!(deferral.overtaken("a", later), None);
-        deferral.goes("a", later);
-        assert_eq!(deferral.overtaken("a", (11, 0)), None);
+        assert_eq!(deferral.overtaken("a", round, earlier), None);
+        deferral.goes(earlier);
+        assert_eq!(deferral.overtaken("a", round, later), None);
+        deferral.goes(later);
+        assert_eq!(deferral.overtaken("a", round, (11, 0)), None);
+    }
+
+    #[test]
+    fn an_entry_that_a_round_does_not_find_holds_nothing_back() {
+        let deferral = Deferral::default();
+        let (gone, later) = ((7, 0), (9, 0));
+        deferral.put_off_behind("a", Some("slow"), 0, gone);
+        deferral.put_off_of("slow", 0, gone);
+        assert!(deferral.overtaken("a", 0, later).is_some());
+        assert!(deferral.next_round_of(|_| true).is_some());
+        assert_eq!(deferral.overtaken("a", deferral.round(), later), None);
     }
 
     #[test]

@@ -105,7 +105,7 @@ impl Room {
     }
 
     /// Free places, when there are at least half as many as may be worked on.
-    fn free(&self) -> Option<usize> {
+    pub(super) fn free(&self) -> Option<usize> {
         let free = self.bound().saturating_sub(self.held());
         (free >= self.limit.div_ceil(2)).then_some(free)
     }
@@ -166,6 +166,14 @@ impl Places {
     }
 }
 
+impl Places {
+    /// The domain that has to answer for an account, where half of its places are taken.
+    pub(super) fn thick_domain_of(&self, did: &str) -> Option<String> {
+        let domain = self.learned.of(did).or_else(|| domain_of(did))?;
+        (!self.crowds.is_thin(&domain)).then_some(domain)
+    }
+}
+
 impl Handover {
     /// A way for as many entries as may be worked on. `deferred` counts those that found no room.
     pub fn new(limit: usize, deferred: Counter) -> (Self, Tasks) {
@@ -220,7 +228,7 @@ impl Handover {
             match self.sender.try_send(Task::new(keeps, news.clone(), crowd.flatten())) {
                 Ok(()) => {
                     if news.what.writes() {
-                        deferral.goes(&news.did, entry_id(&job.id));
+                        deferral.goes(entry_id(&job.id));
                     }
                     return Fate::Handed;
                 }

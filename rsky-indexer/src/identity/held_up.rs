@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rsky_common::clock::now_iso;
 use serde_json::{Value, json};
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::account::Behind;
@@ -115,7 +116,10 @@ impl Stage {
             };
             self.held_up.looking.spawn(async move {
                 let looked = std::mem::take(&mut behind.looked);
+                let began = Instant::now();
                 let (looked, outcome) = ahead.look(&behind.source, &behind.id, &did, looked).await;
+                // Looks have half of Redis' time at most, however many accounts go.
+                sleep(began.elapsed().min(PAUSES.1)).await;
                 behind.looked = looked;
                 LookedAhead { ahead, did, behind, outcome }
             });
@@ -151,7 +155,22 @@ impl Stage {
             }
         };
         let pause = self.held_up.wait(&did, why);
+        if self.is_in_the_way(&did) {
+            return;
+        }
         self.wait_for_entries_only(&did);
         self.delay(did, Instant::now() + pause, None);
+    }
+
+    /// Puts an account that has to wait off, where it takes the room that those need for whom it waits: what it waits for may be
+    /// with us, and put off for want of room. Its entries come back behind that.
+    fn is_in_the_way(&mut self, did: &str) -> bool {
+        let domain = self.tasks.places.thick_domain_of(did);
+        if domain.is_none() && self.tasks.room.free().is_some() {
+            return false;
+        }
+        self.held_up.waiting.remove(did);
+        self.put_off_all_of(did, domain);
+        true
     }
 }

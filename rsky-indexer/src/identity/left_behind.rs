@@ -1,75 +1,115 @@
-//! Accounts of which entries were put off because a domain has its share, so that no later one of theirs is done with first.
+//! Entries that were put off because a domain has its share, by their accounts, so that no later one of an account is done with
+//! first.
 //!
 //! What an entry wrote is written again when it is read again. Its domain is closed meanwhile; but who has to answer for an
 //! account may be forgotten, or be another one by then, a later entry may be on its way already, and the round that reads
-//! entries again passes over one that is not settled yet. So the accounts are remembered here themselves. (Where all is put off
+//! entries again passes over one that is not settled yet. So they are remembered here by themselves. (Where all is put off
 //! everything later is, and needs no names.)
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use super::deferral::EntryId;
 
-/// Accounts at a time: some 2 MB. More are put off with everything.
+/// Entries at a time: some 3 MB. More are put off with everything.
 const MOST: usize = 20_000;
-/// When an entry is not waited for any longer that does not come back: somebody has taken it out of the stream by hand, or another
-/// consumer has it, and with it, by and by, what came later.
-const GONE: Duration = Duration::from_secs(3600);
+/// Entries of one account.
+const MOST_OF_ACCOUNT: usize = 16;
+
+/// A round of reading: its number, and after which id it began.
+pub(super) type Round = (u64, EntryId);
 
 /// See the module. Accounts are hashes with a key that nobody knows.
 #[derive(Debug, Default)]
 pub(super) struct LeftBehind {
     key: RandomState,
-    accounts: HashMap<u64, Span>,
+    /// In order.
+    accounts: HashMap<u64, Vec<EntryId>>,
+    entries: HashMap<EntryId, Left>,
 }
 
-/// The entries of an account that were put off.
 #[derive(Debug)]
-struct Span {
-    /// The earliest of those that have not come back.
-    first: Option<EntryId>,
-    last: EntryId,
-    /// The domain by which they were put off.
+struct Left {
+    account: u64,
+    /// The domain by which it was put off.
     domain: Arc<str>,
-    since: Instant,
+    /// The round in which it was settled: the next ones read it, if it is still ours.
+    settled_in: Option<u64>,
 }
 
 impl LeftBehind {
-    /// The domain by which an earlier entry of the account was put off that has not come back.
-    pub(super) fn overtaken(&self, did: &str, id: EntryId) -> Option<Arc<str>> {
-        let span = self.accounts.get(&self.key.hash_one(did))?;
-        let overtakes = id > span.first.unwrap_or(span.last) && span.since.elapsed() < GONE;
-        overtakes.then(|| Arc::clone(&span.domain))
+    /// The domain by which an earlier entry of the account was put off that has not come back. `walk` is the last round that has
+    /// read entries again, and the entry was read in `round`.
+    pub(super) fn overtaken(
+        &mut self,
+        did: &str,
+        id: EntryId,
+        round: u64,
+        walk: Option<Round>,
+    ) -> Option<Arc<str>> {
+        let account = self.key.hash_one(did);
+        loop {
+            let first = *self.accounts.get(&account)?.first()?;
+            if first >= id {
+                return None;
+            }
+            let left = self.entries.get(&first)?;
+            // A round that has come as far has passed it: it is ours no longer. Another consumer has it, or nobody.
+            let settled_before = |number| left.settled_in.is_some_and(|settled| settled < number);
+            let is_gone = walk
+                .is_some_and(|(number, after)| number == round && after < first && settled_before(number));
+            if !is_gone {
+                return Some(Arc::clone(&left.domain));
+            }
+            self.forget(account, first);
+        }
     }
 
-    /// Whether another account can be remembered, or this one is.
-    pub(super) fn has_room(&mut self, did: &str) -> bool {
-        if self.accounts.len() >= MOST {
-            self.accounts.retain(|_, span| span.since.elapsed() < GONE);
-        }
-        self.accounts.len() < MOST || self.accounts.contains_key(&self.key.hash_one(did))
+    /// Whether one more entry of the account can be remembered, or this one is.
+    pub(super) fn has_room(&self, did: &str, id: EntryId) -> bool {
+        let of_account = self.accounts.get(&self.key.hash_one(did)).map_or(0, Vec::len);
+        self.entries.contains_key(&id) || (self.entries.len() < MOST && of_account < MOST_OF_ACCOUNT)
     }
 
     /// An entry of the account was put off by this domain.
     pub(super) fn put_off(&mut self, did: &str, id: EntryId, domain: &Arc<str>) {
-        let (domain, since) = (Arc::clone(domain), Instant::now());
-        let span = Span { first: Some(id), last: id, domain: Arc::clone(&domain), since };
-        let span = self.accounts.entry(self.key.hash_one(did)).or_insert(span);
-        span.first = Some(span.first.map_or(id, |first| first.min(id)));
-        span.last = span.last.max(id);
-        (span.domain, span.since) = (domain, since);
+        let account = self.key.hash_one(did);
+        let left = Left { account, domain: Arc::clone(domain), settled_in: None };
+        if self.entries.insert(id, left).is_none() {
+            let ids = self.accounts.entry(account).or_default();
+            ids.insert(ids.partition_point(|other| *other < id), id);
+        }
     }
 
-    /// An entry of the account is on its way, which was put off perhaps.
-    pub(super) fn goes(&mut self, did: &str, id: EntryId) {
-        let account = self.key.hash_one(did);
-        let Some(span) = self.accounts.get_mut(&account) else { return };
-        if id == span.last {
-            self.accounts.remove(&account);
-        } else if span.first == Some(id) {
-            span.first = None;
+    /// An entry is put off with everything: it is on its way until it is settled.
+    pub(super) fn put_off_with_all(&mut self, id: EntryId) {
+        if let Some(left) = self.entries.get_mut(&id) {
+            left.settled_in = None;
+        }
+    }
+
+    /// An entry that was put off is on its way no longer: what reads entries again does not pass over it any more.
+    pub(super) fn settled(&mut self, id: EntryId, round: u64) {
+        if let Some(left) = self.entries.get_mut(&id) {
+            left.settled_in = Some(round);
+        }
+    }
+
+    /// An entry goes on, which was put off perhaps.
+    pub(super) fn goes(&mut self, id: EntryId) {
+        if let Some(account) = self.entries.get(&id).map(|left| left.account) {
+            self.forget(account, id);
+        }
+    }
+
+    fn forget(&mut self, account: u64, id: EntryId) {
+        self.entries.remove(&id);
+        if let Some(ids) = self.accounts.get_mut(&account) {
+            ids.retain(|other| *other != id);
+            if ids.is_empty() {
+                self.accounts.remove(&account);
+            }
         }
     }
 }
@@ -78,36 +118,59 @@ impl LeftBehind {
 mod tests {
     use super::*;
 
+    fn id(n: u64) -> EntryId {
+        (7, n)
+    }
+
     #[test]
-    fn later_entries_wait_until_all_earlier_ones_have_come_back() {
+    fn later_entries_wait_until_each_earlier_one_has_come_back() {
         let (mut left, slow) = (LeftBehind::default(), Arc::<str>::from("slow.example"));
-        let id = |n| (7, n);
-        assert_eq!(left.overtaken("a", id(9)), None);
+        assert_eq!(left.overtaken("a", id(9), 0, None), None);
+        for n in [5, 3, 7] {
+            left.put_off("a", id(n), &slow);
+        }
+        let waits = |left: &mut LeftBehind, n| left.overtaken("a", id(n), 0, None).is_some();
+        assert_eq!([3, 5, 7, 9].map(|n| waits(&mut left, n)), [false, true, true, true]);
+        assert_eq!(left.overtaken("b", id(9), 0, None), None);
+        left.goes(id(9));
+        left.goes(id(3));
+        assert_eq!([5, 7, 9].map(|n| waits(&mut left, n)), [false, true, true], "one after the other");
+        // The second is put off once more.
+        left.goes(id(5));
+        left.put_off("a", id(5), &slow);
+        assert!(waits(&mut left, 7));
+        left.goes(id(5));
+        left.goes(id(7));
+        assert!(!waits(&mut left, 9) && left.accounts.is_empty() && left.entries.is_empty());
+    }
+
+    #[test]
+    fn what_a_round_has_not_found_is_not_waited_for() {
+        let (mut left, slow) = (LeftBehind::default(), Arc::<str>::from("slow.example"));
         left.put_off("a", id(3), &slow);
-        left.put_off("a", id(5), &slow);
-        assert_eq!(left.overtaken("a", id(9)), Some(Arc::clone(&slow)));
-        assert_eq!(left.overtaken("a", id(5)), Some(Arc::clone(&slow)), "the first has not come back");
-        assert_eq!((left.overtaken("a", id(3)), left.overtaken("b", id(9))), (None, None));
-        left.goes("a", id(9));
-        left.goes("a", id(3));
-        assert_eq!(left.overtaken("a", id(5)), None);
-        assert!(left.overtaken("a", id(9)).is_some(), "the second has not come back");
-        // It is put off once more.
-        left.put_off("a", id(5), &slow);
-        assert!(left.overtaken("a", id(9)).is_some() && left.overtaken("a", id(5)).is_none());
-        left.goes("a", id(5));
-        assert_eq!((left.overtaken("a", id(9)), left.accounts.len()), (None, 0));
+        let waits =
+            |left: &mut LeftBehind, round, walk| left.overtaken("a", id(9), round, Some(walk)).is_some();
+        assert!(waits(&mut left, 1, (1, id(2))), "the round may have passed over it: it was not settled");
+        left.settled(id(3), 1);
+        assert!(waits(&mut left, 1, (1, id(2))), "it was settled while the round went on");
+        assert!(waits(&mut left, 2, (2, id(3))), "this round began behind it");
+        assert!(waits(&mut left, 1, (2, id(2))), "read before this round");
+        assert!(!waits(&mut left, 2, (2, id(2))));
+        assert!(left.entries.is_empty());
     }
 
     #[test]
     fn as_many_are_remembered_as_there_is_room_for() {
         let (mut left, slow) = (LeftBehind::default(), Arc::<str>::from("slow.example"));
-        for number in 0..MOST {
-            assert!(left.has_room(&number.to_string()));
-            left.put_off(&number.to_string(), (1, 0), &slow);
+        for n in 0..MOST as u64 {
+            assert!(left.has_room(&n.to_string(), id(n)));
+            left.put_off(&n.to_string(), id(n), &slow);
         }
-        assert!(!left.has_room("more") && left.has_room("7"));
-        left.goes("8", (1, 0));
-        assert!(left.has_room("more"));
+        assert!(!left.has_room("more", id(99_999)) && left.has_room("7", id(7)));
+        left.goes(id(8));
+        assert!(left.has_room("more", id(99_999)));
+        left = LeftBehind::default();
+        (0..MOST_OF_ACCOUNT as u64).for_each(|n| left.put_off("a", id(n), &slow));
+        assert!(!left.has_room("a", id(99)) && left.has_room("b", id(99)));
     }
 }

@@ -74,8 +74,13 @@ impl Stage {
 
     /// The domain has its share: the account's entries stay pending, and are read again when half of that is free.
     fn put_off_crowded(&mut self, did: &str, domain: &str) {
+        self.put_off_all_of(did, Some(domain.to_owned()));
+    }
+
+    /// All entries of an account stay pending, and are read again when there is room, for the domain if one is named.
+    pub(super) fn put_off_all_of(&mut self, did: &str, domain: Option<String>) {
         let Some(account) = self.accounts.remove(did) else { return };
-        let jobs = account.put_off(domain);
+        let jobs = account.put_off(domain.as_deref());
         self.metrics.handle_deferred.inc_by(u64::try_from(jobs.len()).unwrap_or(0));
         self.done.extend(jobs);
     }

@@ -132,6 +132,26 @@ fn what_the_dead_have_left_is_waited_for() {
 }
 
 /// A living one has them, and waits for a row that a session holds.
+/// More of them than there is room for: what they wait for is taken over, and needs room itself.
+#[test]
+fn many_deletions_leave_room_for_what_they_wait_for() {
+    const ACCOUNTS: usize = 40;
+    let stage = Stage::new("room");
+    let dids: Vec<String> = (0..ACCOUNTS).map(|number| format!("{GONE}{number}")).collect();
+    for did in &dids {
+        stage.world.account(did, &format!("{}.test", did.rsplit(':').next().unwrap()));
+    }
+    let before: Vec<String> = dids.iter().map(|did| account(did, T0, Some("suspended"))).collect();
+    stage.held_by_another(LIVE, &before);
+    let settings = [("INDEXER_HANDLE_QUEUE", "10"), ("INDEXER_CLAIM_IDLE_MS", "4000")];
+    let indexer = stage.indexer("a", &settings);
+    let after: Vec<String> = dids.iter().flat_map(|did| [identity(did, T0), deleted(did)]).collect();
+    add(&stage.redis, LIVE, &after);
+    wait_for_deletion(&indexer);
+    stage.assert_nothing_is_left();
+    indexer.assert_metric("indexer_deletions_held_up", &[], 0);
+}
+
 #[test]
 fn what_is_set_aside_by_another_one_is_waited_for() {
     let stage = Stage::new("set_aside_by_another");
@@ -231,6 +251,25 @@ fn redis_may_go_and_its_group_be_made_anew() {
 }
 
 /// What a consumer had that was deleted by hand is given to nobody any more, so nobody waits for it.
+/// What was waited for is gone with the stream, and nothing is left that the new group could be given.
+#[test]
+fn a_stream_that_was_deleted_holds_nothing_up() {
+    let stage = Stage::new("no_stream");
+    stage.held_by_another(LIVE, &writings());
+    let indexer = stage.indexer("a", &[]);
+    add(&stage.redis, LIVE, &[deleted(GONE)]);
+    wait_until("it waits", || waiting(&indexer) == 1);
+    stage.redis.command(&["DEL", LIVE]).unwrap();
+    wait_until("it waits no longer", || waiting(&indexer) == 0);
+    wait_until("the account is gone", || {
+        indexer.metric("indexer_handles_total", &["outcome=\"deleted\""]) > 0
+    });
+    // Others go on.
+    add(&stage.redis, LIVE, &[identity(OTHER, T0)]);
+    wait_until("a handle is there", || count(&stage.db, "actor WHERE handle = 'other.test'") == 1);
+    stage.assert_nothing_is_left();
+}
+
 #[test]
 fn a_consumer_that_was_deleted_is_not_waited_for() {
     let stage = Stage::new("consumer_deleted");
