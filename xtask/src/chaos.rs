@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use rsky_testnet::servers::{Postgres, install};
 
+use crate::smaller::smallest;
 use crate::steps::{cargo, run};
 
 /// The tests that are repeated, and the variables that tell them how.
@@ -17,6 +18,12 @@ const GENERATION: &str = "RSKY_WORLD_GENERATION";
 const SERVERS: &str = "RSKY_WORLD_SERVERS";
 const TROUBLE: &str = "RSKY_WORLD_TROUBLE";
 const HOURS: &str = "RSKY_WORLD_HOURS";
+const EVENTS: &str = "RSKY_WORLD_EVENTS";
+
+/// Events of history and stream where nothing is said of hours, as the tests have them.
+const USUAL: [u64; 2] = [1500, 2500];
+/// Events of a stream in an hour; its history is a third of it.
+const OF_HOUR: u64 = 1800;
 
 const GENERATIONS: [&str; 3] = ["d", "b", "u"];
 const FATES: [&str; 3] = ["stay", "killed", "set-back"];
@@ -43,9 +50,17 @@ pub(crate) struct Options {
     /// 43 200 events of 300 accounts after 14 400 of history
     #[arg(long)]
     hours: Option<u64>,
+    /// After a failure, so many more runs at most that look for a smaller world in which it fails as well
+    #[arg(long, default_value_t = 6)]
+    shrink: u32,
 }
 
 impl Options {
+    /// Events of history and stream.
+    fn events(&self) -> [u64; 2] {
+        self.hours.map_or(USUAL, |hours| [hours.saturating_mul(OF_HOUR) / 3, hours.saturating_mul(OF_HOUR)])
+    }
+
     /// The variables of the run with this number, from 0 on.
     fn variables(&self, run: u64) -> [(&'static str, String); 5] {
         let turn = |said: &str, all: [&str; 3], number: u64| match said {
@@ -78,14 +93,25 @@ pub(crate) fn chaos(options: &Options) -> Result<()> {
     let (mut runs, mut failed) = (0, Vec::new());
     while runs == 0 || Instant::now() < until {
         let variables = options.variables(runs);
-        let said = variables.each_ref().map(|(name, value)| format!("{name}={value}")).join(" ");
+        let mut said = variables.each_ref().map(|(name, value)| format!("{name}={value}")).join(" ");
         println!("\n=== {said}");
         let at_once = variables.contains(&(GENERATION, "d".to_owned())) && options.hours.is_none();
-        let mut test =
-            cargo(&["test", "--workspace", "--test", "oracle", "--", "--test-threads=1", IN_ORDER]);
-        test.args(at_once.then_some(AT_ONCE));
-        test.envs(variables).env("RSKY_TEST_POSTGRES", postgres.url());
-        if !run(test)?.success() {
+        let fails = |events: Option<[u64; 2]>| {
+            let mut test =
+                cargo(&["test", "--workspace", "--test", "oracle", "--", "--test-threads=1", IN_ORDER]);
+            test.args(at_once.then_some(AT_ONCE));
+            test.envs(variables.clone()).env("RSKY_TEST_POSTGRES", postgres.url());
+            if let Some([history, stream]) = events {
+                println!("\n=== smaller: {EVENTS}={history},{stream}");
+                test.env(EVENTS, format!("{history},{stream}"));
+            }
+            Ok::<_, anyhow::Error>(!run(test)?.success())
+        };
+        if fails(None)? {
+            let [history, stream] = smallest(options.events(), options.shrink, |events| fails(Some(events)))?;
+            if [history, stream] != options.events() {
+                said.push_str(&format!(" {EVENTS}={history},{stream}"));
+            }
             failed.push(said);
         }
         runs += 1;
@@ -112,6 +138,7 @@ mod tests {
             servers: turns,
             trouble: none,
             hours: None,
+            shrink: 0,
         };
         let runs: Vec<_> = (0..9).map(|run| options.variables(run)).collect();
         let pairs: std::collections::BTreeSet<_> =

@@ -15,6 +15,7 @@ mod docs;
 mod interrupt;
 mod mutants;
 mod procfs;
+mod smaller;
 mod steps;
 mod streams;
 mod test_command;

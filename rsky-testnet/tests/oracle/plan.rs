@@ -8,6 +8,8 @@ const GENERATION: &str = "RSKY_WORLD_GENERATION";
 const SERVERS: &str = "RSKY_WORLD_SERVERS";
 const TROUBLE: &str = "RSKY_WORLD_TROUBLE";
 const HOURS: &str = "RSKY_WORLD_HOURS";
+/// Events of the history and of the stream, with a comma between.
+const EVENTS: &str = "RSKY_WORLD_EVENTS";
 /// The hosts of did:web accounts; their ports are a part of the world.
 const WEB: &str = "RSKY_WORLD_WEB";
 
@@ -67,7 +69,11 @@ impl Plan {
         if let Some(hours) = said(HOURS) {
             plan.last(hours.parse().expect("a number of hours"));
         }
-        let said = [SEED, GENERATION, SERVERS, TROUBLE, HOURS]
+        if let Some(events) = said(EVENTS) {
+            let counts: Vec<u64> = events.split(',').map(|count| count.parse().unwrap()).collect();
+            plan.events = counts.try_into().expect("two numbers of events");
+        }
+        let said = [SEED, GENERATION, SERVERS, TROUBLE, HOURS, EVENTS]
             .map(|name| said(name).map(|value| format!("{name}={value} ")));
         let said: String = said.into_iter().flatten().collect();
         let web = plan.web.join(",");
