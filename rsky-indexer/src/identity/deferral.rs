@@ -105,11 +105,10 @@ impl Deferral {
 
     /// Puts an entry of an account off that is still on its way, by a domain or with everything, and with it everything later of
     /// both. The domain that it waits for: that for which an earlier one of the account waits, if there is one; `None` where it is
-    /// put off with everything, also for want of room to tell them apart.
+    /// put off with everything, also where there are too many domains to tell apart.
     pub fn put_off_behind(&self, did: &str, domain: Option<&str>, round: u64, id: EntryId) -> Option<String> {
         self.with(|state| {
             let earlier = state.left_behind.overtaken(did, id, round, state.walk);
-            let domain = domain.filter(|_| state.left_behind.has_room(did, id));
             let (domain, scope) = match domain {
                 Some(domain) => state.scope_of(earlier.as_deref().unwrap_or(domain)),
                 None => (None, &mut state.all),

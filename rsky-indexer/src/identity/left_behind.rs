@@ -12,9 +12,10 @@ use std::sync::Arc;
 
 use super::deferral::EntryId;
 
-/// Entries at a time: some 3 MB. More are put off with everything.
-const MOST: usize = 20_000;
-/// Entries of one account.
+/// Entries at a time (less than 3 MiB), of one domain, and of one account. What is beyond that is put off by its domain alone: whoever has very
+/// many entries put off harms his own accounts, and holds up nobody.
+const MOST: usize = 8_000;
+const MOST_OF_DOMAIN: usize = 1_000;
 const MOST_OF_ACCOUNT: usize = 16;
 
 /// A round of reading: its number, and after which id it began.
@@ -27,6 +28,7 @@ pub(super) struct LeftBehind {
     /// In order.
     accounts: HashMap<u64, Vec<EntryId>>,
     entries: HashMap<EntryId, Left>,
+    of_domains: HashMap<Arc<str>, usize>,
 }
 
 #[derive(Debug)]
@@ -66,20 +68,19 @@ impl LeftBehind {
         }
     }
 
-    /// Whether one more entry of the account can be remembered, or this one is.
-    pub(super) fn has_room(&self, did: &str, id: EntryId) -> bool {
-        let of_account = self.accounts.get(&self.key.hash_one(did)).map_or(0, Vec::len);
-        self.entries.contains_key(&id) || (self.entries.len() < MOST && of_account < MOST_OF_ACCOUNT)
-    }
-
-    /// An entry of the account was put off by this domain.
+    /// An entry of the account was put off by this domain. It is remembered if there is room.
     pub(super) fn put_off(&mut self, did: &str, id: EntryId, domain: &Arc<str>) {
+        self.goes(id);
         let account = self.key.hash_one(did);
-        let left = Left { account, domain: Arc::clone(domain), settled_in: None };
-        if self.entries.insert(id, left).is_none() {
-            let ids = self.accounts.entry(account).or_default();
-            ids.insert(ids.partition_point(|other| *other < id), id);
+        let of_domain = self.of_domains.get(domain).copied().unwrap_or(0);
+        let of_account = self.accounts.get(&account).map_or(0, Vec::len);
+        if self.entries.len() >= MOST || of_domain >= MOST_OF_DOMAIN || of_account >= MOST_OF_ACCOUNT {
+            return;
         }
+        *self.of_domains.entry(Arc::clone(domain)).or_default() += 1;
+        let ids = self.accounts.entry(account).or_default();
+        ids.insert(ids.partition_point(|other| *other < id), id);
+        self.entries.insert(id, Left { account, domain: Arc::clone(domain), settled_in: None });
     }
 
     /// An entry is put off with everything: it is on its way until it is settled.
@@ -104,7 +105,14 @@ impl LeftBehind {
     }
 
     fn forget(&mut self, account: u64, id: EntryId) {
-        self.entries.remove(&id);
+        if let Some(Left { domain, .. }) = self.entries.remove(&id)
+            && let Some(count) = self.of_domains.get_mut(&domain)
+        {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.of_domains.remove(&domain);
+            }
+        }
         if let Some(ids) = self.accounts.get_mut(&account) {
             ids.retain(|other| *other != id);
             if ids.is_empty() {
@@ -160,17 +168,30 @@ mod tests {
     }
 
     #[test]
-    fn as_many_are_remembered_as_there_is_room_for() {
-        let (mut left, slow) = (LeftBehind::default(), Arc::<str>::from("slow.example"));
-        for n in 0..MOST as u64 {
-            assert!(left.has_room(&n.to_string(), id(n)));
-            left.put_off(&n.to_string(), id(n), &slow);
-        }
-        assert!(!left.has_room("more", id(99_999)) && left.has_room("7", id(7)));
-        left.goes(id(8));
-        assert!(left.has_room("more", id(99_999)));
-        left = LeftBehind::default();
-        (0..MOST_OF_ACCOUNT as u64).for_each(|n| left.put_off("a", id(n), &slow));
-        assert!(!left.has_room("a", id(99)) && left.has_room("b", id(99)));
+    fn as_many_are_remembered_as_there_is_room_for_and_of_one_domain_a_part() {
+        let mut left = LeftBehind::default();
+        let fill = |left: &mut LeftBehind| {
+            for domain in 0..20 {
+                let name = Arc::<str>::from(format!("{domain}.example"));
+                for n in 0..2 * MOST_OF_DOMAIN as u64 {
+                    left.put_off(&format!("{domain} {n}"), (domain, n), &name);
+                }
+            }
+        };
+        let used = allocation_counter::measure(|| fill(&mut left));
+        assert!(used.bytes_max < 3 << 20, "{} bytes", used.bytes_max);
+        assert_eq!((left.entries.len(), left.of_domains.len()), (MOST, MOST / MOST_OF_DOMAIN));
+        assert!(left.overtaken("0 7", (1, 0), 0, None).is_some());
+        assert_eq!(left.overtaken("0 1999", (1, 0), 0, None), None, "beyond the part of its domain");
+        let slow = Arc::<str>::from("slow.example");
+        left.put_off("a", (50, 0), &slow);
+        left.goes((0, 7));
+        (0..2 * MOST_OF_ACCOUNT as u64).for_each(|n| left.put_off("a", (50, n), &slow));
+        assert_eq!(left.of_domains[&slow], 1, "one place was free");
+        let mut left = LeftBehind::default();
+        (0..2 * MOST_OF_ACCOUNT as u64).for_each(|n| left.put_off("a", id(n), &slow));
+        assert_eq!(left.entries.len(), MOST_OF_ACCOUNT);
+        (0..2 * MOST_OF_ACCOUNT as u64).for_each(|n| left.goes(id(n)));
+        assert!(left.accounts.is_empty() && left.of_domains.is_empty());
     }
 }
