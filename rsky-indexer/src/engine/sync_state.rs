@@ -23,24 +23,47 @@ pub(super) async fn note(
     }
     // Most repositories have a row and it is older: moving it costs half of what an insert that meets it does.
     let sql = r#"UPDATE actor_sync a SET "commitCid" = v.cid, "repoRev" = v.rev
-        FROM unnest($1::text[], $2::text[], $3::text[]) AS v(did, cid, rev)
+        FROM (SELECT unnest($1::text[]) AS did, unnest($2::text[]) AS cid, unnest($3::text[]) AS rev) v
         WHERE a.did = v.did AND (a."repoRev" IS NULL OR a."repoRev" < v.rev) RETURNING a.did"#;
     let moved = bind(statements.query(sql), &newest).fetch_all(&mut *connection).await?;
     let mut found: HashSet<&str> = HashSet::default();
     for row in &moved {
         found.insert(row.try_get(0)?);
     }
-    let left: Vec<&SeenCommit> =
-        newest.into_iter().filter(|commit| !found.contains(commit.did.as_str())).collect();
-    if left.is_empty() {
+    let left = newest.into_iter().filter(|commit| !found.contains(commit.did.as_str())).collect();
+    let open = not_newer(connection, statements, left).await?;
+    if open.is_empty() {
         return Ok(moved.len());
     }
     let sql = r#"INSERT INTO actor_sync (did, "commitCid", "repoRev")
-        SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
+        SELECT unnest($1::text[]), unnest($2::text[]), unnest($3::text[])
         ON CONFLICT (did) DO UPDATE SET "commitCid" = excluded."commitCid", "repoRev" = excluded."repoRev"
             WHERE actor_sync."repoRev" IS NULL OR actor_sync."repoRev" < excluded."repoRev""#;
-    let done = bind(statements.query(sql), &left).execute(connection).await?;
+    let done = bind(statements.query(sql), &open).execute(connection).await?;
     Ok(moved.len().saturating_add(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX)))
+}
+
+/// Of commits that moved no row, those that no row is as new as: their repositories have none, or have got one since. The
+/// others' rows must not be touched: an insertion that meets a row locks it, out of order, whatever its guard says, and lanes
+/// that are ahead of each other with the same accounts would lock each other out.
+async fn not_newer<'s>(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    mut left: Vec<&'s SeenCommit>,
+) -> Result<Vec<&'s SeenCommit>, sqlx::Error> {
+    if left.is_empty() {
+        return Ok(left);
+    }
+    let sql = r#"SELECT v.did FROM (SELECT unnest($1::text[]) AS did, unnest($2::text[]) AS rev) AS v
+        JOIN actor_sync a ON a.did = v.did WHERE a."repoRev" >= v.rev"#;
+    let query = statements
+        .query(sql)
+        .bind(left.iter().map(|commit| commit.did.as_str()).collect::<Vec<_>>())
+        .bind(left.iter().map(|commit| commit.rev.as_str()).collect::<Vec<_>>());
+    let rows = query.fetch_all(connection).await?;
+    let newer: HashSet<&str> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+    left.retain(|commit| !newer.contains(commit.did.as_str()));
+    Ok(left)
 }
 
 /// The newest commit of each repository, in the order of the DIDs.
