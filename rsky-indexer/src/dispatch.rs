@@ -178,7 +178,7 @@ impl<K: Kind> Dispatch<K> {
                 self.abandon_the_rest().await;
                 return Ok(());
             }
-            let wake = [self.patience, self.aside.next_try()].into_iter().flatten().min();
+            let wake = wake([self.patience, self.aside.next_try()], !self.idle.is_empty());
             let room = self.looking.is_none() && self.queue.len() + self.aside.len() < self.sizes.most;
             tokio::select! {
                 biased;
@@ -449,5 +449,26 @@ async fn sleep_until(wake: Option<Instant>) {
     match wake {
         Some(wake) => tokio::time::sleep_until(wake).await,
         None => std::future::pending().await,
+    }
+}
+
+/// When there is something to do that nobody tells of. While no lane is idle, a batch whose time has come has to wait for one,
+/// which tells: to ask again and again until then would take a core.
+fn wake(for_a_lane: [Option<Instant>; 2], any_is_idle: bool) -> Option<Instant> {
+    for_a_lane.into_iter().flatten().min().filter(|_| any_is_idle)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_wakes_for_a_batch_that_no_lane_can_take() {
+        let now = Instant::now();
+        let later = now + PATIENCE;
+        assert_eq!(wake([Some(later), Some(now)], true), Some(now));
+        assert_eq!(wake([None, Some(later)], true), Some(later));
+        assert_eq!(wake([None, Some(now)], false), None);
+        assert_eq!(wake([None, None], true), None);
     }
 }
