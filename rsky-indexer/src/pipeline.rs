@@ -366,7 +366,8 @@ impl Daemon {
         let sizes = Sizes::of(self.config.batch_size, count);
         // Pages of one read each: the next batch is read and prepared while others are written.
         let (sender, pages) = mpsc::channel((self.config.batch_size / COUNT).max(2));
-        let (to_dispatch, prepared) = mpsc::channel(2);
+        // As many again may wait until what is before them has been asked about: one question for all of them.
+        let (to_dispatch, prepared) = mpsc::channel((self.config.batch_size / COUNT).max(2));
         stages.spawn(
             format!("{kind}s: prepare"),
             prepare::<K>(pages, found.schema.lexicons(), self.trees.clone(), to_dispatch),
