@@ -133,20 +133,24 @@ async fn write(
 ) -> Result<usize, EngineError> {
     let schema = statements.schema();
     let mut columns = String::from("src, uri, cid, val, neg, cts");
-    let mut arrays = String::from("$1::text[], $2::text[], $3::text[], $4::text[], $5::bool[], $6::text[]");
+    let mut values = String::from(
+        "unnest($1::text[]), unnest($2::text[]), unnest($3::text[]), unnest($4::text[]), unnest($5::bool[]), \
+         unnest($6::text[])",
+    );
     let mut set = String::from("neg = excluded.neg, cts = excluded.cts");
     if schema.label_expiry() {
         columns.push_str(", exp");
-        arrays.push_str(", $7::text[]");
+        values.push_str(", unnest($7::text[])");
         set.push_str(", exp = excluded.exp");
     }
     if schema.label_signatures() {
         columns.push_str(", sig");
-        arrays.push_str(if schema.label_expiry() { ", $8::bytea[]" } else { ", $7::bytea[]" });
+        let place = if schema.label_expiry() { 8 } else { 7 };
+        values.push_str(&format!(", unnest(${place}::bytea[])"));
         set.push_str(", sig = excluded.sig");
     }
     let sql = format!(
-        "INSERT INTO label ({columns}) SELECT * FROM unnest({arrays})
+        "INSERT INTO label ({columns}) SELECT {values}
         ON CONFLICT (src, uri, cid, val) DO UPDATE SET {set} WHERE label.cts < excluded.cts"
     );
     let column =

@@ -169,25 +169,24 @@ static PROFILE_AGG: LazyLock<AggregateTable> = LazyLock::new(|| {
 impl AggregateTable {
     fn new(table: &'static str, key: &'static str, columns: &'static [Counter]) -> Self {
         let (mut names, mut counts, mut moves) = (String::new(), String::new(), Vec::new());
-        let (mut flags, mut deltas, mut values) = (String::new(), String::new(), String::new());
+        let (mut flags, mut deltas) = (String::new(), String::new());
         for (at, counter) in columns.iter().enumerate() {
             let (name, rows) = (counter.column(), counter.rows());
             let parameter = at + 2;
             names.push_str(&format!(", \"{name}\""));
             counts.push_str(&format!(", CASE WHEN v.c{at} THEN (SELECT count(*) FROM {rows}) ELSE 0 END"));
-            flags.push_str(&format!(", ${parameter}::bool[]"));
-            deltas.push_str(&format!(", ${parameter}::int8[]"));
-            values.push_str(&format!(", c{at}"));
+            flags.push_str(&format!(", unnest(${parameter}::bool[]) AS c{at}"));
+            deltas.push_str(&format!(", unnest(${parameter}::int8[]) AS c{at}"));
             moves.push(format!("\"{name}\" = a.\"{name}\" + v.c{at}"));
         }
         let insert = format!(
             "INSERT INTO {table} ({key}{names}) SELECT v.key{counts} \
-             FROM unnest($1::text[]{flags}) AS v(key{values}) \
+             FROM (SELECT unnest($1::text[]) AS key{flags}) v \
              WHERE NOT EXISTS (SELECT FROM {table} a WHERE a.{key} = v.key) \
              ON CONFLICT ({key}) DO NOTHING RETURNING {key}"
         );
         let update = format!(
-            "UPDATE {table} a SET {} FROM unnest($1::text[]{deltas}) AS v(key{values}) WHERE a.{key} = v.key",
+            "UPDATE {table} a SET {} FROM (SELECT unnest($1::text[]) AS key{deltas}) v WHERE a.{key} = v.key",
             moves.join(", ")
         );
         Self { columns, update, insert }

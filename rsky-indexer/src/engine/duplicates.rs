@@ -38,19 +38,22 @@ pub(crate) async fn holders<'c>(
     if table.duplicate_key.is_empty() {
         return Ok(holders);
     }
-    let keyed: Vec<(&'c Change, Vec<&str>)> =
-        changes.iter().filter_map(|change| Some((*change, change.duplicate_key()?))).collect();
+    let mut keyed: Vec<(Vec<&str>, &'c Change)> =
+        changes.iter().filter_map(|change| Some((change.duplicate_key()?, *change))).collect();
     if keyed.is_empty() {
         return Ok(holders);
     }
+    // Neighbours in the index are asked for one after the other.
+    keyed.sort_unstable_by(|(key, _), (other, _)| key.cmp(other));
+    let places: Vec<i64> = (0_i64..).take(keyed.len()).collect();
     let mut query = statements.query(statements.table(table).find_duplicate());
     for at in 0..table.duplicate_key.len() {
-        query = query.bind(keyed.iter().filter_map(|(_, key)| key.get(at).copied()).collect::<Vec<&str>>());
+        query = query.bind(keyed.iter().filter_map(|(key, _)| key.get(at).copied()).collect::<Vec<&str>>());
     }
-    for row in query.fetch_all(connection).await? {
-        let position: i64 = row.try_get(0)?;
-        let change = usize::try_from(position - 1).ok().and_then(|at| keyed.get(at));
-        if let Some((change, _)) = change {
+    for row in query.bind(places).fetch_all(connection).await? {
+        let place: i64 = row.try_get(0)?;
+        let change = usize::try_from(place).ok().and_then(|at| keyed.get(at));
+        if let Some((_, change)) = change {
             holders.insert(change.uri.as_str(), row.try_get(1)?);
         }
     }

@@ -13,10 +13,11 @@ use super::{EngineError, unseen};
 use crate::schema::RevMode;
 
 const INSERT: &str = r#"INSERT INTO record (uri, cid, did, json, "indexedAt", rev)
-    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])"#;
+    SELECT unnest($1::text[]), unnest($2::text[]), unnest($3::text[]), unnest($4::text[]), unnest($5::text[]),
+        unnest($6::text[])"#;
 
 const INSERT_WITHOUT_REV: &str = r#"INSERT INTO record (uri, cid, did, json, "indexedAt")
-    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])"#;
+    SELECT unnest($1::text[]), unnest($2::text[]), unnest($3::text[]), unnest($4::text[]), unnest($5::text[])"#;
 
 const OR_REPLACE: &str = r#"ON CONFLICT (uri) DO UPDATE
     SET cid = excluded.cid, json = excluded.json, "indexedAt" = excluded."indexedAt""#;
@@ -104,7 +105,7 @@ pub(super) async fn touch(
     let touched: Vec<&str> = changes.iter().map(|(change, _)| change.uri.as_str()).collect();
     let revs: Vec<&str> = changes.iter().map(|(change, _)| change.rev.as_str()).collect();
     let sql = format!(
-        "UPDATE record SET rev = v.rev FROM unnest($1::text[], $2::text[]) AS v(uri, rev)
+        "UPDATE record SET rev = v.rev FROM (SELECT unnest($1::text[]) AS uri, unnest($2::text[]) AS rev) AS v
         WHERE record.uri = v.uri AND {older} RETURNING record.uri"
     );
     uris(&statements.query(&sql).bind(touched).bind(revs).fetch_all(connection).await?)
@@ -128,7 +129,8 @@ pub(super) async fn bury(
             .query(
                 r#"INSERT INTO record (uri, cid, did, json, "indexedAt", rev)
                 SELECT v.uri, '', v.did, '', v.time, v.rev
-                FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS v(uri, rev, did, time)
+                FROM (SELECT unnest($1::text[]) AS uri, unnest($2::text[]) AS rev, unnest($3::text[]) AS did,
+                    unnest($4::text[]) AS time) AS v
                 ON CONFLICT (uri) DO UPDATE SET cid = '', json = '', rev = excluded.rev
                     WHERE record.rev <= excluded.rev
                 RETURNING uri"#,
@@ -139,7 +141,7 @@ pub(super) async fn bury(
             .bind(column(|change| &change.time)),
         RevMode::Nullable => statements
             .query(
-                "DELETE FROM record USING unnest($1::text[], $2::text[]) AS v(uri, rev)
+                "DELETE FROM record USING (SELECT unnest($1::text[]) AS uri, unnest($2::text[]) AS rev) AS v
                 WHERE record.uri = v.uri AND (record.rev IS NULL OR record.rev <= v.rev)
                 RETURNING record.uri",
             )
@@ -161,7 +163,7 @@ pub(super) async fn absent(
     if asked.is_empty() {
         return Ok(HashSet::default());
     }
-    let sql = "SELECT v.uri FROM unnest($1::text[]) AS v(uri)
+    let sql = "SELECT v.uri FROM (SELECT unnest($1::text[]) AS uri) AS v
         WHERE NOT EXISTS (SELECT FROM record r WHERE r.uri = v.uri)";
     uris(&statements.query(sql).bind(asked).fetch_all(connection).await?)
 }

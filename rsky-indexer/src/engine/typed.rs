@@ -146,12 +146,10 @@ pub(super) async fn all_there(
 }
 
 const FEED_ITEMS: &str = r#"INSERT INTO feed_item (uri, cid, type, "postUri", "originatorDid", "sortAt")
-    SELECT v.uri, v.cid, $6, v.post, v.did, v.sort
-    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[]) AS v(uri, cid, post, did, sort)"#;
+    SELECT unnest($1::text[]), unnest($2::text[]), $6, unnest($3::text[]), unnest($4::text[]), unnest($5::text[])"#;
 
 const FEED_ITEMS_THAT_MAY_EXIST: &str = r#"INSERT INTO feed_item (uri, cid, type, "postUri", "originatorDid", "sortAt")
-    SELECT v.uri, v.cid, $6, v.post, v.did, v.sort
-    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[]) AS v(uri, cid, post, did, sort)
+    SELECT unnest($1::text[]), unnest($2::text[]), $6, unnest($3::text[]), unnest($4::text[]), unnest($5::text[])
     ON CONFLICT DO NOTHING"#;
 
 /// Puts the items of these rows into their authors' feeds, also of rows that were refused as duplicates

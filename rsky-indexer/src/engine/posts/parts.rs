@@ -68,7 +68,7 @@ async fn insert_images<'p>(
     let count = uris.len();
     let sql = format!(
         r#"INSERT INTO {table} ("postUri", position, "imageCid", alt)
-        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
+        SELECT unnest($1::text[]), unnest($2::text[]), unnest($3::text[]), unnest($4::text[])
         ON CONFLICT ("postUri", position) DO UPDATE SET "imageCid" = excluded."imageCid", alt = excluded.alt"#
     );
     statements.query(&sql).bind(uris).bind(positions).bind(cids).bind(alts).execute(connection).await?;
@@ -85,7 +85,7 @@ async fn insert_externals(
         return Ok(0);
     }
     let sql = r#"INSERT INTO post_embed_external ("postUri", uri, title, description, "thumbCid")
-        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
+        SELECT unnest($1::text[]), unnest($2::text[]), unnest($3::text[]), unnest($4::text[]), unnest($5::text[])
         ON CONFLICT ("postUri") DO UPDATE SET uri = excluded.uri, title = excluded.title,
             description = excluded.description, "thumbCid" = excluded."thumbCid""#;
     statements
@@ -110,7 +110,7 @@ async fn insert_videos(
         return Ok(0);
     }
     let sql = r#"INSERT INTO post_embed_video ("postUri", "videoCid", alt)
-        SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
+        SELECT unnest($1::text[]), unnest($2::text[]), unnest($3::text[])
         ON CONFLICT ("postUri") DO UPDATE SET "videoCid" = excluded."videoCid", alt = excluded.alt"#;
     statements
         .query(sql)
@@ -134,7 +134,7 @@ async fn insert_records(
         return Ok(0);
     }
     let sql = r#"INSERT INTO post_embed_record ("postUri", "embedUri", "embedCid")
-        SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
+        SELECT unnest($1::text[]), unnest($2::text[]), unnest($3::text[])
         ON CONFLICT ("postUri", "embedUri") DO UPDATE SET "embedCid" = excluded."embedCid""#;
     statements
         .query(sql)
@@ -153,7 +153,8 @@ async fn insert_records(
         value.unwrap_or_default().to_owned()
     };
     let sql = r#"INSERT INTO quote (uri, cid, subject, "subjectCid", "createdAt", "indexedAt")
-        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])
+        SELECT unnest($1::text[]), unnest($2::text[]), unnest($3::text[]), unnest($4::text[]), unnest($5::text[]),
+            unnest($6::text[])
         ON CONFLICT DO NOTHING RETURNING uri"#;
     let inserted = statements
         .query(sql)

@@ -45,11 +45,11 @@ fn sql_of(table: &str) -> Option<&'static str> {
 }
 
 /// Posts that flagged replies wait for.
-const AWAITED: &str = r#"SELECT v.uri FROM unnest($1::text[]) AS v(uri)
+const AWAITED: &str = r#"SELECT v.uri FROM (SELECT unnest($1::text[]) AS uri) AS v
     WHERE EXISTS (SELECT FROM post c WHERE c."replyParent" = v.uri AND c."invalidReplyRoot")"#;
 
 /// Posts that have replies.
-const ANSWERED: &str = r#"SELECT v.uri FROM unnest($1::text[]) AS v(uri)
+const ANSWERED: &str = r#"SELECT v.uri FROM (SELECT unnest($1::text[]) AS uri) AS v
     WHERE EXISTS (SELECT FROM post c WHERE c."replyParent" = v.uri)"#;
 
 /// What is found of one uri.
@@ -162,7 +162,10 @@ impl Question {
 }
 
 /// Uris that Postgres can hold, and so be asked about. It refuses a question with one that it cannot, which is the
-/// fault of one entry and would keep all others waiting.
+/// fault of one entry and would keep all others waiting. In the order of an index, where neighbours cost half of what leaps
+/// do.
 fn storable<'q>(uris: impl Iterator<Item = &'q str>) -> Vec<&'q str> {
-    uris.filter(|uri| !uri.contains('\0')).collect()
+    let mut uris: Vec<&str> = uris.filter(|uri| !uri.contains('\0')).collect();
+    uris.sort_unstable();
+    uris
 }

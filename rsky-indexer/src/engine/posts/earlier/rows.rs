@@ -230,6 +230,13 @@ async fn load_quoted(
     Ok(())
 }
 
+/// As an index has them: neighbours are asked for one after the other, which costs Postgres half of what leaps do.
+fn in_order<'p>(posts: &[&'p str]) -> Vec<&'p str> {
+    let mut posts = posts.to_vec();
+    posts.sort_unstable();
+    posts
+}
+
 /// Of these posts, those that have flagged replies, and those that have quotes.
 pub(in crate::engine::posts) async fn waited_for(
     connection: &mut PgConnection,
@@ -240,10 +247,11 @@ pub(in crate::engine::posts) async fn waited_for(
     if posts.is_empty() {
         return Ok((answered, quoted));
     }
+    let posts = in_order(posts);
     let sql = r#"SELECT uri, a, q FROM (SELECT v.uri,
             EXISTS (SELECT FROM post c WHERE c."replyParent" = v.uri AND c."invalidReplyRoot") AS a,
             EXISTS (SELECT FROM quote t WHERE t.subject = v.uri) AS q
-        FROM unnest($1::text[]) AS v(uri)) w WHERE a OR q"#;
+        FROM (SELECT unnest($1::text[]) AS uri) AS v) w WHERE a OR q"#;
     for row in statements.query(sql).bind(posts).fetch_all(connection).await? {
         let uri: String = row.try_get(0)?;
         if row.try_get(1)? {
@@ -266,7 +274,8 @@ pub(in crate::engine::posts) async fn answered(
     if posts.is_empty() {
         return Ok(HashSet::default());
     }
-    let sql = r#"SELECT v.uri FROM unnest($1::text[]) AS v(uri) WHERE EXISTS (SELECT FROM post c
+    let posts = in_order(posts);
+    let sql = r#"SELECT v.uri FROM (SELECT unnest($1::text[]) AS uri) AS v WHERE EXISTS (SELECT FROM post c
         WHERE c."replyParent" = v.uri AND c."invalidReplyRoot" AND c.uri <> ALL($2))"#;
     let rows = statements.query(sql).bind(posts).bind(except).fetch_all(connection).await?;
     rows.iter().map(|row| row.try_get(0)).collect()
@@ -281,7 +290,7 @@ pub(in crate::engine::posts) async fn with_replies(
     if posts.is_empty() {
         return Ok(HashSet::default());
     }
-    let sql = r#"SELECT v.uri FROM unnest($1::text[]) AS v(uri)
+    let sql = r#"SELECT v.uri FROM (SELECT unnest($1::text[]) AS uri) AS v
         WHERE EXISTS (SELECT FROM post c WHERE c."replyParent" = v.uri)"#;
     let rows = statements.query(sql).bind(posts).fetch_all(connection).await?;
     rows.iter().map(|row| row.try_get(0)).collect()
