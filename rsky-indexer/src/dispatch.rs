@@ -7,7 +7,7 @@
 //!                          set aside: rows held by somebody else ◄────┘ (tried again with a growing pause)
 //! ```
 //!
-//! One task decides; everything it does at once is in memory. Bounded: [`Sizes::most`] entries wait or are set aside, each
+//! One task decides; everything it does at once is in memory. Bounded: [`Sizes::most`] entries and a batch wait or are set aside, each
 //! lane holds one batch, and all of them are charged to the byte budget since they were read. When room is short, what fails by
 //! itself is put back into the stream.
 

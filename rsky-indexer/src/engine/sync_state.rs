@@ -12,58 +12,50 @@ use crate::text::sort_key::sort_by_text;
 
 /// Notes the newest commit of each repository; returns how many rows moved. An older or equal rev changes nothing; a
 /// stored NULL is older than anything (CONFORMANCE-TRAPS 94).
+///
+/// Lanes and processes meet here, since an account's commits may be spread over them. First the missing rows are made, then
+/// the others moved, each in the order of the DIDs: who waits for a row that is being made holds none that exists, and who
+/// waits for one that exists has made all that it makes. Rows that are newer already are left alone, and not locked.
 pub(super) async fn note(
     connection: &mut PgConnection,
     statements: &Statements,
     seen: impl Iterator<Item = &SeenCommit>,
 ) -> Result<usize, sqlx::Error> {
-    let newest = newest_of_each(seen);
-    if newest.is_empty() {
-        return Ok(0);
-    }
-    // Most repositories have a row and it is older: moving it costs half of what an insert that meets it does.
-    let sql = r#"UPDATE actor_sync a SET "commitCid" = v.cid, "repoRev" = v.rev
-        FROM (SELECT unnest($1::text[]) AS did, unnest($2::text[]) AS cid, unnest($3::text[]) AS rev) v
-        WHERE a.did = v.did AND (a."repoRev" IS NULL OR a."repoRev" < v.rev) RETURNING a.did"#;
-    let moved = bind(statements.query(sql), &newest).fetch_all(&mut *connection).await?;
-    let mut found: HashSet<&str> = HashSet::default();
-    for row in &moved {
-        found.insert(row.try_get(0)?);
-    }
-    let left = newest.into_iter().filter(|commit| !found.contains(commit.did.as_str())).collect();
-    let open = not_newer(connection, statements, left).await?;
-    if open.is_empty() {
-        return Ok(moved.len());
-    }
-    let sql = r#"INSERT INTO actor_sync (did, "commitCid", "repoRev")
-        SELECT unnest($1::text[]), unnest($2::text[]), unnest($3::text[])
-        ON CONFLICT (did) DO UPDATE SET "commitCid" = excluded."commitCid", "repoRev" = excluded."repoRev"
-            WHERE actor_sync."repoRev" IS NULL OR actor_sync."repoRev" < excluded."repoRev""#;
-    let done = bind(statements.query(sql), &open).execute(connection).await?;
-    Ok(moved.len().saturating_add(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX)))
+    let mut open = newest_of_each(seen);
+    let commits = open.len();
+    change(connection, statements, MAKE, &mut open).await?;
+    change(connection, statements, MOVE, &mut open).await?;
+    // What is left is newer already, or was taken out since it was looked whether it is there.
+    change(connection, statements, MAKE, &mut open).await?;
+    Ok(commits.saturating_sub(open.len()))
 }
 
-/// Of commits that moved no row, those that no row is as new as: their repositories have none, or have got one since. The
-/// others' rows must not be touched: an insertion that meets a row locks it, out of order, whatever its guard says, and lanes
-/// that are ahead of each other with the same accounts would lock each other out.
-async fn not_newer<'s>(
+/// Makes rows of repositories that have none.
+const MAKE: &str = r#"INSERT INTO actor_sync (did, "commitCid", "repoRev")
+    SELECT v.did, v.cid, v.rev
+    FROM (SELECT unnest($1::text[]) AS did, unnest($2::text[]) AS cid, unnest($3::text[]) AS rev) v
+    WHERE NOT EXISTS (SELECT FROM actor_sync a WHERE a.did = v.did)
+    ON CONFLICT (did) DO NOTHING RETURNING did"#;
+
+/// Moves rows that are older.
+const MOVE: &str = r#"UPDATE actor_sync a SET "commitCid" = v.cid, "repoRev" = v.rev
+    FROM (SELECT unnest($1::text[]) AS did, unnest($2::text[]) AS cid, unnest($3::text[]) AS rev) v
+    WHERE a.did = v.did AND (a."repoRev" IS NULL OR a."repoRev" < v.rev) RETURNING a.did"#;
+
+/// Makes or moves rows; what that has done is open no more.
+async fn change(
     connection: &mut PgConnection,
     statements: &Statements,
-    mut left: Vec<&'s SeenCommit>,
-) -> Result<Vec<&'s SeenCommit>, sqlx::Error> {
-    if left.is_empty() {
-        return Ok(left);
+    sql: &str,
+    open: &mut Vec<&SeenCommit>,
+) -> Result<(), sqlx::Error> {
+    if open.is_empty() {
+        return Ok(());
     }
-    let sql = r#"SELECT v.did FROM (SELECT unnest($1::text[]) AS did, unnest($2::text[]) AS rev) AS v
-        JOIN actor_sync a ON a.did = v.did WHERE a."repoRev" >= v.rev"#;
-    let query = statements
-        .query(sql)
-        .bind(left.iter().map(|commit| commit.did.as_str()).collect::<Vec<_>>())
-        .bind(left.iter().map(|commit| commit.rev.as_str()).collect::<Vec<_>>());
-    let rows = query.fetch_all(connection).await?;
-    let newer: HashSet<&str> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
-    left.retain(|commit| !newer.contains(commit.did.as_str()));
-    Ok(left)
+    let rows = bind(statements.query(sql), open).fetch_all(connection).await?;
+    let done: HashSet<&str> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+    open.retain(|commit| !done.contains(commit.did.as_str()));
+    Ok(())
 }
 
 /// The newest commit of each repository, in the order of the DIDs.
