@@ -162,8 +162,12 @@ impl<K: Kind> SetAside<K> {
 
     /// When the next group is to be tried.
     pub fn next_try(&self) -> Option<Instant> {
-        let groups = self.groups.iter().map(|group| group.next);
-        groups.chain(self.put_back.as_ref().map(|put_back| put_back.until)).min()
+        self.groups.iter().map(|group| group.next).min()
+    }
+
+    /// When the outside is to be told that what was put back is old news.
+    pub fn next_word(&self) -> Option<Instant> {
+        self.put_back.as_ref().map(|put_back| put_back.until)
     }
 
     /// How many entries of it fail by themselves, and what the memory budget is charged for them, in bytes.

@@ -7,9 +7,9 @@
 //!                          set aside: rows held by somebody else ◄────┘ (tried again with a growing pause)
 //! ```
 //!
-//! One task decides; everything it does at once is in memory. Bounded: [`Sizes::most`] entries and a batch wait or are set aside, each
-//! lane holds one batch, and all of them are charged to the byte budget since they were read. When room is short, what fails by
-//! itself is put back into the stream.
+//! One task decides; everything it does at once is in memory. Bounded: [`Sizes::most`] entries and a page wait or are set aside,
+//! each lane holds one batch, and all of them are charged to the byte budget since they were read. When room is short, what
+//! fails by itself is put back into the stream.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -178,8 +178,9 @@ impl<K: Kind> Dispatch<K> {
                 self.abandon_the_rest().await;
                 return Ok(());
             }
-            let wake = wake([self.patience, self.aside.next_try()], !self.idle.is_empty());
-            let room = self.looking.is_none() && self.queue.len() + self.aside.len() < self.sizes.most;
+            let for_a_lane = [self.patience, self.aside.next_try()];
+            let wake = wake(for_a_lane, !self.idle.is_empty(), self.aside.next_word());
+            let may_take_in = self.open && self.looking.is_none() && self.room() > 0;
             tokio::select! {
                 biased;
                 done = self.ways.done.recv() => {
@@ -194,7 +195,7 @@ impl<K: Kind> Dispatch<K> {
                     self.take_answer(entries, answer);
                     self.look();
                 }
-                page = self.ways.pages.recv(), if self.open && room => match page {
+                page = self.ways.pages.recv(), if may_take_in => match page {
                     Some(page) => {
                         if !self.take_in(page).await {
                             return Ok(());
@@ -207,10 +208,16 @@ impl<K: Kind> Dispatch<K> {
         }
     }
 
+    /// How many more entries may wait.
+    fn room(&self) -> usize {
+        self.sizes.most.saturating_sub(self.queue.len() + self.aside.len())
+    }
+
     /// Takes pages in: what they claim is known, or is being looked up.
     async fn take_in(&mut self, first: Vec<Prepared<K::Item>>) -> bool {
         let mut settled: Settled = Vec::new();
         let mut entries: Vec<Entry<Pending<K::Item>>> = Vec::new();
+        let most = self.sizes.batch.min(self.room());
         let mut page = Some(first);
         while let Some(prepared) = page.take() {
             for prepared in prepared {
@@ -222,7 +229,7 @@ impl<K: Kind> Dispatch<K> {
                     }
                 }
             }
-            if entries.len() < self.sizes.batch {
+            if entries.len() < most {
                 page = self.ways.pages.try_recv().ok();
             }
         }
@@ -311,8 +318,8 @@ impl<K: Kind> Dispatch<K> {
             return false;
         }
         let memory = self.budget.total();
-        let is_full = self.queue.len() + self.aside.len() >= self.sizes.most
-            || !self.budget.has_room(usize::try_from(memory / 8).unwrap_or(usize::MAX));
+        let is_full =
+            self.room() == 0 || !self.budget.has_room(usize::try_from(memory / 8).unwrap_or(usize::MAX));
         let waits = self.idle.len() == self.ways.lanes.len() && self.queue.promising() == 0;
         entries >= self.sizes.most / 4 || bytes >= memory / 4 || (is_full && waits)
     }
@@ -453,9 +460,10 @@ async fn sleep_until(wake: Option<Instant>) {
 }
 
 /// When there is something to do that nobody tells of. While no lane is idle, a batch whose time has come has to wait for one,
-/// which tells: to ask again and again until then would take a core.
-fn wake(for_a_lane: [Option<Instant>; 2], any_is_idle: bool) -> Option<Instant> {
-    for_a_lane.into_iter().flatten().min().filter(|_| any_is_idle)
+/// which tells: to ask again and again until then would take a core. A word to the outside needs no lane.
+fn wake(for_a_lane: [Option<Instant>; 2], any_is_idle: bool, for_a_word: Option<Instant>) -> Option<Instant> {
+    let for_a_lane = for_a_lane.into_iter().flatten().filter(|_| any_is_idle);
+    for_a_lane.chain(for_a_word).min()
 }
 
 #[cfg(test)]
@@ -466,9 +474,10 @@ mod tests {
     fn nothing_wakes_for_a_batch_that_no_lane_can_take() {
         let now = Instant::now();
         let later = now + PATIENCE;
-        assert_eq!(wake([Some(later), Some(now)], true), Some(now));
-        assert_eq!(wake([None, Some(later)], true), Some(later));
-        assert_eq!(wake([None, Some(now)], false), None);
-        assert_eq!(wake([None, None], true), None);
+        assert_eq!(wake([Some(later), Some(now)], true, None), Some(now));
+        assert_eq!(wake([None, Some(later)], true, None), Some(later));
+        assert_eq!(wake([Some(now), Some(now)], false, None), None);
+        assert_eq!(wake([Some(now), Some(now)], false, Some(later)), Some(later));
+        assert_eq!(wake([None, None], true, None), None);
     }
 }

@@ -364,10 +364,11 @@ impl Daemon {
         found: &Inspected,
     ) -> (mpsc::Sender<Vec<Job>>, Vec<(Progress, Readiness)>) {
         let sizes = Sizes::of(self.config.batch_size, count);
+        let pages_of_a_batch = (self.config.batch_size / COUNT).max(2);
         // Pages of one read each: the next batch is read and prepared while others are written.
-        let (sender, pages) = mpsc::channel((self.config.batch_size / COUNT).max(2));
+        let (sender, pages) = mpsc::channel(pages_of_a_batch);
         // As many again may wait until what is before them has been asked about: one question for all of them.
-        let (to_dispatch, prepared) = mpsc::channel((self.config.batch_size / COUNT).max(2));
+        let (to_dispatch, prepared) = mpsc::channel(pages_of_a_batch);
         stages.spawn(
             format!("{kind}s: prepare"),
             prepare::<K>(pages, found.schema.lexicons(), self.trees.clone(), to_dispatch),
