@@ -38,23 +38,26 @@ pub(crate) async fn holders<'c>(
     if table.duplicate_key.is_empty() {
         return Ok(holders);
     }
-    let mut keyed: Vec<(Vec<&str>, &'c Change)> =
-        changes.iter().filter_map(|change| Some((change.duplicate_key()?, *change))).collect();
+    let keys = (0_i64..).zip(changes).filter_map(|(place, change)| Some((change.duplicate_key()?, place)));
+    let mut keyed: Vec<(Vec<&str>, i64)> = keys.collect();
     if keyed.is_empty() {
         return Ok(holders);
     }
     // Neighbours in the index are asked for one after the other.
-    keyed.sort_unstable_by(|(key, _), (other, _)| key.cmp(other));
-    let places: Vec<i64> = (0_i64..).take(keyed.len()).collect();
+    keyed.sort_unstable();
+    let places: Vec<i64> = keyed.iter().map(|(_, place)| *place).collect();
     let mut query = statements.query(statements.table(table).find_duplicate());
     for at in 0..table.duplicate_key.len() {
         query = query.bind(keyed.iter().filter_map(|(key, _)| key.get(at).copied()).collect::<Vec<&str>>());
     }
-    for row in query.bind(places).fetch_all(connection).await? {
-        let place: i64 = row.try_get(0)?;
-        let change = usize::try_from(place).ok().and_then(|at| keyed.get(at));
-        if let Some((_, change)) = change {
-            holders.insert(change.uri.as_str(), row.try_get(1)?);
+    let rows = query.bind(places).fetch_all(connection).await?;
+    let mut found: Vec<(i64, String)> =
+        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_, sqlx::Error>>()?;
+    // Of two changes of one record the later one's holder counts.
+    found.sort_unstable();
+    for (place, holder) in found {
+        if let Some(change) = usize::try_from(place).ok().and_then(|at| changes.get(at)) {
+            holders.insert(change.uri.as_str(), holder);
         }
     }
     Ok(holders)

@@ -10,6 +10,7 @@ use super::Question;
 use crate::engine::above::{StoredParents, load_above};
 use crate::engine::{Statements, in_waiting, keys_behind, refs};
 use crate::order::claims::{self, Claims, Keys, Touch};
+use crate::text::sort_key::sort_by_text;
 
 /// What the database has.
 pub(super) struct Found {
@@ -162,10 +163,7 @@ impl Question {
 }
 
 /// Uris that Postgres can hold, and so be asked about. It refuses a question with one that it cannot, which is the
-/// fault of one entry and would keep all others waiting. In the order of an index, where neighbours cost half of what leaps
-/// do.
+/// fault of one entry and would keep all others waiting. In order, since neighbours in an index are found with less work.
 fn storable<'q>(uris: impl Iterator<Item = &'q str>) -> Vec<&'q str> {
-    let mut uris: Vec<&str> = uris.filter(|uri| !uri.contains('\0')).collect();
-    uris.sort_unstable();
-    uris
+    sort_by_text(uris.filter(|uri| !uri.contains('\0')), |uri| *uri)
 }

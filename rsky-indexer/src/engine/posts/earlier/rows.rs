@@ -10,6 +10,7 @@ use super::{Earlier, Seeds};
 use crate::collections::Flags;
 use crate::engine::posts::refs;
 use crate::engine::sql::Statements;
+use crate::text::sort_key::sort_by_text;
 
 /// Most posts that are judged again at a time.
 pub(in crate::engine::posts) const PAGE: usize = 1000;
@@ -230,13 +231,6 @@ async fn load_quoted(
     Ok(())
 }
 
-/// As an index has them: neighbours are asked for one after the other, which costs Postgres half of what leaps do.
-fn in_order<'p>(posts: &[&'p str]) -> Vec<&'p str> {
-    let mut posts = posts.to_vec();
-    posts.sort_unstable();
-    posts
-}
-
 /// Of these posts, those that have flagged replies, and those that have quotes.
 pub(in crate::engine::posts) async fn waited_for(
     connection: &mut PgConnection,
@@ -247,7 +241,7 @@ pub(in crate::engine::posts) async fn waited_for(
     if posts.is_empty() {
         return Ok((answered, quoted));
     }
-    let posts = in_order(posts);
+    let posts = sort_by_text(posts.iter().copied(), |post| *post);
     let sql = r#"SELECT uri, a, q FROM (SELECT v.uri,
             EXISTS (SELECT FROM post c WHERE c."replyParent" = v.uri AND c."invalidReplyRoot") AS a,
             EXISTS (SELECT FROM quote t WHERE t.subject = v.uri) AS q
@@ -274,7 +268,7 @@ pub(in crate::engine::posts) async fn answered(
     if posts.is_empty() {
         return Ok(HashSet::default());
     }
-    let posts = in_order(posts);
+    let posts = sort_by_text(posts.iter().copied(), |post| *post);
     let sql = r#"SELECT v.uri FROM (SELECT unnest($1::text[]) AS uri) AS v WHERE EXISTS (SELECT FROM post c
         WHERE c."replyParent" = v.uri AND c."invalidReplyRoot" AND c.uri <> ALL($2))"#;
     let rows = statements.query(sql).bind(posts).bind(except).fetch_all(connection).await?;
