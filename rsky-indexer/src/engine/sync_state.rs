@@ -15,7 +15,8 @@ use crate::text::sort_key::sort_by_text;
 ///
 /// Lanes and processes meet here, since an account's commits may be spread over them. First the missing rows are made, then
 /// the others moved, each in the order of the DIDs: who waits for a row that is being made holds none that exists, and who
-/// waits for one that exists has made all that it makes. Rows that are newer already are left alone, and not locked.
+/// waits for one that exists has made all that it makes. A row that is known to be newer is not waited for. (Rows that are
+/// taken out in between are made last, against that order; who meets somebody then is told of a deadlock, and tries again.)
 pub(super) async fn note(
     connection: &mut PgConnection,
     statements: &Statements,

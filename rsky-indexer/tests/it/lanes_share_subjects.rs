@@ -37,7 +37,12 @@ fn work(lane: usize, number: usize) -> Work {
         "did": format!("did:plc:lane{lane}x{}", number / 10), "commit": "bafyc", "rev": format!("3{number:012}"),
         "collection": collection, "rkey": format!("k{number}"),
     });
-    match intake::read(&event.to_string()) {
+    read(&event.to_string())
+}
+
+/// The work of an entry.
+fn read(entry: &str) -> Work {
+    match intake::read(entry) {
         Intake::Work(work) => work,
         other => panic!("{other:?}"),
     }
@@ -72,14 +77,6 @@ async fn no_deadlock_and_exact_counts() {
     assert_eq!(wrong.trim(), "0");
 }
 
-/// The work of an entry.
-fn read(entry: &str) -> Work {
-    match intake::read(entry) {
-        Intake::Work(work) => work,
-        other => panic!("{other:?}"),
-    }
-}
-
 /// An account's commits may be spread over lanes, of which the later ones may be ahead. Whoever comes with an older commit
 /// has nothing to do with the account's row, and must not ask for it: the lane that is ahead may hold it, and wait for one
 /// that this lane holds.
@@ -110,9 +107,8 @@ async fn an_older_commit_does_not_wait_for_the_row_of_a_newer_one() {
     assert_eq!(revs.trim(), expected);
 }
 
-/// An account's row may come from another lane, with an older commit, while this lane's statement that moves what is there is
-/// under way and does not see it.
-#[tokio::test]
+/// An account's row may come from another lane, with an older commit, while this lane is under way and does not see it yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_row_that_comes_with_an_older_commit_meanwhile_is_moved() {
     let db = Db::new("lanes_meanwhile");
     let mut other = PgConnection::connect(db.url()).await.unwrap();
